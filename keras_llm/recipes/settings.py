@@ -1,0 +1,365 @@
+"""Typed settings of a whole run, checked where they are built.
+
+Knows nothing of files, Keras or TensorFlow, so that the command line can read
+and check a recipe at once.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from keras_llm.errors import InputError
+
+SplitMethod = Literal["auto", "hash", "position", "given"]
+ModelType = Literal["unigram", "bpe", "char", "word"]
+BlockType = Literal["attention", "gru", "lstm", "rnn"]
+PositionEmbedding = Literal["learned", "rotary", "none"]
+Normalization = Literal["layer", "rms"]
+Activation = Literal["gelu", "swiglu", "relu_squared"]
+OptimizerName = Literal["adamw", "adam", "sgd", "muon"]
+ScheduleName = Literal["cosine", "linear", "warmup_stable_decay", "constant"]
+DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+
+def check(condition: bool, name: str, expected: str, received: Any) -> None:
+    """Raises `InputError` unless the setting `name` is as expected."""
+    if not condition:
+        raise InputError(f"{name} must be {expected}. Received: {received!r}")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How documents are divided into train, validation and test.
+
+    Args:
+        method: `"hash"` of each document's text, `"position"` (the last share
+            of the text), `"given"` (the source names its splits), or
+            `"auto"`: given if the source has splits, else hash from 100
+            documents on, else position.
+        validation: Share of the text for validation, in [0, 1).
+        test: Share of the text for testing, in [0, 1).
+    """
+
+    method: SplitMethod = "auto"
+    validation: float = 0.1
+    test: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            value = getattr(self, name)
+            check(0 <= value < 1, f"corpus.split.{name}", "in [0, 1)", value)
+        check(
+            self.validation + self.test < 1,
+            "corpus.split.validation + test",
+            "below 1, so that text is left to train on",
+            self.validation + self.test,
+        )
+
+
+@dataclass(frozen=True)
+class CorpusSettings:
+    """How raw text becomes documents.
+
+    Args:
+        split: How documents are divided.
+    """
+
+    split: SplitSettings = field(default_factory=SplitSettings)
+
+
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """Which SentencePiece model is trained, or taken.
+
+    Args:
+        model_type: `"unigram"`, `"bpe"`, `"char"` (one token a character) or
+            `"word"` (split at spaces).
+        vocabulary_size: Number of tokens, control tokens included. For
+            `"char"` the most there may be: the alphabet decides.
+        model_path: An existing SentencePiece `.model` to use instead of
+            training one.
+    """
+
+    model_type: ModelType = "unigram"
+    vocabulary_size: int = 8000
+    model_path: str | None = None
+
+    def __post_init__(self) -> None:
+        check(
+            self.vocabulary_size >= 16,
+            "tokenizer.vocabulary_size",
+            "at least 16",
+            self.vocabulary_size,
+        )
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Shape of a `ScratchBackbone`, without the vocabulary.
+
+    Args:
+        block_types: One block type, or several separated by commas or in a
+            list, repeated to `num_layers`: `"attention"`, `"gru"`, `"lstm"`,
+            `"rnn"`.
+        num_layers: Number of blocks.
+        num_heads: Number of query heads of an attention block.
+        num_key_value_heads: Number of key and value heads; `num_heads` if
+            omitted.
+        hidden_dim: Width of the model.
+        intermediate_dim: Width inside the feed-forward layer;
+            `4 * hidden_dim` if omitted.
+        max_sequence_length: Longest context, in tokens.
+        position_embedding: `"learned"`, `"rotary"` or `"none"`.
+        normalization: `"layer"` or `"rms"`.
+        activation: `"gelu"`, `"swiglu"` or `"relu_squared"`.
+        query_key_norm: Whether queries and keys are normalised.
+        sliding_window: How many tokens back attention sees; all if omitted.
+        tie_embeddings: Whether the output projection is the transposed token
+            embedding.
+        use_bias: Whether projections have a bias.
+        zero_init_outputs: Whether the last projection of each residual branch
+            starts at zero.
+        dropout: Share of activations dropped while training, in [0, 1).
+    """
+
+    block_types: str | list[str] = "attention"
+    num_layers: int = 6
+    num_heads: int = 6
+    num_key_value_heads: int | None = None
+    hidden_dim: int = 384
+    intermediate_dim: int | None = None
+    max_sequence_length: int = 256
+    position_embedding: PositionEmbedding = "rotary"
+    normalization: Normalization = "rms"
+    activation: Activation = "gelu"
+    query_key_norm: bool = False
+    sliding_window: int | None = None
+    tie_embeddings: bool = True
+    use_bias: bool = False
+    zero_init_outputs: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        types = self.block_types
+        if isinstance(types, str):
+            types = [name.strip() for name in types.split(",")]
+        object.__setattr__(self, "block_types", list(types))
+        known = get_args(BlockType)
+        for name in types:
+            expected = "one of " + ", ".join(known)
+            check(name in known, "model.block_types", expected, name)
+        for name in ("num_layers", "num_heads", "hidden_dim"):
+            value = getattr(self, name)
+            check(value >= 1, f"model.{name}", "at least 1", value)
+        check(
+            self.max_sequence_length >= 2,
+            "model.max_sequence_length",
+            "at least 2",
+            self.max_sequence_length,
+        )
+        check(
+            0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout
+        )
+        self._check_heads()
+
+    def _check_heads(self) -> None:
+        if "attention" not in self.block_types:
+            return
+        check(
+            self.hidden_dim % self.num_heads == 0,
+            "model.num_heads",
+            f"a divisor of model.hidden_dim ({self.hidden_dim})",
+            self.num_heads,
+        )
+        key_value_heads = self.num_key_value_heads or self.num_heads
+        check(
+            self.num_heads % key_value_heads == 0,
+            "model.num_key_value_heads",
+            f"a divisor of model.num_heads ({self.num_heads})",
+            key_value_heads,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained by `model.fit`.
+
+    A step is one optimizer update, over `gradient_accumulation_steps` batches
+    of `batch_size` windows. Intervals are in steps.
+
+    Args:
+        steps: Optimizer updates in all.
+        batch_size: Windows a batch.
+        gradient_accumulation_steps: Batches an update.
+        optimizer: `"adamw"`, `"adam"`, `"sgd"` or `"muon"` (Muon for the
+            matrices of the blocks, AdamW for the rest).
+        learning_rate: Peak learning rate (for Muon, that of AdamW's part).
+        muon_learning_rate: Peak learning rate of Muon's part.
+        schedule: `"cosine"`, `"linear"`, `"warmup_stable_decay"` or
+            `"constant"`, each after a linear warm-up.
+        warmup_steps: Steps from zero to the peak.
+        decay_share: Share of the steps over which `"warmup_stable_decay"`
+            falls, in (0, 1].
+        final_learning_rate_share: Learning rate at the end, as a share of the
+            peak, in [0, 1].
+        weight_decay: Decoupled weight decay of matrices (not of biases,
+            norms or embeddings).
+        beta_1: Decay of Adam's first moment; SGD's momentum.
+        beta_2: Decay of Adam's second moment.
+        global_clipnorm: Greatest norm of all gradients together; 0 is off.
+        dtype: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
+        jit_compile: Whether a step is compiled by XLA; `None` decides by
+            backend and device.
+        log_interval: Steps between rows of the log.
+        validation_interval: Steps between validations and checkpoints.
+        validation_batches: Batches a validation; the whole split if omitted.
+        early_stopping_patience: Validations without improvement after which
+            training stops; never if omitted.
+        sample_prompt: Prompt of the samples written at each validation; empty
+            for none.
+        sample_tokens: Tokens a sample.
+        tensorboard: Whether TensorBoard files are written.
+    """
+
+    steps: int = 2000
+    batch_size: int = 12
+    gradient_accumulation_steps: int = 1
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
+    schedule: ScheduleName = "cosine"
+    warmup_steps: int = 100
+    decay_share: float = 0.5
+    final_learning_rate_share: float = 0.1
+    weight_decay: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.95
+    global_clipnorm: float = 1.0
+    dtype: DtypePolicy = "float32"
+    jit_compile: bool | None = None
+    log_interval: int = 10
+    validation_interval: int = 200
+    validation_batches: int | None = None
+    early_stopping_patience: int | None = None
+    sample_prompt: str = "The"
+    sample_tokens: int = 100
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "log_interval",
+            "validation_interval",
+        ):
+            value = getattr(self, name)
+            check(value >= 1, f"training.{name}", "at least 1", value)
+        for name in ("learning_rate", "muon_learning_rate"):
+            value = getattr(self, name)
+            check(value > 0, f"training.{name}", "above 0", value)
+        for name in ("warmup_steps", "weight_decay", "global_clipnorm"):
+            value = getattr(self, name)
+            check(value >= 0, f"training.{name}", "at least 0", value)
+        check(
+            0 < self.decay_share <= 1,
+            "training.decay_share",
+            "in (0, 1]",
+            self.decay_share,
+        )
+        check(
+            self.validation_interval % self.log_interval == 0,
+            "training.validation_interval",
+            f"a multiple of training.log_interval ({self.log_interval})",
+            self.validation_interval,
+        )
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How the next token is chosen, and when to stop.
+
+    Args:
+        max_new_tokens: Most tokens to generate.
+        temperature: Divides the logits; 0 is greedy.
+        top_k: Number of tokens to choose among; 0 is off.
+        top_p: Smallest share of probability to choose among; 1 is off.
+        min_p: Least probability, relative to the likeliest token's; 0 is off.
+        repetition_penalty: Divides the logits of tokens already seen; 1 is
+            off.
+        num_beams: Beams of a beam search; 1 is off.
+        stop: Strings that end the text; they are not part of it.
+    """
+
+    max_new_tokens: int = 200
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 0.95
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    num_beams: int = 1
+    stop: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        def in_range(name: str, valid: bool, expected: str) -> None:
+            received = getattr(self, name)
+            check(valid, f"generation.{name}", expected, received)
+
+        in_range("max_new_tokens", self.max_new_tokens >= 1, "at least 1")
+        in_range("temperature", 0 <= self.temperature < 100, "in [0, 100)")
+        in_range("top_k", self.top_k >= 0, "at least 0")
+        in_range("top_p", 0 < self.top_p <= 1, "in (0, 1]")
+        in_range("min_p", 0 <= self.min_p < 1, "in [0, 1)")
+        in_range(
+            "repetition_penalty",
+            0 < self.repetition_penalty < 100,
+            "in (0, 100)",
+        )
+        in_range("num_beams", self.num_beams >= 1, "at least 1")
+        in_range("stop", all(self.stop), "a list of non-empty strings")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a run, from raw text to a preset.
+
+    Args:
+        description: One sentence for `keras-llm recipes`.
+        expected_minutes: How long the run takes where it was measured; shown,
+            never used.
+        seed: Decides every random number of the run.
+        corpus: How raw text becomes documents.
+        tokenizer: Which tokenizer is trained.
+        model: Shape of the model.
+        training: How it is trained.
+        generation: How samples are drawn.
+    """
+
+    description: str = ""
+    expected_minutes: str = ""
+    seed: int = 0
+    corpus: CorpusSettings = field(default_factory=CorpusSettings)
+    tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Plain, YAML- and JSON-ready values of a settings object."""
+    return asdict(settings)
+
+
+def field_names(settings_class: type, prefix: str = "") -> list[str]:
+    """Dotted names of all fields, nested settings opened."""
+    names = []
+    for item in fields(settings_class):
+        default = (
+            item.default_factory()
+            if callable(item.default_factory)
+            else item.default
+        )
+        if hasattr(default, "__dataclass_fields__"):
+            names += field_names(type(default), f"{prefix}{item.name}.")
+        else:
+            names.append(prefix + item.name)
+    return names
