@@ -1,0 +1,1 @@
+"""Raw text to clean, split documents. Knows nothing of tokens or models."""

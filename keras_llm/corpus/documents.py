@@ -1,0 +1,71 @@
+"""The corpus on disk: JSONL documents in shards, one folder a split."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_llm.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, or a part of one that is too long to hold in memory.
+
+    Args:
+        id: Unique within the corpus.
+        text: The text, never empty.
+        source: Where it was read, for people.
+        continues: Whether the next document of the shard is the next part of
+            the same text. Only a text's last part is followed by the end
+            token.
+    """
+
+    id: str
+    text: str
+    source: str
+    continues: bool = False
+
+    def to_json(self) -> str:
+        record = {"id": self.id, "text": self.text, "source": self.source}
+        if self.continues:
+            record["continues"] = True
+        return json.dumps(record, ensure_ascii=False)
+
+
+def splits_of(corpus: Path) -> list[str]:
+    """Names of the splits that the corpus folder has, in fixed order."""
+    found = [name for name in SPLITS if any(corpus.glob(f"{name}/*.jsonl"))]
+    if not found:
+        raise InputError(
+            f"{corpus} must be a corpus (a folder with train/*.jsonl). "
+            "Make one with `keras-llm prepare SOURCE --out DIR`."
+        )
+    return found
+
+
+def read_documents(corpus: Path, split: str) -> Iterator[Document]:
+    """Yields the documents of a split in order, one at a time.
+
+    Raises:
+        InputError: A line is not a document; the message names file and line.
+    """
+    shards = sorted((corpus / split).glob("*.jsonl"))
+    if not shards:
+        raise InputError(f"{corpus} has no {split} split.")
+    for shard in shards:
+        with shard.open(encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield _parse(line, f"{shard}, line {number}")
+
+
+def _parse(line: str, where: str) -> Document:
+    try:
+        return Document(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{where}: expected a JSON document with id, text and source. "
+            f"Received: {line[:60]!r} ({error})"
+        ) from error
