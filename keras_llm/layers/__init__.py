@@ -1,0 +1,28 @@
+"""Layers in `keras.ops`, each usable on its own in any functional model."""
+
+from keras_llm.layers.attention import CausalSelfAttention
+from keras_llm.layers.embeddings import (
+    RotaryEmbedding,
+    TokenAndPositionEmbedding,
+)
+from keras_llm.layers.feed_forward import FeedForward
+from keras_llm.layers.recurrent import (
+    GRUCell,
+    LSTMCell,
+    RecurrentLayer,
+    RNNCell,
+)
+from keras_llm.layers.residual_block import BLOCK_TYPES, ResidualBlock
+
+__all__ = [
+    "BLOCK_TYPES",
+    "CausalSelfAttention",
+    "FeedForward",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "RecurrentLayer",
+    "ResidualBlock",
+    "RotaryEmbedding",
+    "TokenAndPositionEmbedding",
+]

@@ -1,0 +1,269 @@
+"""Self-attention with grouped queries and a cache. Knows nothing of tokens."""
+
+import keras
+from keras import ops
+
+from keras_llm.errors import InputError
+from keras_llm.layers.embeddings import RotaryEmbedding, position_ids
+from keras_llm.registration import register
+
+
+@register
+class CausalSelfAttention(keras.layers.Layer):
+    """Lets every position look at itself and at those before it.
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, with grouped
+    queries (Ainslie et al. 2023, https://arxiv.org/abs/2305.13245).
+
+    Args:
+        hidden_dim: int. Width of input and output.
+        num_heads: int. Number of query heads; divides `hidden_dim`.
+        num_key_value_heads: int. Number of key and value heads; divides
+            `num_heads`, and is `num_heads` if omitted.
+        rotary: bool. Whether queries and keys are rotated by position.
+        rotary_max_wavelength: float. See `RotaryEmbedding`.
+        query_key_norm: bool. Whether queries and keys are RMS-normalised per
+            head (Henry et al. 2020, https://arxiv.org/abs/2010.04245).
+        sliding_window: int. How many positions back each may look, itself
+            included; all if omitted.
+        causal: bool. `False` lets every position look at all (an encoder).
+        use_bias: bool. Whether the projections have a bias.
+        dropout: float in [0, 1). Share of attention weights dropped while
+            training.
+        kernel_initializer: of the query, key and value projections.
+        output_initializer: of the output projection.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Call arguments:
+        x: float tensor `(batch, length, hidden_dim)`.
+        padding_mask: bool `(batch, length)`, `False` where padded. Not needed
+            with a cache: what is written after a row's end is overwritten
+            before it is ever looked at.
+        cache: keys and values, as `initial_cache` makes them.
+        cache_update_index: int32 `(batch,)`. Where in the cache each row's
+            first position goes.
+        training: bool.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`; with a cache, that and the
+        updated cache.
+
+    Raises:
+        InputError: heads that do not divide, or a cache without causality.
+
+    Example:
+        >>> CausalSelfAttention(8, num_heads=2)(keras.ops.ones((2, 5, 8))).shape
+        (2, 5, 8)
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int,
+        num_key_value_heads: int | None = None,
+        rotary: bool = False,
+        rotary_max_wavelength: float = 10_000.0,
+        query_key_norm: bool = False,
+        sliding_window: int | None = None,
+        causal: bool = True,
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        kernel_initializer="glorot_uniform",
+        output_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        num_key_value_heads = num_key_value_heads or num_heads
+        _check_divides(num_heads, "num_heads", hidden_dim, "hidden_dim")
+        _check_divides(
+            num_key_value_heads, "num_key_value_heads", num_heads, "num_heads"
+        )
+        self.hidden_dim = hidden_dim
+        self.num_heads = num_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.head_dim = hidden_dim // num_heads
+        self.rotary = rotary
+        self.rotary_max_wavelength = rotary_max_wavelength
+        self.query_key_norm = query_key_norm
+        self.sliding_window = sliding_window
+        self.causal = causal
+        self.use_bias = use_bias
+        self.dropout = dropout
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+        self._make_layers()
+
+    def _make_layers(self):
+        def projection(name, width, initializer):
+            return keras.layers.Dense(
+                width,
+                use_bias=self.use_bias,
+                kernel_initializer=initializer.clone(),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        key_value_dim = self.num_key_value_heads * self.head_dim
+        kernel = self.kernel_initializer
+        self.query = projection("query", self.hidden_dim, kernel)
+        self.key = projection("key", key_value_dim, kernel)
+        self.value = projection("value", key_value_dim, kernel)
+        self.attention_output = projection(
+            "attention_output", self.hidden_dim, self.output_initializer
+        )
+        self.rotary_embedding = RotaryEmbedding(
+            self.rotary_max_wavelength, dtype=self.dtype_policy
+        )
+        self.dropout_layer = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="attention_dropout"
+        )
+        if self.query_key_norm:
+            self.query_norm, self.key_norm = (
+                keras.layers.RMSNormalization(
+                    dtype=self.dtype_policy, name=name
+                )
+                for name in ("query_norm", "key_norm")
+            )
+
+    def build(self, input_shape):
+        for layer in (self.query, self.key, self.value, self.attention_output):
+            layer.build((None, None, self.hidden_dim))
+        if self.query_key_norm:
+            for layer in (self.query_norm, self.key_norm):
+                layer.build((None, None, None, self.head_dim))
+        self.built = True
+
+    def call(
+        self,
+        x,
+        padding_mask=None,
+        cache=None,
+        cache_update_index=None,
+        training=None,
+    ):
+        positions = position_ids(ops.shape(x)[1], cache_update_index)
+        query, key, value = self._project(x, positions)
+        if cache is None:
+            mask = self._mask(positions, positions, padding_mask)
+            x = self._attend(query, key, value, mask, training)
+            return self.attention_output(x)
+        if not self.causal:
+            raise InputError("A cache needs causal=True. Received: False")
+        key, value = cache = tuple(
+            write_to_cache(old, new, positions)
+            for old, new in zip(cache, (key, value), strict=True)
+        )
+        slots = position_ids(ops.shape(key)[1])
+        mask = self._mask(positions, slots, None)
+        x = self._attend(query, key, value, mask, training)
+        return self.attention_output(x), cache
+
+    def initial_cache(self, batch_size, max_length, dtype=None):
+        """Zero keys and values, each `(batch, max_length, heads, head_dim)`."""
+        shape = (
+            batch_size,
+            max_length,
+            self.num_key_value_heads,
+            self.head_dim,
+        )
+        dtype = dtype or self.compute_dtype
+        return ops.zeros(shape, dtype), ops.zeros(shape, dtype)
+
+    def _project(self, x, positions):
+        length = ops.shape(x)[1]
+
+        def heads(x):  # (batch, length, heads, head_dim)
+            return ops.reshape(
+                x, (-1, length, x.shape[-1] // self.head_dim, self.head_dim)
+            )
+
+        query, key = heads(self.query(x)), heads(self.key(x))
+        if self.query_key_norm:
+            query, key = self.query_norm(query), self.key_norm(key)
+        if self.rotary:
+            query = self.rotary_embedding(query, positions)
+            key = self.rotary_embedding(key, positions)
+        return query, key, heads(self.value(x))
+
+    def _mask(self, query_positions, key_positions, padding_mask):
+        """bool `(batch or 1, queries, keys)`: who may look at whom; or None."""
+        query_positions = query_positions[:, :, None]
+        key_positions = key_positions[:, None, :]
+        mask = None
+        if self.causal:
+            mask = key_positions <= query_positions
+        if self.sliding_window:
+            distance = ops.absolute(query_positions - key_positions)
+            near = distance < self.sliding_window
+            mask = near if mask is None else ops.logical_and(mask, near)
+        if padding_mask is not None:
+            real = ops.cast(padding_mask, "bool")[:, None, :]
+            mask = real if mask is None else ops.logical_and(mask, real)
+        return mask
+
+    def _attend(self, query, key, value, mask, training):
+        """float `(batch, queries, hidden_dim)`: the weighted values."""
+        length, groups = ops.shape(query)[1], self.num_key_value_heads
+        # Grouped queries share a key head: (b)atch, (q)uery, (g)roup, (h)ead.
+        shape = (-1, length, groups, self.num_heads // groups, self.head_dim)
+        query = ops.reshape(query * self.head_dim**-0.5, shape)
+        scores = ops.einsum("bqghd,bkgd->bghqk", query, key)
+        scores = ops.cast(scores, "float32")
+        if mask is not None:
+            scores = ops.where(mask[:, None, None], scores, -1e9)
+        weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
+        weights = self.dropout_layer(weights, training=training)
+        x = ops.einsum("bghqk,bkgd->bqghd", weights, value)
+        return ops.reshape(x, (-1, length, self.hidden_dim))
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "num_heads": self.num_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "rotary": self.rotary,
+            "rotary_max_wavelength": self.rotary_max_wavelength,
+            "query_key_norm": self.query_key_norm,
+            "sliding_window": self.sliding_window,
+            "causal": self.causal,
+            "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "output_initializer": keras.initializers.serialize(
+                self.output_initializer
+            ),
+        }
+
+
+def write_to_cache(cache, new, positions):
+    """Puts each row's new entries at that row's own positions.
+
+    A scatter, because `ops.slice_update` becomes an XLA operation that stock
+    TensorFlow Serving refuses; inside a loop it runs in place.
+
+    Args:
+        cache: float `(batch, max_length, heads, head_dim)`.
+        new: float `(batch, length, heads, head_dim)`.
+        positions: int32 `(batch, length)`.
+
+    Returns:
+        float tensor of the shape of `cache`.
+    """
+    rows = ops.arange(ops.shape(positions)[0], dtype="int32")[:, None]
+    rows = ops.broadcast_to(rows, ops.shape(positions))
+    indices = ops.stack([rows, positions], axis=-1)  # (batch, length, 2)
+    return ops.scatter_update(
+        cache,
+        ops.reshape(indices, (-1, 2)),
+        ops.reshape(ops.cast(new, cache.dtype), (-1, *new.shape[2:])),
+    )
+
+
+def _check_divides(part, part_name, whole, whole_name):
+    if part < 1 or whole % part:
+        raise InputError(
+            f"{part_name} must divide {whole_name} ({whole}). "
+            f"Received: {part_name}={part}"
+        )

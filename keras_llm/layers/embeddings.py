@@ -1,0 +1,166 @@
+"""Where a token's meaning and its place enter the model."""
+
+import keras
+from keras import ops
+
+from keras_llm.errors import InputError
+from keras_llm.registration import register
+
+
+@register
+class TokenAndPositionEmbedding(keras.layers.Layer):
+    """Embeds token ids, adds learned positions, and projects back to tokens.
+
+    The output projection (`reverse=True`) is the transposed token embedding
+    (Press and Wolf 2017, https://arxiv.org/abs/1608.05859) or, untied, a
+    matrix of its own.
+
+    Args:
+        vocabulary_size: int. Number of tokens.
+        hidden_dim: int. Width of the output.
+        max_sequence_length: int. Number of learned positions; `None` for
+            none, as with rotary positions.
+        tie_embeddings: bool. Whether the output projection is tied.
+        dropout: float in [0, 1). Share of outputs dropped while training.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: int32 token ids `(batch, length)`; with `reverse=True`, float
+            hidden states `(batch, length, hidden_dim)`.
+        start_index: int32 `(batch,)`, the position of each row's first token;
+            zero if omitted.
+        reverse: bool. Whether to project hidden states to logits.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`; with `reverse=True`,
+        logits `(batch, length, vocabulary_size)`.
+
+    Example:
+        >>> embedding = TokenAndPositionEmbedding(10, 8, max_sequence_length=5)
+        >>> hidden = embedding(keras.ops.ones((2, 5), "int32"))
+        >>> embedding(hidden, reverse=True).shape
+        (2, 5, 10)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_dim: int,
+        max_sequence_length: int | None = None,
+        tie_embeddings: bool = True,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.hidden_dim = hidden_dim
+        self.max_sequence_length = max_sequence_length
+        self.tie_embeddings = tie_embeddings
+        self.dropout = dropout
+        self.token_embedding = keras.layers.ReversibleEmbedding(
+            vocabulary_size,
+            hidden_dim,
+            tie_weights=tie_embeddings,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.dropout_layer = keras.layers.Dropout(
+            dropout, dtype=self.dtype_policy, name="dropout"
+        )
+
+    def build(self, input_shape):
+        self.token_embedding.build(None)
+        if self.max_sequence_length is not None:
+            self.position_embedding = self.add_weight(
+                name="position_embedding",
+                shape=(self.max_sequence_length, self.hidden_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+            )
+        self.built = True
+
+    def call(self, inputs, start_index=None, reverse=False, training=None):
+        if reverse:
+            return self.token_embedding(inputs, reverse=True)
+        x = self.token_embedding(inputs)  # (batch, length, hidden)
+        if self.max_sequence_length is not None:
+            positions = position_ids(ops.shape(inputs)[1], start_index)
+            table = ops.cast(self.position_embedding, x.dtype)
+            x = x + ops.take(table, positions, axis=0)
+        return self.dropout_layer(x, training=training)
+
+    def compute_output_spec(
+        self, inputs, start_index=None, reverse=False, training=None
+    ):
+        width = self.vocabulary_size if reverse else self.hidden_dim
+        shape = (inputs.shape[0], inputs.shape[1], width)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return super().get_config() | {
+            "vocabulary_size": self.vocabulary_size,
+            "hidden_dim": self.hidden_dim,
+            "max_sequence_length": self.max_sequence_length,
+            "tie_embeddings": self.tie_embeddings,
+            "dropout": self.dropout,
+        }
+
+
+@register
+class RotaryEmbedding(keras.layers.Layer):
+    """Rotates queries and keys by their position, half against half.
+
+    Su et al. 2021, https://arxiv.org/abs/2104.09864, in the layout of Llama:
+    dimension *i* turns together with dimension *i + head_dim / 2*.
+
+    Args:
+        max_wavelength: float. Slowest rotation, in tokens (over 2 pi).
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Call arguments:
+        x: float tensor `(batch, length, num_heads, head_dim)`.
+        positions: int32 `(batch or 1, length)`.
+
+    Returns:
+        float tensor of the shape of `x`.
+
+    Raises:
+        InputError: `head_dim` is odd.
+    """
+
+    def __init__(self, max_wavelength: float = 10_000.0, **kwargs):
+        super().__init__(**kwargs)
+        self.max_wavelength = max_wavelength
+        self.built = True
+
+    def call(self, x, positions):
+        head_dim = x.shape[-1]
+        if head_dim % 2:
+            raise InputError(
+                "Rotary positions need an even head dimension (hidden_dim / "
+                f"num_heads). Received: {head_dim}"
+            )
+        half = ops.arange(0, head_dim, 2, dtype="float32") / head_dim
+        frequencies = ops.power(float(self.max_wavelength), -half)
+        angle = ops.cast(positions, "float32")[..., None] * frequencies
+        angle = angle[:, :, None, :]  # (batch, length, 1, head_dim / 2)
+        cos = ops.cast(ops.cos(angle), x.dtype)
+        sin = ops.cast(ops.sin(angle), x.dtype)
+        first, second = ops.split(x, 2, axis=-1)
+        return ops.concatenate(
+            [first * cos - second * sin, second * cos + first * sin], axis=-1
+        )
+
+    def compute_output_shape(self, input_shape, *args):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"max_wavelength": self.max_wavelength}
+
+
+def position_ids(length, start_index=None):
+    """int32 positions `(batch or 1, length)`, from each row's start on."""
+    positions = ops.arange(length, dtype="int32")[None, :]
+    if start_index is None:
+        return positions
+    return positions + ops.cast(start_index, "int32")[:, None]

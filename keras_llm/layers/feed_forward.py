@@ -1,0 +1,113 @@
+"""Position-wise feed-forward layer. Knows nothing of attention or of time."""
+
+import keras
+from keras import ops
+
+from keras_llm.errors import InputError
+from keras_llm.registration import register
+
+ACTIVATIONS = ("gelu", "swiglu", "relu_squared")
+
+
+@register
+class FeedForward(keras.layers.Layer):
+    """Two projections with a nonlinearity, applied to every position alike.
+
+    With `activation="swiglu"` the first projection is doubled and one half
+    gates the other (Shazeer 2020, https://arxiv.org/abs/2002.05202);
+    `"relu_squared"` is So et al. 2021, https://arxiv.org/abs/2109.08668;
+    `"gelu"` is the tanh form of GPT-2.
+
+    Args:
+        hidden_dim: int. Width of input and output.
+        intermediate_dim: int. Width between the projections.
+        activation: str. `"gelu"`, `"swiglu"` or `"relu_squared"`.
+        use_bias: bool. Whether the projections have a bias.
+        kernel_initializer: of the first projection.
+        output_initializer: of the second projection.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Call arguments:
+        x: float tensor `(batch, length, hidden_dim)`.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`.
+
+    Raises:
+        InputError: an unknown activation.
+
+    Example:
+        >>> FeedForward(8, 32)(keras.ops.ones((2, 5, 8))).shape
+        (2, 5, 8)
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        intermediate_dim: int,
+        activation: str = "gelu",
+        use_bias: bool = True,
+        kernel_initializer="glorot_uniform",
+        output_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if activation not in ACTIVATIONS:
+            raise InputError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}. "
+                f"Received: {activation!r}"
+            )
+        self.hidden_dim = hidden_dim
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+
+        def projection(name, width, initializer):
+            return keras.layers.Dense(
+                width,
+                use_bias=use_bias,
+                kernel_initializer=initializer.clone(),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+
+        kernel = self.kernel_initializer
+        self.intermediate = projection("intermediate", intermediate_dim, kernel)
+        if activation == "swiglu":
+            self.gate = projection("gate", intermediate_dim, kernel)
+        self.feed_forward_output = projection(
+            "feed_forward_output", hidden_dim, self.output_initializer
+        )
+
+    def build(self, input_shape):
+        self.intermediate.build((None, None, self.hidden_dim))
+        if self.activation == "swiglu":
+            self.gate.build((None, None, self.hidden_dim))
+        self.feed_forward_output.build((None, None, self.intermediate_dim))
+        self.built = True
+
+    def call(self, x):
+        hidden = self.intermediate(x)  # (batch, length, intermediate)
+        if self.activation == "swiglu":
+            hidden = ops.silu(self.gate(x)) * hidden
+        elif self.activation == "relu_squared":
+            hidden = ops.square(ops.relu(hidden))
+        else:
+            hidden = ops.gelu(hidden, approximate=True)
+        return self.feed_forward_output(hidden)
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "intermediate_dim": self.intermediate_dim,
+            "activation": self.activation,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "output_initializer": keras.initializers.serialize(
+                self.output_initializer
+            ),
+        }

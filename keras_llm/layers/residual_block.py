@@ -1,0 +1,245 @@
+"""One block of a model: mix positions, then transform each."""
+
+import keras
+
+from keras_llm.errors import InputError
+from keras_llm.layers.attention import CausalSelfAttention
+from keras_llm.layers.feed_forward import FeedForward
+from keras_llm.layers.recurrent import CELLS, RecurrentLayer
+from keras_llm.registration import register
+
+BLOCK_TYPES = ("attention", *CELLS)
+
+
+@register
+class ResidualBlock(keras.layers.Layer):
+    """Normalised attention or recurrence, then a normalised feed-forward.
+
+    Every block type has the same signature and the same kind of cache, so
+    that nothing above this file knows which one it has.
+
+    Args:
+        hidden_dim: int. Width of input and output.
+        block_type: str. `"attention"`, `"gru"`, `"lstm"` or `"rnn"`.
+        intermediate_dim: int. Width inside the feed-forward layer,
+            `4 * hidden_dim` if omitted; 0 for a block without one.
+        num_heads, num_key_value_heads, rotary, rotary_max_wavelength,
+            query_key_norm, sliding_window, causal: see `CausalSelfAttention`;
+            ignored by recurrent blocks.
+        normalization: str. `"layer"` or `"rms"`.
+        normalization_epsilon: float. Added to the variance.
+        activation: str. See `FeedForward`.
+        use_bias: bool. Whether projections and layer normalisation have a
+            bias.
+        dropout: float in [0, 1). Share of attention weights and of each
+            branch's outputs dropped while training.
+        kernel_initializer: of projections.
+        output_initializer: of the last projection of each branch.
+        **kwargs: forwarded to `keras.layers.Layer`.
+
+    Call arguments:
+        x: float tensor `(batch, length, hidden_dim)`.
+        padding_mask: bool `(batch, length)`, `False` where padded.
+        cache: what `initial_cache` makes, or the last call returned.
+        cache_update_index: int32 `(batch,)`, position of each row's first
+            token.
+        training: bool.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`; with a cache, that and the
+        updated cache.
+
+    Raises:
+        InputError: an unknown block type or normalisation.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        block_type: str = "attention",
+        intermediate_dim: int | None = None,
+        num_heads: int = 1,
+        num_key_value_heads: int | None = None,
+        rotary: bool = False,
+        rotary_max_wavelength: float = 10_000.0,
+        query_key_norm: bool = False,
+        sliding_window: int | None = None,
+        causal: bool = True,
+        normalization: str = "layer",
+        normalization_epsilon: float = 1e-5,
+        activation: str = "gelu",
+        use_bias: bool = True,
+        dropout: float = 0.0,
+        kernel_initializer="glorot_uniform",
+        output_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if block_type not in BLOCK_TYPES:
+            raise InputError(
+                f"block_type must be one of {', '.join(BLOCK_TYPES)}. "
+                f"Received: {block_type!r}"
+            )
+        if intermediate_dim is None:
+            intermediate_dim = 4 * hidden_dim
+        self.hidden_dim = hidden_dim
+        self.block_type = block_type
+        self.intermediate_dim = intermediate_dim
+        self.num_heads = num_heads
+        self.num_key_value_heads = num_key_value_heads
+        self.rotary = rotary
+        self.rotary_max_wavelength = rotary_max_wavelength
+        self.query_key_norm = query_key_norm
+        self.sliding_window = sliding_window
+        self.causal = causal
+        self.normalization = normalization
+        self.normalization_epsilon = normalization_epsilon
+        self.activation = activation
+        self.use_bias = use_bias
+        self.dropout = dropout
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+        self._make_layers()
+
+    def _make_layers(self):
+        self.mixer_norm = self._make_norm("mixer_norm")
+        self.mixer = self._make_mixer()
+        if self.intermediate_dim:
+            self.feed_forward_norm = self._make_norm("feed_forward_norm")
+            self.feed_forward = FeedForward(
+                self.hidden_dim,
+                self.intermediate_dim,
+                activation=self.activation,
+                use_bias=self.use_bias,
+                kernel_initializer=self.kernel_initializer,
+                output_initializer=self.output_initializer,
+                dtype=self.dtype_policy,
+                name="feed_forward",
+            )
+        self.dropout_layer = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="dropout"
+        )
+
+    def _make_norm(self, name):
+        return make_norm(
+            self.normalization,
+            self.normalization_epsilon,
+            self.use_bias,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _make_mixer(self):
+        if self.block_type in CELLS:
+            return RecurrentLayer(
+                self.hidden_dim,
+                self.block_type,
+                dtype=self.dtype_policy,
+                name="recurrent_layer",
+            )
+        return CausalSelfAttention(
+            self.hidden_dim,
+            num_heads=self.num_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            rotary=self.rotary,
+            rotary_max_wavelength=self.rotary_max_wavelength,
+            query_key_norm=self.query_key_norm,
+            sliding_window=self.sliding_window,
+            causal=self.causal,
+            use_bias=self.use_bias,
+            dropout=self.dropout,
+            kernel_initializer=self.kernel_initializer,
+            output_initializer=self.output_initializer,
+            dtype=self.dtype_policy,
+            name="self_attention",
+        )
+
+    def build(self, input_shape):
+        shape = (None, None, self.hidden_dim)
+        self.mixer_norm.build(shape)
+        self.mixer.build(shape)
+        if self.intermediate_dim:
+            self.feed_forward_norm.build(shape)
+            self.feed_forward.build(shape)
+        self.built = True
+
+    def call(
+        self,
+        x,
+        padding_mask=None,
+        cache=None,
+        cache_update_index=None,
+        training=None,
+    ):
+        mixed = self.mixer(
+            self.mixer_norm(x),
+            padding_mask=padding_mask,
+            cache=cache,
+            cache_update_index=cache_update_index,
+            training=training,
+        )
+        if cache is not None:
+            mixed, cache = mixed
+        x = x + self.dropout_layer(mixed, training=training)
+        if self.intermediate_dim:
+            transformed = self.feed_forward(self.feed_forward_norm(x))
+            x = x + self.dropout_layer(transformed, training=training)
+        return x if cache is None else (x, cache)
+
+    def initial_cache(self, batch_size, max_length, dtype=None):
+        """An empty cache for `max_length` positions."""
+        return self.mixer.initial_cache(batch_size, max_length, dtype)
+
+    def compute_output_shape(self, input_shape, **kwargs):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "hidden_dim": self.hidden_dim,
+            "block_type": self.block_type,
+            "intermediate_dim": self.intermediate_dim,
+            "num_heads": self.num_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "rotary": self.rotary,
+            "rotary_max_wavelength": self.rotary_max_wavelength,
+            "query_key_norm": self.query_key_norm,
+            "sliding_window": self.sliding_window,
+            "causal": self.causal,
+            "normalization": self.normalization,
+            "normalization_epsilon": self.normalization_epsilon,
+            "activation": self.activation,
+            "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "output_initializer": keras.initializers.serialize(
+                self.output_initializer
+            ),
+        }
+
+
+def make_norm(
+    normalization: str, epsilon: float, use_bias: bool, **kwargs
+) -> keras.layers.Layer:
+    """The normalisation layer of that name.
+
+    Args:
+        normalization: `"layer"`, or `"rms"` (Zhang and Sennrich 2019,
+            https://arxiv.org/abs/1910.07467).
+        epsilon: Added to the variance.
+        use_bias: Whether layer normalisation has a bias.
+        **kwargs: forwarded to the layer.
+
+    Raises:
+        InputError: an unknown normalisation.
+    """
+    if normalization == "rms":
+        return keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
+    if normalization == "layer":
+        return keras.layers.LayerNormalization(
+            epsilon=epsilon, center=use_bias, **kwargs
+        )
+    raise InputError(
+        f"normalization must be layer or rms. Received: {normalization!r}"
+    )

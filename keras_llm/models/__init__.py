@@ -1,0 +1,13 @@
+"""KerasHub models: backbone, causal language model and preprocessor."""
+
+from keras_llm.models.backbone import ScratchBackbone
+from keras_llm.models.causal_lm import ScratchCausalLM
+from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
+from keras_llm.models.recurrent_language_model import recurrent_language_model
+
+__all__ = [
+    "ScratchBackbone",
+    "ScratchCausalLM",
+    "ScratchCausalLMPreprocessor",
+    "recurrent_language_model",
+]

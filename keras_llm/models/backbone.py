@@ -1,0 +1,241 @@
+"""The model without its head: tokens to hidden states, any mix of blocks."""
+
+import keras
+import keras_hub
+
+from keras_llm.errors import InputError
+from keras_llm.layers import ResidualBlock, TokenAndPositionEmbedding
+from keras_llm.layers.residual_block import make_norm
+from keras_llm.registration import register
+from keras_llm.tokenizers import ScratchTokenizer
+
+POSITION_EMBEDDINGS = ("learned", "rotary", "none")
+
+
+@register
+class ScratchBackbone(keras_hub.models.Backbone):
+    """Embeddings, a stack of residual blocks and a final normalisation.
+
+    With `block_types="attention"` it is a Transformer decoder, with
+    `causal=False` an encoder, with `"gru"`, `"lstm"` or `"rnn"` a recurrent
+    network, and with a list a mix of them.
+
+    Args:
+        vocabulary_size: int. Number of tokens.
+        num_layers: int. Number of blocks.
+        num_heads: int. Number of query heads of an attention block.
+        hidden_dim: int. Width of the model.
+        intermediate_dim: int. Width inside the feed-forward layer,
+            `4 * hidden_dim` if omitted; 0 for blocks without one.
+        block_types: str or list of str, repeated to `num_layers`:
+            `"attention"`, `"gru"`, `"lstm"`, `"rnn"`.
+        num_key_value_heads: int. Number of key and value heads, `num_heads`
+            if omitted.
+        max_sequence_length: int. Longest context, in tokens.
+        position_embedding: str. `"learned"`, `"rotary"` or `"none"`.
+        rotary_max_wavelength: float. See `RotaryEmbedding`.
+        normalization: str. `"layer"` or `"rms"`.
+        normalization_epsilon: float. Added to the variance.
+        activation: str. `"gelu"`, `"swiglu"` or `"relu_squared"`.
+        query_key_norm: bool. Whether queries and keys are normalised.
+        sliding_window: int. How many positions back attention sees; all if
+            omitted.
+        causal: bool. Whether attention looks only back.
+        tie_embeddings: bool. Whether the output projection is tied.
+        use_bias: bool. Whether projections and layer norms have a bias.
+        zero_init_outputs: bool. Whether each branch's last projection starts
+            at zero; otherwise it is scaled by depth, as in GPT-2.
+        dropout: float in [0, 1). Share of activations dropped while training.
+        dtype: dtype or dtype policy of computations and weights.
+        **kwargs: forwarded to `keras_hub.models.Backbone`.
+
+    Call arguments:
+        inputs: dict of int32 `token_ids` and int32 or bool `padding_mask`,
+            each `(batch, length)`; the mask is 0 where padded.
+
+    Returns:
+        float tensor `(batch, length, hidden_dim)`.
+
+    Raises:
+        InputError: an unknown option, or heads that do not divide the width.
+
+    Example:
+        >>> backbone = ScratchBackbone(
+        ...     vocabulary_size=100, num_layers=2, num_heads=2, hidden_dim=8
+        ... )
+        >>> ids = keras.ops.ones((1, 5), "int32")
+        >>> backbone({"token_ids": ids, "padding_mask": ids}).shape
+        (1, 5, 8)
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int | None = None,
+        block_types: str | list[str] = "attention",
+        num_key_value_heads: int | None = None,
+        max_sequence_length: int = 1024,
+        position_embedding: str = "rotary",
+        rotary_max_wavelength: float = 10_000.0,
+        normalization: str = "rms",
+        normalization_epsilon: float = 1e-5,
+        activation: str = "gelu",
+        query_key_norm: bool = False,
+        sliding_window: int | None = None,
+        causal: bool = True,
+        tie_embeddings: bool = True,
+        use_bias: bool = False,
+        zero_init_outputs: bool = False,
+        dropout: float = 0.0,
+        dtype=None,
+        **kwargs,
+    ):
+        if position_embedding not in POSITION_EMBEDDINGS:
+            raise InputError(
+                "position_embedding must be one of "
+                f"{', '.join(POSITION_EMBEDDINGS)}. "
+                f"Received: {position_embedding!r}"
+            )
+        types = [block_types] if isinstance(block_types, str) else block_types
+        # === Config ===
+        settings = {
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "hidden_dim": hidden_dim,
+            "intermediate_dim": intermediate_dim,
+            "block_types": list(types),
+            "num_key_value_heads": num_key_value_heads,
+            "max_sequence_length": max_sequence_length,
+            "position_embedding": position_embedding,
+            "rotary_max_wavelength": rotary_max_wavelength,
+            "normalization": normalization,
+            "normalization_epsilon": normalization_epsilon,
+            "activation": activation,
+            "query_key_norm": query_key_norm,
+            "sliding_window": sliding_window,
+            "causal": causal,
+            "tie_embeddings": tie_embeddings,
+            "use_bias": use_bias,
+            "zero_init_outputs": zero_init_outputs,
+            "dropout": dropout,
+        }
+        # === Layers ===
+        embedding = TokenAndPositionEmbedding(
+            vocabulary_size,
+            hidden_dim,
+            max_sequence_length if position_embedding == "learned" else None,
+            tie_embeddings=tie_embeddings,
+            dropout=dropout,
+            dtype=dtype,
+            name="embedding",
+        )
+        blocks = [
+            _make_block(settings, types[index % len(types)], index, dtype)
+            for index in range(num_layers)
+        ]
+        final_norm = make_norm(
+            normalization,
+            normalization_epsilon,
+            use_bias,
+            dtype=dtype,
+            name="final_norm",
+        )
+        # === Functional model ===
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        padding_mask = keras.Input((None,), dtype="int32", name="padding_mask")
+        x = embedding(token_ids)
+        for block in blocks:
+            x = block(x, padding_mask=padding_mask)
+        super().__init__(
+            inputs={"token_ids": token_ids, "padding_mask": padding_mask},
+            outputs=final_norm(x),
+            dtype=dtype,
+            **kwargs,
+        )
+        self.settings = settings
+        self.embedding = embedding
+        self.token_embedding = embedding.token_embedding
+        self.blocks = blocks
+        self.final_norm = final_norm
+        self.max_sequence_length = max_sequence_length
+        self.vocabulary_size = vocabulary_size
+
+    def initial_cache(self, batch_size, max_length: int, dtype=None) -> list:
+        """Empty caches, one entry a block, for `max_length` positions."""
+        return [
+            block.initial_cache(batch_size, max_length, dtype)
+            for block in self.blocks
+        ]
+
+    def call_with_cache(
+        self, token_ids, cache, cache_update_index, padding_mask=None
+    ):
+        """Hidden states of new tokens, given those before them.
+
+        Args:
+            token_ids: int32 `(batch, length)`.
+            cache: list, as `initial_cache` makes it.
+            cache_update_index: int32 `(batch,)`, position of each row's first
+                new token.
+            padding_mask: bool `(batch, length)`. Recurrent states do not
+                advance where it is `False`.
+
+        Returns:
+            float tensor `(batch, length, hidden_dim)` and the updated cache.
+        """
+        x = self.embedding(token_ids, start_index=cache_update_index)
+        updated = []
+        for block, entry in zip(self.blocks, cache, strict=True):
+            x, entry = block(
+                x,
+                padding_mask=padding_mask,
+                cache=entry,
+                cache_update_index=cache_update_index,
+            )
+            updated.append(entry)
+        return self.final_norm(x), updated
+
+    def get_config(self):
+        return super().get_config() | self.settings
+
+
+def _make_block(settings, block_type, index, dtype):
+    shared = (
+        "hidden_dim",
+        "num_heads",
+        "intermediate_dim",
+        "num_key_value_heads",
+        "rotary_max_wavelength",
+        "normalization",
+        "normalization_epsilon",
+        "activation",
+        "query_key_norm",
+        "sliding_window",
+        "causal",
+        "use_bias",
+        "dropout",
+    )
+    # Each block adds two branches to the residual stream: scaled down by
+    # depth, their sum starts out as large as one (GPT-2).
+    deviation = 0.02 / (2 * settings["num_layers"]) ** 0.5
+    return ResidualBlock(
+        block_type=block_type,
+        rotary=settings["position_embedding"] == "rotary",
+        kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+        output_initializer=(
+            "zeros"
+            if settings["zero_init_outputs"]
+            else keras.initializers.RandomNormal(stddev=deviation)
+        ),
+        dtype=dtype,
+        name=f"block_{index}",
+        **{name: settings[name] for name in shared},
+    )
+
+
+# Set here, because a tokenizer knows nothing of models.
+ScratchTokenizer.backbone_cls = ScratchBackbone

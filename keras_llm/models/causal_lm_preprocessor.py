@@ -1,0 +1,58 @@
+"""Strings to token ids for training and generation, and back."""
+
+import keras_hub
+import numpy as np
+
+from keras_llm.errors import InputError
+from keras_llm.models.backbone import ScratchBackbone
+from keras_llm.registration import register
+from keras_llm.tokenizers import ScratchTokenizer
+
+
+@register
+class ScratchCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
+    """`keras_hub.models.CausalLMPreprocessor` that never shortens a prompt.
+
+    Args:
+        tokenizer: a `ScratchTokenizer`.
+        sequence_length: int. Length that texts are padded and cut to.
+        add_start_token: bool. Whether texts begin with the start token.
+        add_end_token: bool. Whether training texts end with the end token.
+        **kwargs: forwarded to `keras_hub.models.CausalLMPreprocessor`.
+    """
+
+    backbone_cls = ScratchBackbone
+    tokenizer_cls = ScratchTokenizer
+
+    def generate_preprocess(self, x, sequence_length: int | None = None):
+        """Tokenizes and pads prompts.
+
+        Args:
+            x: str, or a list or tensor of them.
+            sequence_length: Length to pad to; the preprocessor's if omitted.
+
+        Returns:
+            dict of int32 `token_ids` and bool `padding_mask`, each
+            `(batch, sequence_length)`, or `(sequence_length,)` for one str.
+
+        Raises:
+            InputError: a prompt that leaves no room for one new token.
+        """
+        sequence_length = sequence_length or self.sequence_length
+        if not self._use_tf_workflow():
+            self._check_lengths(x, sequence_length)
+        return super().generate_preprocess(x, sequence_length=sequence_length)
+
+    def _check_lengths(self, prompts, sequence_length):
+        rows = self.tokenizer(
+            [prompts] if isinstance(prompts, str) else prompts
+        )
+        longest = max((np.size(row) for row in rows), default=0)
+        longest += int(self.add_start_token)
+        if longest >= sequence_length:
+            raise InputError(
+                f"The prompt has {longest} tokens; generating needs it to be "
+                f"shorter than the sequence length, {sequence_length}. Pass a "
+                "shorter prompt, or a greater max_length if the model's "
+                "max_sequence_length allows it."
+            )
