@@ -1,0 +1,21 @@
+"""The control tokens: ids that typed text can never produce.
+
+The end token is the start token too, as in GPT-2. It is the boundary between
+documents, so what a model sees at the start of a prompt is what it saw
+between documents in training.
+"""
+
+PAD = "<|pad|>"
+UNK = "<|unk|>"
+END = "<|endoftext|>"
+
+SYSTEM = "<|system|>"
+USER = "<|user|>"
+ASSISTANT = "<|assistant|>"
+END_OF_TURN = "<|end_of_turn|>"
+
+PAD_ID = 0
+UNK_ID = 1
+END_ID = 2
+
+CHAT_TOKENS = (SYSTEM, USER, ASSISTANT, END_OF_TURN)

@@ -1,0 +1,69 @@
+"""The tokenizer of KerasHub models made by this package."""
+
+from pathlib import Path
+
+import keras_hub
+
+from keras_llm.registration import register
+from keras_llm.tokenizers.control import END, PAD, UNK
+from keras_llm.tokenizers.processor import end_token, model_path
+
+
+@register
+class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
+    """SentencePiece tokenizer whose start token is its end token.
+
+    Ids are the same in Python and in a TensorFlow graph, and typed control
+    tokens are plain text on both. Detokenizing gives the text back byte for
+    byte, with these exceptions, which SentencePiece does not represent:
+
+    - U+2581 (`▁`), SentencePiece's own mark of a space, comes back as a space.
+    - A `"char"` or `"word"` model has no bytes to fall back on: what it did
+      not see in training is one unknown token and comes back as `" ⁇ "`. It
+      can never learn NUL and U+2585.
+    - In a graph, a `"word"` model loses the spaces that a text begins with,
+      and puts one after the line ends that it begins with (TensorFlow Text
+      has an older SentencePiece inside).
+
+    A model trained elsewhere keeps its own names: its eos piece is the start
+    and end token, its pad piece (or else the end token) the pad token.
+
+    Args:
+        proto: bytes of a SentencePiece model, or a path to one.
+        **kwargs: forwarded to `keras_hub.tokenizers.SentencePieceTokenizer`.
+
+    Call arguments:
+        inputs: str, or a list or string tensor `(batch,)` of them.
+
+    Returns:
+        int32 ids `(length,)`; for a batch, ragged `(batch, length)`.
+    """
+
+    def __init__(self, proto=None, **kwargs):
+        self._add_special_token(END, "start_token")
+        self._add_special_token(END, "end_token")
+        self._add_special_token(PAD, "pad_token")
+        self._add_special_token(UNK, "unk_token")
+        super().__init__(proto=proto, **kwargs)
+
+    @classmethod
+    def from_file(cls, path: Path | str, **kwargs) -> "ScratchTokenizer":
+        """Loads a tokenizer folder or a SentencePiece `.model` file.
+
+        Args:
+            path: The folder or file.
+            **kwargs: forwarded to the constructor.
+
+        Raises:
+            InputError: Neither is there.
+        """
+        return cls(proto=model_path(Path(path)).read_bytes(), **kwargs)
+
+    def _update_special_token_ids(self):
+        processor = self._sentence_piece_spm
+        end = end_token(processor) or END
+        pad = processor.pad_id()
+        self.start_token = self.end_token = end
+        self.pad_token = processor.id_to_piece(pad) if pad >= 0 else end
+        self.unk_token = processor.id_to_piece(processor.unk_id())
+        super()._update_special_token_ids()
