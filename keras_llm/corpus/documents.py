@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from keras_llm.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+SHARD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,50 @@ class Document:
         if self.continues:
             record["continues"] = True
         return json.dumps(record, ensure_ascii=False)
+
+
+class ShardWriter:
+    """Writes the documents of one split, in shards of about `SHARD_BYTES`.
+
+    A shard is larger only where one text is: its parts stay together.
+
+    Args:
+        folder: The split's folder; made with the first document.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.documents = 0
+        self.characters = 0
+        self.bytes = 0
+        self._folder = folder
+        self._shards = 0
+        self._shard: BinaryIO | None = None
+        self._within_text = False
+
+    def write(self, document: Document) -> None:
+        """Appends a document; one that continues counts with its last part."""
+        line = document.to_json().encode() + b"\n"
+        self._shard_for(line).write(line)
+        self._within_text = document.continues
+        self.documents += not document.continues
+        self.characters += len(document.text)
+        self.bytes += len(document.text.encode())
+
+    def close(self) -> None:
+        if self._shard:
+            self._shard.close()
+
+    def _shard_for(self, line: bytes) -> BinaryIO:
+        shard = self._shard
+        if shard and (
+            self._within_text or shard.tell() + len(line) <= SHARD_BYTES
+        ):
+            return shard
+        self.close()
+        self._folder.mkdir(exist_ok=True)
+        self._shard = (self._folder / f"{self._shards:05d}.jsonl").open("wb")
+        self._shards += 1
+        return self._shard
 
 
 def splits_of(corpus: Path) -> list[str]:

