@@ -244,12 +244,12 @@ def write_to_cache(cache, new, positions):
     TensorFlow Serving refuses; inside a loop it runs in place.
 
     Args:
-        cache: float `(batch, max_length, heads, head_dim)`.
-        new: float `(batch, length, heads, head_dim)`.
+        cache: `(batch, max_length, ...)`.
+        new: `(batch, length, ...)`.
         positions: int32 `(batch, length)`.
 
     Returns:
-        float tensor of the shape of `cache`.
+        tensor of the shape of `cache`.
     """
     rows = ops.arange(ops.shape(positions)[0], dtype="int32")[:, None]
     rows = ops.broadcast_to(rows, ops.shape(positions))

@@ -18,6 +18,7 @@ Activation = Literal["gelu", "swiglu", "relu_squared"]
 OptimizerName = Literal["adamw", "adam", "sgd", "muon"]
 ScheduleName = Literal["cosine", "linear", "warmup_stable_decay", "constant"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+SamplerName = Literal["sample", "greedy", "beam"]
 
 
 def check(condition: bool, name: str, expected: str, received: Any) -> None:
@@ -156,9 +157,7 @@ class ModelSettings:
             "at least 2",
             self.max_sequence_length,
         )
-        check(
-            0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout
-        )
+        check(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
         self._check_heads()
 
     def _check_heads(self) -> None:
@@ -279,6 +278,8 @@ class GenerationSettings:
     """How the next token is chosen, and when to stop.
 
     Args:
+        sampler: `"sample"` by the settings below, `"greedy"` (the likeliest
+            token) or `"beam"` (the likeliest text that a beam search finds).
         max_new_tokens: Most tokens to generate.
         temperature: Divides the logits; 0 is greedy.
         top_k: Number of tokens to choose among; 0 is off.
@@ -286,17 +287,18 @@ class GenerationSettings:
         min_p: Least probability, relative to the likeliest token's; 0 is off.
         repetition_penalty: Divides the logits of tokens already seen; 1 is
             off.
-        num_beams: Beams of a beam search; 1 is off.
+        num_beams: Beams of a beam search.
         stop: Strings that end the text; they are not part of it.
     """
 
+    sampler: SamplerName = "sample"
     max_new_tokens: int = 200
     temperature: float = 0.8
     top_k: int = 0
     top_p: float = 0.95
     min_p: float = 0.0
     repetition_penalty: float = 1.0
-    num_beams: int = 1
+    num_beams: int = 5
     stop: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,5 @@
+"""How good a model is, in the field's own numbers."""
+
+from keras_llm.evaluation.loss import Evaluation, Evaluator
+
+__all__ = ["Evaluation", "Evaluator"]

@@ -1,0 +1,151 @@
+"""The cached decoding loop: one pass over ragged prompts, then token by token.
+
+One function serves streaming, batches and the exported graph. It knows
+nothing of text.
+"""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_llm.generation.sampling import (
+    choose_tokens,
+    penalize_repetition,
+    philox_uniform,
+)
+from keras_llm.layers.attention import write_to_cache
+
+
+class Sampling(NamedTuple):
+    """Settings of each row; see `choose_tokens` for dtypes and meaning.
+
+    Args:
+        temperature, top_k, top_p, min_p: `(batch,)`.
+        repetition_penalty: float32 `(batch,)`; 1 is off.
+        key: uint32 `(batch, 2)`, the low and high word of each row's seed.
+    """
+
+    temperature: object
+    top_k: object
+    top_p: object
+    min_p: object
+    repetition_penalty: object
+    key: object
+
+
+class DecodingState(NamedTuple):
+    """Everything the next step needs.
+
+    Args:
+        token_ids: int32 `(batch, max_length)`, prompts and what followed.
+        lengths: int32 `(batch,)`, tokens of each row so far.
+        finished: bool `(batch,)`.
+        step: int32 scalar, tokens generated.
+        cache: list, as the model makes it.
+    """
+
+    token_ids: object
+    lengths: object
+    finished: object
+    step: object
+    cache: object
+
+
+def prefill(model, token_ids, lengths, max_length) -> DecodingState:
+    """Reads the prompts into a fresh cache.
+
+    Args:
+        model: a `ScratchCausalLM`.
+        token_ids: int32 `(batch, prompt_length)`, prompts at the left.
+        lengths: int32 `(batch,)`, from 1 to `prompt_length`.
+        max_length: int or int32 scalar, tokens that prompt and answer may
+            have together; at least `prompt_length`.
+
+    Returns:
+        The state before the first new token.
+    """
+    batch_size, prompt_length = ops.shape(token_ids)
+    # The last token of each prompt is left to the first decoding step.
+    seen = ops.arange(prompt_length, dtype="int32")[None] < lengths[:, None] - 1
+    zeros = ops.zeros_like(lengths)
+    _, _, cache = model.call_with_cache(
+        token_ids,
+        model.initial_cache(batch_size, max_length),
+        zeros,
+        padding_mask=seen,
+    )
+    room = ops.zeros((batch_size, max_length - prompt_length), "int32")
+    return DecodingState(
+        token_ids=ops.concatenate([token_ids, room], axis=1),
+        lengths=lengths,
+        finished=ops.zeros_like(lengths, dtype="bool"),
+        step=ops.zeros((), dtype="int32"),
+        cache=cache,
+    )
+
+
+def decode(
+    model, state: DecodingState, sampling: Sampling, max_steps, stop_token_ids
+) -> DecodingState:
+    """Generates up to `max_steps` tokens a row, fewer where all rows end.
+
+    Args:
+        model: a `ScratchCausalLM`.
+        state: from `prefill` or an earlier `decode`.
+        sampling: settings of each row.
+        max_steps: int or int32 scalar.
+        stop_token_ids: list of int; the token that ends a row is kept.
+
+    Returns:
+        The state afterwards. Rows also finish when `token_ids` is full.
+    """
+    max_length = ops.shape(state.token_ids)[1]
+    last_step = state.step + max_steps
+
+    def unfinished(*state):
+        state = DecodingState(*state)
+        return ops.logical_and(
+            state.step < last_step, ops.logical_not(ops.all(state.finished))
+        )
+
+    def body(*state):
+        state = DecodingState(*state)
+        token, cache = _next_token(model, state, sampling)
+        running = ops.logical_not(state.finished)
+        end = ops.minimum(state.lengths, max_length - 1)[:, None]
+        old = ops.take_along_axis(state.token_ids, end, axis=1)
+        new = ops.where(running[:, None], token[:, None], old)
+        token_ids = write_to_cache(state.token_ids, new, end)
+        lengths = state.lengths + ops.cast(running, "int32")
+        finished = state.finished | (lengths >= max_length)
+        for stop in stop_token_ids:
+            finished |= ops.logical_and(running, token == stop)
+        return tuple(
+            DecodingState(token_ids, lengths, finished, state.step + 1, cache)
+        )
+
+    finished = state.finished | (state.lengths >= max_length)
+    state = state._replace(finished=finished)
+    return DecodingState(*ops.while_loop(unfinished, body, tuple(state)))
+
+
+def _next_token(model, state, sampling):
+    """int32 `(batch,)` tokens, and the cache after reading the last ones."""
+    position = state.lengths - 1
+    last = ops.take_along_axis(state.token_ids, position[:, None], axis=1)
+    logits, _, cache = model.call_with_cache(last, state.cache, position)
+    logits = penalize_repetition(
+        ops.cast(logits[:, 0], "float32"),
+        state.token_ids,
+        state.lengths,
+        sampling.repetition_penalty,
+    )
+    token = choose_tokens(
+        logits,
+        sampling.temperature,
+        sampling.top_k,
+        sampling.top_p,
+        sampling.min_p,
+        philox_uniform(sampling.key, state.step),
+    )
+    return token, cache

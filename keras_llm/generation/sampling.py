@@ -1,0 +1,150 @@
+"""Logits to tokens, each row by its own settings and random numbers."""
+
+import keras
+from keras import ops
+
+# Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405
+PHILOX_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+PHILOX_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def choose_tokens(
+    logits, temperature, top_k, top_p, min_p, uniform
+) -> keras.KerasTensor:
+    """Draws one token a row.
+
+    Args:
+        logits: float `(batch, vocabulary_size)`.
+        temperature: float32 `(batch,)`; 0 is greedy.
+        top_k: int32 `(batch,)`; 0 is off.
+        top_p: float32 `(batch,)` in (0, 1]; 1 is off.
+        min_p: float32 `(batch,)` in [0, 1); 0 is off.
+        uniform: float32 `(batch,)` in [0, 1), the random numbers.
+
+    Returns:
+        int32 `(batch,)`.
+    """
+    logits = ops.cast(logits, "float32")
+    greedy = ops.argmax(logits, axis=-1)
+    scaled = logits / ops.maximum(temperature, 1e-6)[:, None]
+    kept = filter_logits(scaled, top_k, top_p, min_p)
+    cumulative = ops.cumsum(ops.softmax(kept, axis=-1), axis=-1)
+    # Scaled by the total, which rounding may leave below one.
+    target = uniform[:, None] * cumulative[:, -1:]
+    below = ops.cast(cumulative <= target, "int32")
+    drawn = ops.minimum(ops.sum(below, axis=-1), logits.shape[-1] - 1)
+    return ops.cast(ops.where(temperature > 0, drawn, greedy), "int32")
+
+
+def filter_logits(logits, top_k, top_p, min_p):
+    """Sets the logits of tokens that may not be drawn to -1e9.
+
+    First the `top_k` likeliest stay; of these the smallest set whose
+    probability reaches `top_p` (Holtzman et al. 2019,
+    https://arxiv.org/abs/1904.09751); of these the ones at least `min_p`
+    times as likely as the likeliest (https://arxiv.org/abs/2407.01082).
+    Tokens equal to the last that stays, stay.
+
+    Args:
+        logits: float32 `(batch, vocabulary_size)`.
+        top_k, top_p, min_p: `(batch,)`, as in `choose_tokens`.
+
+    Returns:
+        float32 `(batch, vocabulary_size)`.
+    """
+    descending = -ops.sort(-logits, axis=-1)
+    rank = ops.arange(logits.shape[-1], dtype="int32")[None, :]
+    keep = ops.logical_or(rank < top_k[:, None], top_k[:, None] <= 0)
+    probability = ops.softmax(ops.where(keep, descending, -1e9), axis=-1)
+    before = ops.cumsum(probability, axis=-1) - probability
+    off = top_p[:, None] >= 1
+    keep &= ops.logical_or(off, before < top_p[:, None])
+    keep &= probability >= min_p[:, None] * probability[:, :1]
+    keep = ops.logical_or(keep, rank == 0)
+    last = ops.min(ops.where(keep, descending, 1e9), axis=-1, keepdims=True)
+    return ops.where(logits >= last, logits, -1e9)
+
+
+def penalize_repetition(logits, token_ids, lengths, penalty):
+    """Makes tokens that a row already has less likely.
+
+    Keskar et al. 2019, https://arxiv.org/abs/1909.05858.
+
+    Args:
+        logits: float32 `(batch, vocabulary_size)`.
+        token_ids: int32 `(batch, max_length)`.
+        lengths: int32 `(batch,)`, at least 1: how many of them count.
+        penalty: float32 `(batch,)`; 1 is off.
+
+    Returns:
+        float32 `(batch, vocabulary_size)`.
+    """
+    max_length = ops.shape(token_ids)[1]
+    counts = ops.arange(max_length, dtype="int32")[None] < lengths[:, None]
+    # What does not count becomes a repetition of the first, which does.
+    token_ids = ops.where(counts, token_ids, token_ids[:, :1])
+    seen = ops.take_along_axis(logits, token_ids, axis=-1)
+    penalty = penalty[:, None]
+    seen = ops.where(seen > 0, seen / penalty, seen * penalty)
+    rows = ops.arange(ops.shape(token_ids)[0], dtype="int32")[:, None]
+    rows = ops.broadcast_to(rows, ops.shape(token_ids))
+    indices = ops.reshape(ops.stack([rows, token_ids], axis=-1), (-1, 2))
+    return ops.scatter_update(logits, indices, ops.reshape(seen, (-1,)))
+
+
+def philox_uniform(key, step):
+    """Random numbers that are a function of `(key, step)` alone.
+
+    Philox4x32-10, first word, in 32-bit arithmetic that every backend and
+    TensorFlow Serving compute alike.
+
+    Args:
+        key: uint32 `(batch, 2)`, the low and high word of each row's seed.
+        step: int32 scalar or `(batch,)`.
+
+    Returns:
+        float32 `(batch,)`, multiples of 2**-24 in [0, 1).
+    """
+    zero = ops.zeros_like(key[:, 0])
+    counter = [zero + ops.cast(step, "uint32"), zero, zero, zero]
+    word = philox(counter, [key[:, 0], key[:, 1]])[0]
+    word = ops.right_shift(word, _uint32(8))
+    return ops.cast(word, "float32") * 2.0**-24
+
+
+def philox(counter: list, key: list) -> list:
+    """Ten rounds on four uint32 tensors, keyed by two."""
+    for _ in range(10):
+        high_0, low_0 = _multiply(PHILOX_MULTIPLIERS[0], counter[0])
+        high_1, low_1 = _multiply(PHILOX_MULTIPLIERS[1], counter[2])
+        counter = [
+            ops.bitwise_xor(ops.bitwise_xor(high_1, counter[1]), key[0]),
+            low_1,
+            ops.bitwise_xor(ops.bitwise_xor(high_0, counter[3]), key[1]),
+            low_0,
+        ]
+        key = [
+            word + _uint32(weyl)
+            for word, weyl in zip(key, PHILOX_WEYL, strict=True)
+        ]
+    return counter
+
+
+def _multiply(constant, x):
+    """High and low 32 bits of a product, by halves of 16 bits."""
+    half, mask = _uint32(16), _uint32(0xFFFF)
+    a_high, a_low = _uint32(constant >> 16), _uint32(constant & 0xFFFF)
+    x_high, x_low = ops.right_shift(x, half), ops.bitwise_and(x, mask)
+    low_high, high_low = a_low * x_high, a_high * x_low
+    middle = (
+        ops.right_shift(a_low * x_low, half)
+        + ops.bitwise_and(low_high, mask)
+        + ops.bitwise_and(high_low, mask)
+    )
+    high = a_high * x_high + ops.right_shift(middle, half)
+    high += ops.right_shift(low_high, half) + ops.right_shift(high_low, half)
+    return high, _uint32(constant) * x
+
+
+def _uint32(value):
+    return ops.convert_to_tensor(value, dtype="uint32")

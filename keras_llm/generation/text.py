@@ -1,0 +1,290 @@
+"""Prompts in, text out: streaming, several prompts at once, stop strings."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import keras_hub
+import numpy as np
+from keras import ops
+
+from keras_llm.errors import InputError
+from keras_llm.generation.compiled import compile_function
+from keras_llm.generation.decoding import (
+    DecodingState,
+    Sampling,
+    decode,
+    prefill,
+)
+from keras_llm.models import ScratchCausalLM
+from keras_llm.recipes.settings import GenerationSettings
+
+# Tokens decoded between looks at the text: the grain of streaming.
+STREAM_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The answer to one prompt.
+
+    Args:
+        text: The new text only.
+        num_tokens: Tokens generated, a stop token included.
+        finish_reason: `"stop"` (end token or stop string) or `"length"`.
+    """
+
+    text: str
+    num_tokens: int
+    finish_reason: str
+
+
+class TextGenerator:
+    """Generates text with a model, compiled once for each size of work.
+
+    Prompt and cache lengths are rounded up to powers of two, so that another
+    prompt's length seldom compiles again.
+
+    Args:
+        model: a `ScratchCausalLM` with a preprocessor.
+
+    Example:
+        >>> generator = TextGenerator(model)
+        >>> generator.generate(["Once upon"])[0].text
+    """
+
+    def __init__(self, model: ScratchCausalLM):
+        self.model = model
+        self.tokenizer = model.preprocessor.tokenizer
+        self.end_token_id = self.tokenizer.end_token_id
+
+        def start(token_ids, lengths, new_slots):
+            # The number of slots is the length of an unused tensor: a shape,
+            # unlike a value, is known while compiling.
+            max_length = token_ids.shape[1] + new_slots.shape[0]
+            return prefill(model, token_ids, lengths, max_length)
+
+        def advance(state, sampling):
+            return decode(
+                model, state, sampling, STREAM_STEPS, [self.end_token_id]
+            )
+
+        self._start = compile_function(start, model)
+        self._advance = compile_function(advance, model)
+
+    def generate(
+        self,
+        prompts: list[str],
+        settings: GenerationSettings | None = None,
+        seed: int = 0,
+    ) -> list[Generation]:
+        """Answers all prompts together.
+
+        Args:
+            prompts: The texts to continue; may be empty strings.
+            settings: How tokens are chosen, and when to stop.
+            seed: Decides the random numbers of every row alike, so that a
+                prompt's answer does not depend on its company.
+
+        Returns:
+            One answer a prompt.
+
+        Raises:
+            InputError: No prompt, or one longer than the model's context.
+        """
+        settings = settings or GenerationSettings()
+        if settings.sampler == "beam":
+            return self._beam_search(prompts, settings)
+        answers = _Answers(self, prompts, settings)
+        for state in self._states(answers, seed):
+            answers.read(state)
+        return answers.generations()
+
+    def stream(
+        self,
+        prompt: str,
+        settings: GenerationSettings | None = None,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Yields the answer to one prompt piece by piece.
+
+        The pieces joined are the text that `generate` returns. A piece never
+        ends within a character or within what may become a stop string.
+        Arguments and errors are those of `generate`.
+        """
+        settings = settings or GenerationSettings()
+        if settings.sampler == "beam":
+            yield self._beam_search([prompt], settings)[0].text
+            return
+        answers = _Answers(self, [prompt], settings)
+        shown = 0
+        for state in self._states(answers, seed):
+            answers.read(state)
+            text = answers.texts[0]
+            safe = (
+                len(text)
+                if answers.done[0]
+                else _safe_length(text, settings.stop)
+            )
+            if safe > shown:
+                yield text[shown:safe]
+                shown = safe
+
+    def _states(self, answers: "_Answers", seed: int) -> Iterator:
+        """Yields the state after every few steps, until all rows are done."""
+        settings, prompts = answers.settings, answers.prompt_ids
+        lengths = np.array([len(ids) for ids in prompts], "int32")
+        width = _bucket(max(lengths))
+        longest = self.model.backbone.max_sequence_length
+        total = min(longest, _bucket(max(lengths) + settings.max_new_tokens))
+        width = min(width, total)
+        token_ids = np.zeros((len(prompts), width), "int32")
+        for row, ids in zip(token_ids, prompts, strict=True):
+            row[: len(ids)] = ids
+        sampling = sampling_of(settings, [seed] * len(prompts))
+        state = self._start(
+            ops.convert_to_tensor(token_ids),
+            ops.convert_to_tensor(lengths),
+            ops.zeros((total - width,)),
+        )
+        while not all(answers.done):
+            state = self._advance(
+                state._replace(finished=ops.convert_to_tensor(answers.done)),
+                sampling,
+            )
+            yield state
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, the start token first.
+
+        Raises:
+            InputError: The prompt leaves no room in the model's context.
+        """
+        ids = [self.tokenizer.start_token_id]
+        ids += [int(token) for token in self.tokenizer(prompt)]
+        longest = self.model.backbone.max_sequence_length
+        if len(ids) >= longest:
+            raise InputError(
+                f"The prompt has {len(ids)} tokens, its start token included; "
+                f"the model's context holds {longest}, one new token included. "
+                "Pass a shorter prompt."
+            )
+        return ids
+
+    def _beam_search(self, prompts, settings) -> list[Generation]:
+        """KerasHub's beam search; one prompt at a time, for its own length."""
+        model, answers = self.model, []
+        sampler, model.sampler = (
+            model.sampler,
+            keras_hub.samplers.BeamSampler(num_beams=settings.num_beams),
+        )
+        model.generate_function = None
+        try:
+            for prompt in prompts:
+                answers.append(self._beam_answer(prompt, settings))
+        finally:
+            model.sampler, model.generate_function = sampler, None
+        return answers
+
+    def _beam_answer(self, prompt, settings) -> Generation:
+        ids = self.encode_prompt(prompt)
+        total = len(ids) + settings.max_new_tokens
+        total = min(total, self.model.backbone.max_sequence_length)
+        inputs = self.model.preprocessor.generate_preprocess(
+            [prompt], sequence_length=total
+        )
+        generate = self.model.make_generate_function()
+        outputs = generate(inputs, stop_token_ids=[self.end_token_id])
+        mask = ops.convert_to_numpy(outputs["padding_mask"])[0].astype(bool)
+        tokens = ops.convert_to_numpy(outputs["token_ids"])[0][mask]
+        answers = _Answers(self, [prompt], settings)
+        answers.update(0, [int(token) for token in tokens], finished=True)
+        return answers.generations()[0]
+
+
+class _Answers:
+    """Turns the tokens of each row into text, and decides when it is done."""
+
+    def __init__(self, generator, prompts, settings):
+        if not prompts:
+            raise InputError("Expected at least one prompt. Received none.")
+        self.settings = settings
+        self.end_token_id = generator.end_token_id
+        self.prompt_ids = [generator.encode_prompt(text) for text in prompts]
+        self.detokenize: Callable = generator.tokenizer.detokenize
+        self.prompt_texts = [self._decode(ids) for ids in self.prompt_ids]
+        self.texts = [""] * len(prompts)
+        self.counts = [0] * len(prompts)
+        self.reasons = ["length"] * len(prompts)
+        self.done = np.zeros(len(prompts), bool)
+
+    def read(self, state: DecodingState) -> None:
+        """Takes in the rows of a decoding state."""
+        token_ids = ops.convert_to_numpy(state.token_ids)
+        lengths = ops.convert_to_numpy(state.lengths)
+        finished = ops.convert_to_numpy(state.finished)
+        for row in np.flatnonzero(~self.done):
+            tokens = token_ids[row, : lengths[row]].tolist()
+            self.update(row, tokens, bool(finished[row]))
+
+    def update(self, row: int, tokens: list[int], finished: bool) -> None:
+        """Takes in all tokens of a row, prompt included."""
+        start = len(self.prompt_ids[row])
+        limit = start + self.settings.max_new_tokens
+        finished = finished or len(tokens) >= limit
+        tokens = tokens[:limit]
+        if self.end_token_id in tokens[start:]:
+            self.reasons[row] = "stop"
+        # Decoded with the prompt, because the first piece of a text may lose
+        # its space.
+        text = self._decode(tokens)[len(self.prompt_texts[row]) :]
+        text, stopped = _cut_at_stop(text, self.settings.stop)
+        if stopped:
+            self.reasons[row] = "stop"
+        self.texts[row] = text
+        self.counts[row] = len(tokens) - start
+        self.done[row] = finished or stopped
+
+    def generations(self) -> list[Generation]:
+        rows = zip(self.texts, self.counts, self.reasons, strict=True)
+        return [Generation(*row) for row in rows]
+
+    def _decode(self, tokens):
+        return self.detokenize([t for t in tokens if t != self.end_token_id])
+
+
+def sampling_of(settings: GenerationSettings, seeds: list[int]) -> Sampling:
+    """Tensors of the same settings for every row, and each row's seed."""
+
+    def rows(value, dtype):
+        return ops.full((len(seeds),), value, dtype=dtype)
+
+    greedy = settings.sampler == "greedy"
+    words = [[seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF] for seed in seeds]
+    return Sampling(
+        temperature=rows(0.0 if greedy else settings.temperature, "float32"),
+        top_k=rows(settings.top_k, "int32"),
+        top_p=rows(settings.top_p, "float32"),
+        min_p=rows(settings.min_p, "float32"),
+        repetition_penalty=rows(settings.repetition_penalty, "float32"),
+        key=ops.convert_to_tensor(np.array(words, "uint32")),
+    )
+
+
+def _bucket(length: int) -> int:
+    """The next power of two, at least 16."""
+    return max(16, 1 << (int(length) - 1).bit_length())
+
+
+def _cut_at_stop(text: str, stops: list[str]) -> tuple[str, bool]:
+    found = [text.find(stop) for stop in stops if stop in text]
+    return (text[: min(found)], True) if found else (text, False)
+
+
+def _safe_length(text: str, stops: list[str]) -> int:
+    """How much of the text no later token can change."""
+    safe = len(text.rstrip("\ufffd"))  # bytes of an unfinished character
+    for stop in stops:
+        for length in range(min(len(stop) - 1, safe), 0, -1):
+            if text.endswith(stop[:length]):
+                safe = min(safe, len(text) - length)
+                break
+    return safe

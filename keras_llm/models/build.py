@@ -1,0 +1,69 @@
+"""Models from settings, and presets from folders."""
+
+from pathlib import Path
+
+import keras
+import keras_hub
+
+from keras_llm.errors import InputError
+from keras_llm.files import written_beside
+from keras_llm.models.backbone import ScratchBackbone
+from keras_llm.models.causal_lm import ScratchCausalLM
+from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
+from keras_llm.recipes.settings import ModelSettings, to_dict
+from keras_llm.tokenizers import ScratchTokenizer
+
+
+def build_model(
+    settings: ModelSettings,
+    tokenizer: ScratchTokenizer,
+    dtype: str = "float32",
+    seed: int = 0,
+) -> ScratchCausalLM:
+    """A new model with random weights.
+
+    Args:
+        settings: Shape of the model.
+        tokenizer: Its vocabulary.
+        dtype: Name of a Keras dtype policy.
+        seed: Decides initial weights and dropout.
+    """
+    keras.utils.set_random_seed(seed)
+    backbone = ScratchBackbone(
+        vocabulary_size=tokenizer.vocabulary_size(),
+        **to_dict(settings),
+        dtype=dtype,
+    )
+    preprocessor = ScratchCausalLMPreprocessor(
+        tokenizer, sequence_length=settings.max_sequence_length
+    )
+    return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
+
+
+def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
+    """Writes a preset folder, whole or not at all."""
+    with written_beside(out) as folder:
+        model.save_to_preset(str(folder))
+
+
+def load_preset(path: Path, **kwargs) -> keras_hub.models.CausalLM:
+    """The model of a preset folder, or of the run that holds one.
+
+    Args:
+        path: The folder.
+        **kwargs: forwarded to `keras_hub.models.CausalLM.from_preset`.
+
+    Raises:
+        InputError: No preset there, or a damaged one.
+    """
+    folder = path / "preset" if (path / "preset").is_dir() else path
+    if not (folder / "config.json").exists():
+        raise InputError(
+            f"{path} must be a preset, or a run that has one (a folder with "
+            "config.json or preset/). Make one with `keras-llm train`."
+        )
+    try:
+        return keras_hub.models.CausalLM.from_preset(str(folder), **kwargs)
+    except (OSError, ValueError, KeyError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder} cannot be read: {first_line}") from error

@@ -1,0 +1,298 @@
+"""What happens beside the updates: log, validation, checkpoints, samples.
+
+A Keras "epoch" here is one row of the log, `log_interval` steps; `fit` calls
+`on_epoch_end` after each. The callbacks run in the order of their classes.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from keras_llm.datasets import Tokens
+from keras_llm.errors import InputError
+from keras_llm.evaluation import Evaluator
+from keras_llm.generation import TextGenerator
+from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
+from keras_llm.training.checkpoints import (
+    Checkpoint,
+    checkpoint_paths,
+    remove_checkpoints,
+    save_checkpoint,
+)
+from keras_llm.training.log import append_row, draw_curves
+from keras_llm.training.optimizers import current_learning_rate
+
+
+class TrainingDiverged(InputError):
+    """The loss is no longer a number."""
+
+
+class Clock(keras.callbacks.Callback):
+    """Counts batches, steps and seconds of training, validation left out.
+
+    Every other callback asks it.
+    """
+
+    def __init__(self, settings: TrainingSettings):
+        super().__init__()
+        self.settings = settings
+        self.interrupted = False
+        self.speed = 0.0
+        self.resume(batch=0, seconds=0.0)
+
+    def resume(self, batch: int, seconds: float) -> None:
+        """Goes on from so many batches and seconds of training."""
+        self.batch = batch
+        self.seconds = seconds
+
+    def get_state(self) -> dict:
+        return {"batch": self.batch, "seconds": self.seconds}
+
+    @property
+    def step(self) -> int:
+        """Optimizer updates done."""
+        return self.batch // self.settings.gradient_accumulation_steps
+
+    @property
+    def at_row(self) -> bool:
+        """Whether this is where a row of the log belongs."""
+        whole = self.batch % self.settings.gradient_accumulation_steps == 0
+        return whole and (
+            self.step % self.settings.log_interval == 0
+            or self.step == self.settings.steps
+        )
+
+    @property
+    def at_validation(self) -> bool:
+        due = self.step % self.settings.validation_interval == 0
+        return self.at_row and (due or self.step == self.settings.steps)
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C within ends the current batch, a second one all."""
+
+        def interrupt(signum, frame):
+            self.interrupted = True
+            signal.signal(signal.SIGINT, before)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # where no Ctrl-C arrives
+            return
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.monotonic()
+        self._epoch_batch = self.batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batch += 1
+        if self.interrupted:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self._started
+        self.seconds += seconds
+        # Batches a second.
+        self.speed = (self.batch - self._epoch_batch) / max(seconds, 1e-9)
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Ends the run as soon as the log would show a loss that is no number."""
+
+    def __init__(self, clock: Clock, checkpoints: Path):
+        super().__init__()
+        self.clock = clock
+        self.checkpoints = checkpoints
+        self.last_finite = clock.step
+
+    def on_epoch_end(self, epoch, logs=None):
+        if math.isfinite(logs["loss"]):
+            self.last_finite = self.clock.step
+            return
+        kept = checkpoint_paths(self.checkpoints)
+        raise TrainingDiverged(
+            f"The loss became {logs['loss']} between steps {self.last_finite} "
+            f"and {self.clock.step}. Pass a lower --training.learning_rate or "
+            "a longer --training.warmup_steps. "
+            + (f"The last good checkpoint is {kept[-1]}." if kept else "")
+        )
+
+
+class Validation(keras.callbacks.Callback):
+    """Evaluates, remembers the best step, and stops early if asked to.
+
+    Puts `val_loss` and `val_accuracy` into the logs of the epochs after which
+    they are due, for the callbacks that follow.
+    """
+
+    def __init__(self, clock: Clock, evaluator: Evaluator, tokens: Tokens):
+        super().__init__()
+        self.clock = clock
+        self.evaluator = evaluator
+        self.tokens = tokens
+        self.best_step = None
+        self.best_loss = math.inf
+        self.waited = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.clock.at_validation:
+            return
+        limit = self.clock.settings.validation_batches
+        evaluation = self.evaluator.evaluate(self.tokens, limit)
+        logs["val_loss"] = evaluation.loss
+        logs["val_accuracy"] = evaluation.accuracy
+        if evaluation.loss < self.best_loss:
+            self.best_step = self.clock.step
+            self.best_loss = evaluation.loss
+            self.waited = 0
+        else:
+            self.waited += 1
+        if self.out_of_patience:
+            self.model.stop_training = True
+
+    @property
+    def out_of_patience(self) -> bool:
+        patience = self.clock.settings.early_stopping_patience
+        return patience is not None and self.waited >= patience
+
+    def get_state(self) -> dict:
+        names = ("best_step", "best_loss", "waited")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: dict) -> None:
+        vars(self).update(state)
+
+
+class Log(keras.callbacks.Callback):
+    """Writes a row of the log, and draws the curves after a validation."""
+
+    def __init__(self, clock: Clock, folder: Path, tokens_a_batch: int):
+        super().__init__()
+        self.clock = clock
+        self.folder = folder
+        self.tokens_a_batch = tokens_a_batch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.clock.at_row:
+            return
+        row = {
+            "step": self.clock.step,
+            "tokens": self.clock.batch * self.tokens_a_batch,
+            "learning_rate": current_learning_rate(self.model.optimizer),
+            "tokens_per_second": round(self.clock.speed * self.tokens_a_batch),
+            "seconds": round(self.clock.seconds, 2),
+        }
+        for name in ("loss", "val_loss", "val_accuracy"):
+            if name in logs:
+                row[name] = float(logs[name])
+        append_row(self.folder / "log.csv", row)
+        if self.clock.at_validation:
+            draw_curves(self.folder / "log.csv", self.folder / "curves.png")
+
+
+class Samples(keras.callbacks.Callback):
+    """Writes what the model says as it learns to `samples.txt`."""
+
+    HEADING = "=== step "
+
+    def __init__(
+        self,
+        clock: Clock,
+        folder: Path,
+        generator: TextGenerator,
+        settings: GenerationSettings,
+    ):
+        super().__init__()
+        self.clock = clock
+        self.path = folder / "samples.txt"
+        self.generator = generator
+        self.settings = settings
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.clock.at_validation:
+            return
+        prompt = self.clock.settings.sample_prompt
+        answer = self.generator.generate([prompt], self.settings)[0]
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{self.HEADING}{self.clock.step}\n")
+            file.write(f"{prompt}{answer.text}\n\n")
+
+    def cut(self, step: int) -> None:
+        """Removes the samples after `step`."""
+        if not self.path.exists():
+            return
+        head, *samples = self.path.read_text(encoding="utf-8").split(
+            self.HEADING
+        )
+        kept = [s for s in samples if int(s.split("\n")[0]) <= step]
+        text = head + "".join(self.HEADING + sample for sample in kept)
+        self.path.write_text(text, encoding="utf-8")
+
+
+class Checkpointer(keras.callbacks.Callback):
+    """Saves after each validation and on Ctrl-C; keeps the last two, and the
+    best.
+    """
+
+    def __init__(self, clock: Clock, validation: Validation | None, path: Path):
+        super().__init__()
+        self.clock = clock
+        self.validation = validation
+        self.path = path
+        self._metrics_to_restore = None
+
+    def groups(self) -> dict:
+        """Variables by group; seeds of dropout are among the model's."""
+        metrics = self.model.metrics_variables
+        known = {id(variable) for variable in metrics}
+        return {
+            "model": [v for v in self.model.variables if id(v) not in known],
+            "optimizer": self.model.optimizer.variables,
+            "metrics": metrics,
+        }
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # `fit` has just reset the metrics; a row begun before an interrupt
+        # goes on from what they were.
+        if self._metrics_to_restore is not None:
+            metrics = self.model.metrics_variables
+            for variable, value in zip(
+                metrics, self._metrics_to_restore, strict=True
+            ):
+                variable.assign(value)
+            self._metrics_to_restore = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.clock.at_validation or self.model.stop_training:
+            self.save()
+
+    def save(self) -> None:
+        validation = self.validation
+        state = {"clock": self.clock.get_state()}
+        if validation is not None:
+            state["validation"] = validation.get_state()
+        save_checkpoint(self.path, self.clock.step, self.groups(), state)
+        steps = [int(path.name) for path in checkpoint_paths(self.path)]
+        best = validation.best_step if validation is not None else None
+        remove_checkpoints(self.path, keep={*steps[-2:], best})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Goes back to a checkpoint; call once the model is built."""
+        checkpoint.restore(self.groups())
+        if not self.clock.at_row:
+            self._metrics_to_restore = [
+                keras.ops.convert_to_numpy(variable)
+                for variable in self.model.metrics_variables
+            ]
+        if self.validation is not None:
+            self.validation.set_state(checkpoint.state["validation"])

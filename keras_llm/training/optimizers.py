@@ -1,0 +1,81 @@
+"""Optimizers from settings."""
+
+import keras
+
+from keras_llm.recipes.settings import TrainingSettings
+from keras_llm.training.muon import BatchedMuon
+from keras_llm.training.schedules import WarmupSchedule
+
+
+def make_optimizer(
+    settings: TrainingSettings, model: keras.Model
+) -> keras.optimizers.Optimizer:
+    """The optimizer that the settings describe.
+
+    Weight decay is left out of everything but matrices, and of embeddings.
+    """
+    peak = settings.learning_rate
+    shared = {
+        "global_clipnorm": settings.global_clipnorm or None,
+        "gradient_accumulation_steps": (
+            settings.gradient_accumulation_steps
+            if settings.gradient_accumulation_steps > 1
+            else None
+        ),
+    }
+    betas = {"beta_1": settings.beta_1, "beta_2": settings.beta_2}
+    decay = {"weight_decay": settings.weight_decay or None}
+    if settings.optimizer == "muon":
+        optimizer = BatchedMuon(
+            _schedule(settings, settings.muon_learning_rate),
+            adam_lr_ratio=peak / settings.muon_learning_rate,
+            adam_beta_1=settings.beta_1,
+            adam_beta_2=settings.beta_2,
+            adam_weight_decay=settings.weight_decay or None,
+            **decay,
+            **shared,
+        )
+    elif settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(
+            _schedule(settings, peak),
+            momentum=settings.beta_1,
+            **decay,
+            **shared,
+        )
+    elif settings.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(
+            _schedule(settings, peak), **betas, **shared
+        )
+    else:
+        optimizer = keras.optimizers.AdamW(
+            _schedule(settings, peak),
+            **betas,
+            weight_decay=settings.weight_decay,
+            **shared,
+        )
+    optimizer.exclude_from_weight_decay(
+        var_list=[
+            variable
+            for variable in model.trainable_variables
+            if len(variable.shape) != 2 or "embedding" in variable.path
+        ]
+    )
+    return optimizer
+
+
+def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """The rate of the next update; for Muon, that of AdamW's part."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return float(inner.learning_rate) * getattr(inner, "adam_lr_ratio", 1.0)
+
+
+def _schedule(settings: TrainingSettings, peak: float) -> WarmupSchedule:
+    return WarmupSchedule(
+        peak,
+        settings.steps,
+        warmup_steps=settings.warmup_steps,
+        shape=settings.schedule,
+        decay_share=settings.decay_share,
+        final_share=settings.final_learning_rate_share,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+    )
