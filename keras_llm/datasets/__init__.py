@@ -1,0 +1,17 @@
+"""Documents to token shards to batches. Knows nothing of models."""
+
+from keras_llm.datasets.encoding import encode
+from keras_llm.datasets.pipeline import evaluation_dataset, training_dataset
+from keras_llm.datasets.tokens import TokenManifest, Tokens, open_tokens
+from keras_llm.datasets.windows import EvaluationWindows, TrainingWindows
+
+__all__ = [
+    "EvaluationWindows",
+    "TokenManifest",
+    "Tokens",
+    "TrainingWindows",
+    "encode",
+    "evaluation_dataset",
+    "open_tokens",
+    "training_dataset",
+]

@@ -1,0 +1,50 @@
+"""A pseudo-random order of any length that takes no memory."""
+
+from math import isqrt
+
+import numpy as np
+
+# The 64-bit finaliser of SplitMix (Steele and others 2014,
+# https://doi.org/10.1145/2660193.2660195).
+MULTIPLIERS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
+SHIFTS = np.array([30, 27, 31], np.uint64)
+
+
+def permute(
+    indices: np.ndarray, size: int, round_keys: np.ndarray
+) -> np.ndarray:
+    """Where a permutation of `range(size)` sends each index.
+
+    A Feistel network over pairs of digits is a permutation, whatever its
+    round function, of the next square; a value that falls beyond `size` is
+    sent on until it falls within (Black and Rogaway 2002,
+    https://eprint.iacr.org/2001/012).
+
+    Args:
+        indices: Integers in `[0, size)`.
+        size: Length of the order.
+        round_keys: uint64 `(rounds,)`; they choose the permutation.
+
+    Returns:
+        int64, the shape of `indices`.
+    """
+    base = np.uint64(isqrt(size - 1) + 1)
+    values = _feistel(indices.astype(np.uint64), base, round_keys)
+    while (beyond := values >= size).any():
+        values[beyond] = _feistel(values[beyond], base, round_keys)
+    return values.astype(np.int64)
+
+
+def _feistel(
+    values: np.ndarray, base: np.uint64, keys: np.ndarray
+) -> np.ndarray:
+    left, right = np.divmod(values, base)
+    for key in keys:
+        left, right = right, (left + _mix(right ^ key) % base) % base
+    return left * base + right
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    values = (values ^ (values >> SHIFTS[0])) * MULTIPLIERS[0]
+    values = (values ^ (values >> SHIFTS[1])) * MULTIPLIERS[1]
+    return values ^ (values >> SHIFTS[2])

@@ -1,0 +1,129 @@
+"""Which tokens make up which batch. Knows nothing of pipelines or models."""
+
+import numpy as np
+
+from keras_llm.datasets.permutation import permute
+from keras_llm.datasets.tokens import Tokens
+from keras_llm.errors import InputError
+
+ROUNDS = 4
+
+
+class TrainingWindows:
+    """Shuffled windows, of which batch `k` is a function of seed and `k`.
+
+    An epoch is every one of `windows_per_epoch` non-overlapping windows once,
+    in an order of its own and from an offset of its own, so that epochs cut
+    the text at different places.
+
+    Args:
+        tokens: Tokens of a split.
+        sequence_length: Tokens a window.
+        batch_size: Windows a batch.
+        seed: Decides order and offsets; not negative.
+
+    Raises:
+        InputError: Text shorter than one window.
+    """
+
+    def __init__(
+        self, tokens: Tokens, sequence_length: int, batch_size: int, seed: int
+    ):
+        _check_length(tokens, sequence_length)
+        self._tokens = tokens
+        self.sequence_length = sequence_length
+        self.batch_size = batch_size
+        self.seed = seed
+        # One window less than would fit is the room for the offset.
+        fitting = (len(tokens) - 1) // sequence_length
+        self.windows_per_epoch = max(1, fitting - 1)
+
+    def batch(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `k`, counted over all epochs.
+
+        Returns:
+            `token_ids` and `labels` (the same, one token on), both int32
+            `(batch_size, sequence_length)`.
+        """
+        starts = self.starts(k)
+        size = self.sequence_length + 1
+        rows = np.stack([self._tokens.read(start, size) for start in starts])
+        return rows[:, :-1], rows[:, 1:]
+
+    def starts(self, k: int) -> np.ndarray:
+        """First tokens of the windows of batch `k`, int64 `(batch_size,)`."""
+        examples = k * self.batch_size + np.arange(self.batch_size)
+        epochs, indices = np.divmod(examples, self.windows_per_epoch)
+        starts = np.empty(self.batch_size, np.int64)
+        for epoch in np.unique(epochs):
+            rows = epochs == epoch
+            starts[rows] = self._starts_in_epoch(int(epoch), indices[rows])
+        return starts
+
+    def _starts_in_epoch(self, epoch: int, indices: np.ndarray) -> np.ndarray:
+        sequence = np.random.SeedSequence([self.seed, epoch])
+        *keys, draw = sequence.generate_state(ROUNDS + 1, np.uint64)
+        covered = self.windows_per_epoch * self.sequence_length
+        offset = int(draw) % (len(self._tokens) - covered)
+        order = permute(indices, self.windows_per_epoch, np.array(keys))
+        return offset + order * self.sequence_length
+
+
+class EvaluationWindows:
+    """Windows in order, with every token of the split a label exactly once.
+
+    The context of the first token is the end token, the boundary between
+    documents. What is left over in the last window, and the last batch, is
+    filled up with weight 0, so that all batches have one shape.
+
+    Args:
+        tokens: Tokens of a split.
+        sequence_length: Tokens a window.
+        batch_size: Windows a batch.
+    """
+
+    def __init__(self, tokens: Tokens, sequence_length: int, batch_size: int):
+        self._tokens = tokens
+        self.sequence_length = sequence_length
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        per_batch = self.batch_size * self.sequence_length
+        return -(-len(self._tokens) // per_batch)
+
+    def batch(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Batch `k` of `len(self)`.
+
+        Returns:
+            int32 `token_ids`, int32 `labels` and float32 `sample_weight`, all
+            `(batch_size, sequence_length)`.
+        """
+        size = self.batch_size * self.sequence_length
+        start = k * size
+        held = min(size, len(self._tokens) - start)
+        before = max(start - 1, 0)
+        read = self._tokens.read(before, start + held - before)
+        labels = np.zeros(size, np.int32)
+        labels[:held] = read[start - before :]
+        token_ids = np.zeros(size, np.int32)
+        token_ids[0] = read[0] if start else self._tokens.end_token_id
+        token_ids[1:held] = labels[: held - 1]
+        weights = (np.arange(size) < held).astype(np.float32)
+        shape = (self.batch_size, self.sequence_length)
+        return tuple(x.reshape(shape) for x in (token_ids, labels, weights))
+
+
+def _check_length(tokens: Tokens, sequence_length: int) -> None:
+    count, needed = len(tokens), sequence_length + 1
+    if count >= needed:
+        return
+    advice = "Add text."
+    if count > 2:
+        advice = (
+            f"Pass --model.max_sequence_length {count - 1} or less, or add "
+            "text."
+        )
+    raise InputError(
+        f"This split has {count} tokens; a window needs {needed} "
+        f"(sequence_length {sequence_length} + 1). {advice}"
+    )

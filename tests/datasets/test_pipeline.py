@@ -1,0 +1,162 @@
+"""Pipelines: the same batches through tf.data and through grain."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_corpus import sample_tokenizer
+
+from keras_llm.datasets import (
+    EvaluationWindows,
+    TrainingWindows,
+    encode,
+    evaluation_dataset,
+    open_tokens,
+    training_dataset,
+)
+from keras_llm.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    encode(folder / "corpus", sample_tokenizer(folder), folder / "tokens")
+    return folder / "tokens"
+
+
+@pytest.fixture
+def training(folder):
+    return TrainingWindows(open_tokens(folder, "train"), 16, 4, seed=3)
+
+
+@pytest.fixture
+def evaluation(folder):
+    return EvaluationWindows(open_tokens(folder, "validation"), 16, 4)
+
+
+@pytest.fixture
+def without_tensorflow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+
+
+def test_training_batches_in_order(training):
+    dataset = training_dataset(training, start_step=5, steps=7)
+    assert len(dataset) == 7
+    for k, (features, labels) in enumerate(dataset, start=5):
+        token_ids, expected = training.batch(k)
+        assert np.array_equal(features["token_ids"], token_ids)
+        assert np.array_equal(labels, expected)
+        assert np.all(features["padding_mask"])
+
+
+def test_shapes_are_static(training, evaluation):
+    spec = tf.TensorSpec((4, 16), tf.int32)
+    features = {
+        "token_ids": spec,
+        "padding_mask": tf.TensorSpec((4, 16), tf.bool),
+    }
+    assert training_dataset(training, 0, 1).element_spec == (features, spec)
+    weight = tf.TensorSpec((4, 16), tf.float32)
+    dataset = evaluation_dataset(evaluation)
+    assert dataset.element_spec == (features, spec, weight)
+
+
+def test_evaluation_batches(evaluation):
+    dataset = evaluation_dataset(evaluation)
+    assert len(dataset) == len(evaluation) > 2
+    for k, (features, labels, weight) in enumerate(dataset):
+        token_ids, expected, weights = evaluation.batch(k)
+        assert np.array_equal(features["token_ids"], token_ids)
+        assert np.array_equal(features["padding_mask"], weights > 0)
+        assert np.array_equal(labels, expected)
+        assert np.array_equal(weight, weights)
+    assert not np.all(weight)
+
+
+def test_evaluation_may_stop_early(evaluation):
+    assert len(evaluation_dataset(evaluation, 2)) == 2
+    assert len(evaluation_dataset(evaluation, 10**6)) == len(evaluation)
+
+
+def assert_equal_datasets(first, second):
+    assert len(first) == len(second) > 0
+    for one, other in zip(first, second, strict=True):
+        parts = zip(
+            keras.tree.flatten(one), keras.tree.flatten(other), strict=True
+        )
+        for array, expected in parts:
+            assert np.asarray(array).dtype == np.asarray(expected).dtype
+            assert np.array_equal(array, expected)
+
+
+def test_grain_serves_the_same_batches(training, evaluation, request):
+    from_tf = [training_dataset(training, 3, 5), evaluation_dataset(evaluation)]
+    request.getfixturevalue("without_tensorflow")
+    assert_equal_datasets(training_dataset(training, 3, 5), from_tf[0])
+    assert_equal_datasets(evaluation_dataset(evaluation), from_tf[1])
+
+
+def test_missing_grain(training, without_tensorflow, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    with pytest.raises(InputError, match=r'pip install "keras-llm\[jax\]"'):
+        training_dataset(training, 0, 1)
+
+
+# Trains a small model for as many steps as there are batches, and prints
+# its loss at every one.
+FIT = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
+            raise ImportError(name + " is blocked")
+
+if sys.argv[2] == "blocked":
+    sys.meta_path.insert(0, Blocker())
+import keras
+from keras_llm.datasets import *
+
+def inputs():
+    token_ids = keras.Input((16,), dtype="int32", name="token_ids")
+    mask = keras.Input((16,), dtype="bool", name="padding_mask")
+    return {"token_ids": token_ids, "padding_mask": mask}
+
+keras.utils.set_random_seed(0)
+features = inputs()
+x = keras.layers.Embedding(360, 8)(features["token_ids"])
+model = keras.Model(features, keras.layers.Dense(360)(x))
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("adam", loss, weighted_metrics=[])
+training = TrainingWindows(open_tokens(sys.argv[1], "train"), 16, 4, seed=3)
+held = EvaluationWindows(open_tokens(sys.argv[1], "validation"), 16, 4)
+losses = []
+log = keras.callbacks.LambdaCallback(
+    on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
+)
+model.fit(training_dataset(training, 2, 6), callbacks=[log], verbose=0)
+losses.append(model.evaluate(evaluation_dataset(held), verbose=0))
+assert ("tensorflow" in sys.modules) == (sys.argv[2] != "blocked")
+print(*losses)
+"""
+
+
+def losses_of_fit(folder, backend, blocked):
+    ran = subprocess.run(
+        [sys.executable, "-c", FIT, str(folder), blocked],
+        env={"KERAS_BACKEND": backend, "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return [float(loss) for loss in ran.stdout.split()]
+
+
+def test_fit_without_tensorflow_sees_the_same_batches(folder):
+    alone = losses_of_fit(folder, "jax", "blocked")
+    assert len(alone) == 7
+    both = losses_of_fit(folder, "jax", "there")
+    np.testing.assert_allclose(alone, both, rtol=1e-6)
