@@ -1,0 +1,43 @@
+"""From a folder of text to a language model that answers, in Keras.
+
+Importing the package registers its classes with Keras, so that
+`keras_hub.models.CausalLM.from_preset` knows them.
+"""
+
+import importlib
+import os
+import sys
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ScratchBackbone": "keras_llm.models",
+    "ScratchCausalLM": "keras_llm.models",
+    "ScratchCausalLMPreprocessor": "keras_llm.models",
+    "ScratchTokenizer": "keras_llm.tokenizers",
+    "TextGenerator": "keras_llm.generation",
+    "load_preset": "keras_llm.models",
+    "load_recipe": "keras_llm.recipes",
+    "pretrain": "keras_llm.training",
+    "recurrent_language_model": "keras_llm.models",
+    "to_saved_model": "keras_llm.export",
+    "train": "keras_llm.workflow",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+# KerasHub takes five seconds to import. The command line, which answers
+# `--help` and wrong arguments without it, imports what it needs itself.
+if os.path.basename(sys.argv[0]).removesuffix(".exe") != "keras-llm":
+    import keras_llm.training  # noqa: F401  (with models and tokenizers)

@@ -19,12 +19,7 @@ def written_beside(out: Path) -> Iterator[Path]:
         InputError: `out` holds something, or the disk does not take it.
     """
     out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(
-            f"{out} must be a new or empty folder. Received: "
-            f"{'a folder with files' if out.is_dir() else 'a file'}. Pass "
-            "another path, or delete it."
-        )
+    check_free(out)
     partial = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a killed run
@@ -39,3 +34,13 @@ def written_beside(out: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(out: Path) -> None:
+    """Raises `InputError` unless `out` is new or an empty folder."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(
+            f"{out} must be a new or empty folder. Received: "
+            f"{'a folder with files' if out.is_dir() else 'a file'}. Pass "
+            "another path, or delete it."
+        )

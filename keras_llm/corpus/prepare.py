@@ -5,9 +5,8 @@ in memory is one part of one text, and a summary of each.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -29,6 +28,7 @@ from keras_llm.corpus.splitting import (
     divide,
 )
 from keras_llm.errors import InputError
+from keras_llm.files import check_free, written_beside
 from keras_llm.recipes.settings import CorpusSettings, SplitSettings
 
 REPORT = "report.json"
@@ -128,7 +128,7 @@ def prepare(
             empty, or `out` exists or cannot be written.
     """
     out = Path(out).resolve()
-    _check_free(out)
+    check_free(out)
     texts = read_source(source)
     meter = _Meter(texts.files, progress)
     found = [summarise(file, meter.parts(file)) for file in texts.files]
@@ -139,7 +139,7 @@ def prepare(
             "nothing but whitespace."
         )
     division = divide(kept, settings.split)
-    with _written_beside(out) as folder:
+    with written_beside(out) as folder:
         documents = _documents(kept, division, texts.name, meter)
         splits, alphabet = _write(documents, folder)
         _check_written(splits, texts, division.method, settings.split)
@@ -320,31 +320,3 @@ def _check_written(
             if file.split:
                 documents.setdefault(file.split, 0)
     check_splits(documents, method, settings)
-
-
-def _check_free(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(
-            f"{out} must be a new or empty folder. Received: "
-            f"{'a folder with files' if out.is_dir() else 'a file'}. Pass "
-            "another --out, or delete it."
-        )
-
-
-@contextmanager
-def _written_beside(out: Path) -> Iterator[Path]:
-    """A folder that becomes `out` if all goes well, and is gone if not."""
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)  # of a killed run
-        partial.mkdir(parents=True)
-        yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except OSError as error:
-        raise InputError(
-            f"{out} cannot be written: {error}. Nothing was left there."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

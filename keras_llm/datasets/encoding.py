@@ -9,12 +9,11 @@ from sentencepiece import SentencePieceProcessor
 
 from keras_llm.corpus.documents import Document, read_documents, splits_of
 from keras_llm.datasets.tokens import (
-    MANIFEST_NAME,
     Shard,
     SplitTokens,
     TokenManifest,
 )
-from keras_llm.tokenizers.output import written_beside
+from keras_llm.files import written_beside
 from keras_llm.tokenizers.processor import (
     cut_at_lines,
     cuts_at_lines,
@@ -55,7 +54,7 @@ def encode(
     dtype = token_dtype(processor.vocab_size())
     encoder = _Encoder(processor)
     splits = {}
-    with written_beside(out, marker=MANIFEST_NAME) as folder:
+    with written_beside(out) as folder:
         for split in splits_of(corpus):
             writer = _ShardWriter(folder / split, dtype)
             documents = read_documents(corpus, split)

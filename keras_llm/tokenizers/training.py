@@ -14,9 +14,9 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from keras_llm.corpus.documents import read_documents, splits_of
 from keras_llm.errors import InputError
+from keras_llm.files import written_beside
 from keras_llm.recipes.settings import TokenizerSettings
 from keras_llm.tokenizers.options import trainer_options, without_paths
-from keras_llm.tokenizers.output import written_beside
 from keras_llm.tokenizers.processor import (
     MODEL_NAME,
     cut_at_lines,
@@ -91,7 +91,7 @@ def train_tokenizer(
     """
     started = time.monotonic()
     splits = splits_of(corpus)
-    with written_beside(out, marker=REPORT_NAME) as folder:
+    with written_beside(out) as folder:
         if settings.model_path:
             load_processor(Path(settings.model_path))
             model = Path(settings.model_path).read_bytes()

@@ -183,6 +183,7 @@ class _Run:
                     epochs=rows,
                     steps_per_epoch=batches,
                     callbacks=callbacks,
+                    shuffle=False,
                     verbose=0,
                 )
                 if self.model.stop_training:

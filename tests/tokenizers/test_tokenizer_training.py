@@ -151,15 +151,16 @@ def test_other_peoples_folder_is_left_alone(tmp_path):
     corpus = sample_corpus(tmp_path / "corpus")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="Pass another --out"):
+    with pytest.raises(InputError, match="Pass another path"):
         train_tokenizer(corpus, tmp_path / "out", settings())
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 
-def test_former_output_is_replaced(tmp_path):
+def test_former_output_is_not_lost(tmp_path):
     corpus = sample_corpus(tmp_path / "corpus")
-    train_tokenizer(corpus, tmp_path / "out", settings("unigram"))
-    report = train_tokenizer(corpus, tmp_path / "out", settings("char"))
+    report = train_tokenizer(corpus, tmp_path / "out", settings("unigram"))
+    with pytest.raises(InputError, match="new or empty folder"):
+        train_tokenizer(corpus, tmp_path / "out", settings("char"))
     assert TokenizerReport.load(tmp_path / "out") == report
 
 

@@ -1,0 +1,80 @@
+"""Recipes by name or from a YAML file."""
+
+import difflib
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from keras_llm.errors import InputError
+from keras_llm.recipes.settings import Recipe, field_names
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = files("keras_llm.recipes")
+    return sorted(
+        Path(entry.name).stem
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str) -> Recipe:
+    """A recipe that comes with the package, or that of a YAML file.
+
+    Args:
+        name: One of `recipe_names()`, or the path of a file.
+
+    Raises:
+        InputError: No such recipe, or a field that there is not.
+    """
+    return recipe_from_dict(read_recipe(name), name)
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The settings that a recipe names, nested, without the defaults."""
+    if name in recipe_names():
+        text = (files("keras_llm.recipes") / f"{name}.yaml").read_text("utf-8")
+    elif Path(name).is_file():
+        text = Path(name).read_text(encoding="utf-8")
+    else:
+        raise InputError(
+            f"The recipe must be one of {', '.join(recipe_names())}, or a YAML "
+            f"file. Received: {name!r}.{nearest(name, recipe_names())}"
+        )
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"{name} must hold settings. Received: {settings!r}")
+    return settings
+
+
+def recipe_from_dict(settings: dict[str, Any], name: str) -> Recipe:
+    """Builds a recipe from nested settings; the rest keeps its defaults."""
+    return _filled(Recipe(), settings, name, "")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """ " Did you mean …?", or nothing."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
+    changes = {}
+    for field, value in settings.items():
+        if field not in vars(defaults):
+            raise InputError(
+                f"{name} has the unknown field {prefix}{field}."
+                + nearest(f"{prefix}{field}", field_names(Recipe))
+            )
+        default = getattr(defaults, field)
+        if hasattr(default, "__dataclass_fields__"):
+            value = _filled(default, value or {}, name, f"{prefix}{field}.")
+        changes[field] = value
+    return replace(defaults, **changes)
