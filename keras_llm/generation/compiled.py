@@ -22,7 +22,7 @@ def compile_function(function: Callable, model: keras.Model) -> Callable:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, reduce_retracing=True)
+        return tf.function(function, autograph=False)
     if backend == "jax":
         import jax
 
