@@ -178,9 +178,9 @@ def _until_stop(token_ids, prompt_mask, stop_token_ids):
     """bool `(batch, length)`: `False` after a row's first new stop token."""
     if stop_token_ids is None:
         return ops.ones_like(prompt_mask)
-    stops = ops.logical_and(
-        ops.isin(token_ids, list(stop_token_ids)),
-        ops.logical_not(prompt_mask),
-    )
+    stops = ops.zeros_like(prompt_mask)
+    for stop in stop_token_ids:
+        stops = ops.logical_or(stops, ops.equal(token_ids, stop))
+    stops = ops.logical_and(stops, ops.logical_not(prompt_mask))
     stops = ops.cast(stops, "int32")
     return ops.equal(ops.cumsum(stops, axis=-1) - stops, 0)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras_hub
 
+from keras_llm.quiet import quiet_native_code
 from keras_llm.registration import register
 from keras_llm.tokenizers.control import END, PAD, UNK
 from keras_llm.tokenizers.processor import end_token, model_path
@@ -58,6 +59,10 @@ class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
             InputError: Neither is there.
         """
         return cls(proto=model_path(Path(path)).read_bytes(), **kwargs)
+
+    def _set_proto_tf(self, proto):
+        with quiet_native_code():
+            super()._set_proto_tf(proto)
 
     def _update_special_token_ids(self):
         processor = self._sentence_piece_spm

@@ -1,0 +1,178 @@
+"""What each subcommand does: call one function, print what it returns."""
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.table import Table
+
+from keras_llm.recipes import load_recipe, recipe_names
+from keras_llm.recipes.parameters import count_parameters
+
+STAGES = ("prepare", "tokenizer", "encode", "pretrain", "evaluate")
+
+
+def train(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm import workflow
+
+    result = workflow.train(
+        values.source, values.recipe, values.out, values.redo, console
+    )
+    show(result, values)
+    if not values.json:
+        samples = Path(result["samples"])
+        if samples.exists():
+            last = samples.read_text(encoding="utf-8").rstrip()
+            print(last[last.rfind("=== step") :])
+        print(
+            f"\nNext: keras-llm generate {values.out} --prompt TEXT\n"
+            f"      keras-llm inspect {values.out}\n"
+            f"      keras-llm export {values.out} saved_models/NAME"
+        )
+    return result
+
+
+def prepare(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.workflow import prepare_corpus
+
+    result = prepare_corpus(values.source, values.out, values.recipe, console)
+    return show(result, values)
+
+
+def tokenizer(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.workflow import make_tokenizer
+
+    result = make_tokenizer(values.corpus, values.out, values.recipe, console)
+    return show(result, values)
+
+
+def encode(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.workflow import encode_corpus
+
+    result = encode_corpus(values.corpus, values.tokenizer, values.out, console)
+    return show(result, values)
+
+
+def pretrain(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.workflow import pretrain_model
+
+    result = pretrain_model(
+        values.tokens, values.tokenizer, values.out, values.recipe, console
+    )
+    return show(result, values)
+
+
+def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.workflow import evaluate_preset, held_out_splits
+
+    splits = [values.split] if values.split else held_out_splits(values.tokens)
+    result = evaluate_preset(
+        values.preset, values.tokens, splits, values.batch_size, console
+    )
+    return show(result, values)
+
+
+def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
+    """Streams a single answer; several are generated together."""
+    from keras_llm.generation import TextGenerator
+    from keras_llm.models import load_preset
+
+    generator = TextGenerator(load_preset(values.preset))
+    settings, seed = values.recipe.generation, values.recipe.seed
+    if len(values.prompt) == 1 and not values.json:
+        prompt = values.prompt[0]
+        print(prompt, end="", flush=True)
+        for piece in generator.stream(prompt, settings, seed):
+            print(piece, end="", flush=True)
+        print()
+        return []
+    answers = generator.generate(values.prompt, settings, seed)
+    if not values.json:
+        for prompt, answer in zip(values.prompt, answers, strict=True):
+            print(f"{prompt}{answer.text}\n")
+    return [
+        {"prompt": prompt, **vars(answer)}
+        for prompt, answer in zip(values.prompt, answers, strict=True)
+    ]
+
+
+def export(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.export import to_saved_model
+    from keras_llm.models import load_preset
+
+    with console.status("exporting"):
+        path = to_saved_model(
+            load_preset(values.preset),
+            values.out,
+            values.recipe.generation,
+            values.recipe.seed,
+        )
+    return show({"saved_model": str(path)}, values)
+
+
+def inspect(values: Namespace, console: Console) -> dict[str, Any]:
+    from keras_llm.inspection import inspect_artifact
+
+    return show(inspect_artifact(values.path), values)
+
+
+def recipes(values: Namespace, console: Console) -> list[dict[str, Any]]:
+    rows = []
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": count_parameters(
+                    recipe.model, recipe.tokenizer.vocabulary_size
+                ),
+                "minutes": recipe.expected_minutes,
+                "description": recipe.description,
+            }
+        )
+    if not values.json:
+        table = Table("recipe", "parameters", "minutes", "description")
+        for row in rows:
+            millions = f"{row['parameters'] / 1e6:.1f}M"
+            table.add_row(
+                row["name"], millions, row["minutes"], row["description"]
+            )
+        Console().print(table)
+        print("Minutes on two CPU cores unless said otherwise.")
+    return rows
+
+
+def show(result: dict[str, Any], values: Namespace) -> dict[str, Any]:
+    """Prints nested values as indented lines, unless JSON was asked for."""
+    if not values.json:
+        _print_lines(result, "")
+    return result
+
+
+def _print_lines(values: dict[str, Any], indent: str) -> None:
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        if value == []:
+            continue
+        if isinstance(value, dict):
+            print(f"{indent}{name}")
+            _print_lines(value, indent + "  ")
+        elif isinstance(value, list | tuple) and value:
+            print(f"{indent}{name}")
+            for item in value:
+                print(f"{indent}  {_readable(item)}")
+        else:
+            print(f"{indent}{name:<{width}}  {_readable(value)}")
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return "  ".join(f"{k} {_readable(v)}" for k, v in value.items())
+    return str(value)

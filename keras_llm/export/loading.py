@@ -1,0 +1,90 @@
+"""Finds and loads SavedModels. Knows nothing of how they are made."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from keras_llm.errors import InputError
+
+VERSIONS = "tensorflow>=2.21,<2.22", "tensorflow-text>=2.21,<2.22"
+
+
+def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
+    """Loads a SavedModel that answers text with text.
+
+    Args:
+        path: `saved_models/NAME`, of which the newest version is taken, or
+            `saved_models/NAME/VERSION`.
+
+    Returns:
+        A function from prompts to the new text of each.
+
+    Raises:
+        InputError: No such SavedModel there, or TensorFlow is missing.
+    """
+    folder = version_folder(Path(path))
+    tf = import_tensorflow()
+    try:
+        model = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder} cannot be read: {first_line}") from error
+    serve = model.signatures.get("serving_default")
+    if serve is None or "text" not in serve.structured_outputs:
+        raise InputError(
+            f"{folder} must answer a prompt with text, as what `keras-llm "
+            f"export` writes does. It has {sorted(model.signatures)}."
+        )
+
+    def answer(prompts: list[str]) -> list[str]:
+        # The signature holds its model only weakly.
+        outputs = model.signatures["serving_default"](
+            prompt=tf.constant(prompts, tf.string, shape=[len(prompts)])
+        )
+        return [text.decode("utf-8") for text in outputs["text"].numpy()]
+
+    return answer
+
+
+def version_folder(path: Path) -> Path:
+    """The SavedModel at `path`, or the newest version under it.
+
+    Raises:
+        InputError: There is none.
+    """
+    newest = path / str(max(versions(path), default=0))
+    for folder in (path, newest):
+        if (folder / "saved_model.pb").is_file():
+            return folder
+    raise InputError(
+        f"{path} must be a SavedModel, or a folder of its versions (such as "
+        "1/saved_model.pb). Make one with `keras-llm export PRESET "
+        f"{path}`."
+    )
+
+
+def versions(path: Path) -> list[int]:
+    """Numbers of the version folders under `path`, in no order."""
+    if not path.is_dir():
+        return []
+    names = [entry.name for entry in path.iterdir() if entry.is_dir()]
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def import_tensorflow() -> ModuleType:
+    """TensorFlow with TensorFlow Text's operations.
+
+    Raises:
+        InputError: One of them is not installed.
+    """
+    try:
+        importlib.import_module("tensorflow_text")
+        return importlib.import_module("tensorflow")
+    except ImportError as error:
+        needed = " ".join(f'"{version}"' for version in VERSIONS)
+        raise InputError(
+            f"A SavedModel needs TensorFlow and TensorFlow Text: {error}. "
+            f"Install them with `pip install {needed}` (TensorFlow Text has "
+            "no Windows package: use WSL there)."
+        ) from error

@@ -1,0 +1,92 @@
+"""Writes a SavedModel that answers text with text, with no Python beside it."""
+
+from pathlib import Path
+
+import keras
+
+from keras_llm.errors import InputError
+from keras_llm.export.loading import import_tensorflow, versions
+from keras_llm.files import written_beside
+from keras_llm.models import ScratchCausalLM
+from keras_llm.recipes.settings import GenerationSettings
+
+
+def to_saved_model(
+    model: ScratchCausalLM,
+    path: Path,
+    settings: GenerationSettings | None = None,
+    seed: int = 0,
+) -> Path:
+    """Writes the next version of a model for TensorFlow Serving.
+
+    Its signature `serving_default` takes `prompt`, string `(batch,)`, and
+    gives `text`, string `(batch,)`: the new text only, what
+    `TextGenerator(model).generate([prompt], settings, seed)` answers.
+    A prompt that does not fit into the model's context keeps its end, with
+    room for `max_new_tokens` after it, but at most half the context. Invalid
+    UTF-8 in a prompt becomes U+FFFD.
+
+    Args:
+        model: The model, with its preprocessor.
+        path: Folder of the versions, such as `saved_models/NAME`.
+        settings: How tokens are chosen, and when to stop; fixed for good.
+        seed: Decides the random numbers of every row alike, so that a
+            prompt's answer does not depend on its company.
+
+    Returns:
+        The new folder, `path/VERSION`.
+
+    Raises:
+        InputError: A model, backend or sampler that cannot be exported, or a
+            path that cannot be written.
+
+    Example:
+        >>> to_saved_model(model, Path("saved_models/mini"))
+        PosixPath('saved_models/mini/1')
+    """
+    settings = settings or GenerationSettings()
+    _check(model, settings)
+    tf = import_tensorflow()
+    # Not above, because it imports TensorFlow Text.
+    from keras_llm.export.text_graph import TextGraph
+
+    graph = TextGraph(model, settings, seed)
+    path = Path(path)
+    version = path / str(max(versions(path), default=0) + 1)
+    # A polling server takes no folder for a version that is not a number.
+    with written_beside(version) as folder:
+        try:
+            tf.saved_model.save(
+                graph.trackable,
+                str(folder),
+                signatures={"serving_default": graph.trackable.answer},
+            )
+        except tf.errors.OpError as error:  # such as a full disk
+            raise OSError(error.message) from error
+    return version
+
+
+def _check(model: ScratchCausalLM, settings: GenerationSettings) -> None:
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise InputError(
+            "Export needs the TensorFlow backend. Received: "
+            f"KERAS_BACKEND={backend}. Save a preset, which every backend "
+            "loads, and export it with KERAS_BACKEND=tensorflow."
+        )
+    if not isinstance(model, ScratchCausalLM):
+        raise InputError(
+            "Expected a ScratchCausalLM, whose cached decoding loop is part "
+            f"of the export. Received: {type(model).__name__}"
+        )
+    if model.preprocessor is None:
+        raise InputError(
+            "The model needs a preprocessor, whose tokenizer is part of the "
+            "export. Received: preprocessor=None. Make the model with a "
+            "ScratchCausalLMPreprocessor."
+        )
+    if settings.sampler == "beam":
+        raise InputError(
+            "A SavedModel decodes by sampling or greedily. Received: "
+            "sampler='beam'. Pass sampler 'sample' or 'greedy'."
+        )

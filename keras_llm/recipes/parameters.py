@@ -1,0 +1,59 @@
+"""Parameter counts without building a model, for listings that answer at once.
+
+A test holds these against the models.
+"""
+
+from keras_llm.recipes.settings import ModelSettings
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+
+
+def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
+    """Parameters of the `ScratchCausalLM` that the settings describe."""
+    width = settings.hidden_dim
+    total = vocabulary_size * width * (1 if settings.tie_embeddings else 2)
+    if settings.position_embedding == "learned":
+        total += settings.max_sequence_length * width
+    types = settings.block_types
+    for index in range(settings.num_layers):
+        total += _block(settings, types[index % len(types)])
+    return total + _norm(settings)
+
+
+def _block(settings: ModelSettings, block_type: str) -> int:
+    mixer = _recurrence if block_type in GATES else _attention
+    return (
+        mixer(settings, block_type)
+        + _feed_forward(settings)
+        + _norm(settings) * (1 if settings.intermediate_dim == 0 else 2)
+    )
+
+
+def _attention(settings: ModelSettings, block_type: str) -> int:
+    width = settings.hidden_dim
+    head_dim = width // settings.num_heads
+    heads = settings.num_key_value_heads or settings.num_heads
+    outputs = 2 * width + 2 * heads * head_dim
+    norms = 2 * head_dim if settings.query_key_norm else 0
+    return outputs * (width + settings.use_bias) + norms
+
+
+def _recurrence(settings: ModelSettings, block_type: str) -> int:
+    width, gates = settings.hidden_dim, GATES[block_type]
+    biases = 2 if block_type == "gru" else 1
+    return gates * width * (2 * width + biases)
+
+
+def _feed_forward(settings: ModelSettings) -> int:
+    width, inner = settings.hidden_dim, settings.intermediate_dim
+    if inner == 0:
+        return 0
+    inner = inner or 4 * width
+    inputs = 2 if settings.activation == "swiglu" else 1
+    bias = settings.use_bias
+    return inputs * inner * (width + bias) + width * (inner + bias)
+
+
+def _norm(settings: ModelSettings) -> int:
+    layer_bias = settings.normalization == "layer" and settings.use_bias
+    return settings.hidden_dim * (2 if layer_bias else 1)
