@@ -1,9 +1,15 @@
 """What tests of several stages share."""
 
+import functools
 import os
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+from tiny_corpus import sample_tokenizer
 
 DATA = Path(
     os.environ.get("KERAS_LLM_DATA")
@@ -14,3 +20,104 @@ needs_data = pytest.mark.skipif(
     not (DATA / "tinyshakespeare.txt").is_file(),
     reason="needs the folder of published texts: set KERAS_LLM_DATA",
 )
+
+BLOCK_TYPES = ("attention", "gru", "lstm", "rnn", ["gru", "attention"])
+
+
+@functools.cache
+def tiny_tokenizer():
+    """A unigram tokenizer of 360 pieces, with bytes to fall back on."""
+    from keras_llm.tokenizers import ScratchTokenizer
+
+    with TemporaryDirectory() as folder:
+        return ScratchTokenizer.from_file(sample_tokenizer(Path(folder)))
+
+
+def tiny_backbone(block_types="attention", **overrides):
+    """Two layers, sixteen wide, with weights that make clear decisions."""
+    from keras_llm.models import ScratchBackbone
+
+    settings = {
+        "vocabulary_size": 40,
+        "num_layers": 2,
+        "num_heads": 2,
+        "hidden_dim": 16,
+        "intermediate_dim": 24,
+        "max_sequence_length": 64,
+    }
+    settings |= {"block_types": block_types} | overrides
+    backbone = ScratchBackbone(**settings)
+    randomize(backbone)
+    return backbone
+
+
+def tiny_model(block_types="attention", **overrides):
+    """A `ScratchCausalLM` of `tiny_backbone`, with `tiny_tokenizer`."""
+    from keras_llm.models import ScratchCausalLM, ScratchCausalLMPreprocessor
+
+    tokenizer = tiny_tokenizer()
+    size = tokenizer.vocabulary_size()
+    backbone = tiny_backbone(block_types, vocabulary_size=size, **overrides)
+    preprocessor = ScratchCausalLMPreprocessor(
+        tokenizer, sequence_length=backbone.max_sequence_length
+    )
+    model = ScratchCausalLM(backbone, preprocessor)
+    # XLA would compile for longer than these models run.
+    model.compile(optimizer="adam", sampler="greedy", jit_compile=False)
+    return model
+
+
+def randomize(layer, seed=0, deviation=0.3):
+    """Sets all weights at random, scales of normalisations around one."""
+    draw = np.random.default_rng(seed)
+    for weight in layer.weights:
+        if "seed_generator" in weight.path:
+            continue
+        noise = draw.normal(0, deviation, weight.shape)
+        scales = weight.path.endswith(("/scale", "/gamma"))
+        weight.assign(1 + noise if scales else noise)
+
+
+def input_influence(backbone, length, seed=0):
+    """`|d out[t] / d in[s]|`, `(length, length)`, at the embeddings' output.
+
+    Each output is a random mix of a position's hidden dimensions.
+    """
+    import tensorflow as tf
+
+    draw = np.random.default_rng(seed)
+    token_ids = draw.integers(0, backbone.vocabulary_size, (1, length))
+    embedded = backbone.embedding(token_ids)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(embedded)
+        x = embedded
+        for block in backbone.blocks:
+            x = block(x)
+        mix = draw.normal(size=(1, 1, x.shape[-1]))
+        outputs = tf.reduce_sum(backbone.final_norm(x) * mix, axis=-1)
+        outputs = tf.unstack(outputs[0])
+    gradients = [tape.gradient(output, embedded)[0] for output in outputs]
+    return np.abs(gradients).sum(-1)
+
+
+def ragged_batch(rows, length):
+    """int32 ids and bool mask, each `(len(rows), length)`."""
+    token_ids = np.zeros((len(rows), length), "int32")
+    mask = np.zeros((len(rows), length), bool)
+    for index, row in enumerate(rows):
+        token_ids[index, : len(row)] = row
+        mask[index, : len(row)] = True
+    return {"token_ids": token_ids, "padding_mask": mask}
+
+
+def run_python(code, *arguments, **environment):
+    """What a fresh Python process prints; fails with its errors."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
