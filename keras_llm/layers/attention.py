@@ -4,7 +4,11 @@ import keras
 from keras import ops
 
 from keras_llm.errors import InputError
-from keras_llm.layers.embeddings import RotaryEmbedding, position_ids
+from keras_llm.layers.embeddings import (
+    RotaryEmbedding,
+    check_even,
+    position_ids,
+)
 from keras_llm.registration import register
 
 
@@ -49,7 +53,8 @@ class CausalSelfAttention(keras.layers.Layer):
         updated cache.
 
     Raises:
-        InputError: heads that do not divide, or a cache without causality.
+        InputError: heads that do not divide, an odd head dimension with
+            rotary positions, an empty window, or a cache without causality.
 
     Example:
         >>> CausalSelfAttention(8, num_heads=2)(keras.ops.ones((2, 5, 8))).shape
@@ -82,6 +87,13 @@ class CausalSelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads
         self.head_dim = hidden_dim // num_heads
+        if rotary:
+            check_even(self.head_dim)
+        if sliding_window is not None and sliding_window < 1:
+            raise InputError(
+                "sliding_window must be at least 1, or None to see all. "
+                f"Received: {sliding_window}"
+            )
         self.rotary = rotary
         self.rotary_max_wavelength = rotary_max_wavelength
         self.query_key_norm = query_key_norm

@@ -135,11 +135,7 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def call(self, x, positions):
         head_dim = x.shape[-1]
-        if head_dim % 2:
-            raise InputError(
-                "Rotary positions need an even head dimension (hidden_dim / "
-                f"num_heads). Received: {head_dim}"
-            )
+        check_even(head_dim)
         half = ops.arange(0, head_dim, 2, dtype="float32") / head_dim
         frequencies = ops.power(float(self.max_wavelength), -half)
         angle = ops.cast(positions, "float32")[..., None] * frequencies
@@ -156,6 +152,15 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"max_wavelength": self.max_wavelength}
+
+
+def check_even(head_dim: int) -> None:
+    """Raises `InputError` if rotary positions cannot pair the dimensions."""
+    if head_dim % 2:
+        raise InputError(
+            "Rotary positions need an even head dimension (hidden_dim / "
+            f"num_heads). Received: {head_dim}"
+        )
 
 
 def position_ids(length, start_index=None):

@@ -1,0 +1,54 @@
+import math
+
+import numpy as np
+import pytest
+from testing import randomize
+
+from keras_llm.errors import InputError
+from keras_llm.layers import FeedForward
+
+
+def gelu(x):
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    return 0.5 * x * (1 + np.tanh(inner))
+
+
+def project(layer, x):
+    y = x @ layer.kernel.numpy()
+    return y + layer.bias.numpy() if layer.use_bias else y
+
+
+def reference(layer, x):
+    hidden = project(layer.intermediate, x)
+    if layer.activation == "gelu":
+        hidden = gelu(hidden)
+    elif layer.activation == "relu_squared":
+        hidden = np.maximum(hidden, 0) ** 2
+    else:
+        gate = project(layer.gate, x)
+        hidden = gate / (1 + np.exp(-gate)) * hidden
+    return project(layer.feed_forward_output, hidden)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("activation", ["gelu", "swiglu", "relu_squared"])
+def test_feed_forward_equals_the_definition(activation, use_bias):
+    layer = FeedForward(8, 20, activation=activation, use_bias=use_bias)
+    layer.build((None, None, 8))
+    randomize(layer)
+    x = np.random.default_rng(1).normal(size=(2, 5, 8)).astype("float32")
+    np.testing.assert_allclose(
+        layer(x), reference(layer, x), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_swiglu_gates_one_projection_by_another():
+    layer = FeedForward(8, 20, activation="swiglu", use_bias=False)
+    layer.build((None, None, 8))
+    assert layer.count_params() == 3 * 8 * 20
+
+
+def test_an_unknown_activation_is_named_with_the_known_ones():
+    known = "gelu, swiglu, relu_squared"
+    with pytest.raises(InputError, match=f"{known}. Received: 'swish'"):
+        FeedForward(8, 20, activation="swish")

@@ -1,0 +1,193 @@
+import keras
+import numpy as np
+import pytest
+import torch
+from testing import randomize
+
+from keras_llm.errors import InputError
+from keras_llm.layers import RecurrentLayer
+
+CELL_TYPES = ("gru", "lstm", "rnn")
+BATCH, LENGTH, INPUT, WIDTH = 2, 6, 5, 8
+PADDING = np.arange(LENGTH) < np.array([[LENGTH], [3]])
+
+
+def recurrent_layer(cell_type):
+    layer = RecurrentLayer(WIDTH, cell_type)
+    layer.build((BATCH, LENGTH, INPUT))
+    randomize(layer)
+    return layer
+
+
+def inputs(seed=1):
+    shape = (BATCH, LENGTH, INPUT)
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def weights(layer):
+    """Input kernel and bias, recurrent kernel and bias."""
+    outer, inner = layer.input_projection, layer.cell.recurrent
+    bias = (
+        inner.bias.numpy()
+        if inner.use_bias
+        else np.zeros(inner.units, "float32")
+    )
+    kernels = outer.kernel.numpy(), outer.bias.numpy(), inner.kernel.numpy()
+    return *kernels, bias
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def gru_step(x, h, hidden):
+    update, reset = (
+        sigmoid(x[i * WIDTH : (i + 1) * WIDTH] + h[i * WIDTH : (i + 1) * WIDTH])
+        for i in range(2)
+    )
+    new = np.tanh(x[2 * WIDTH :] + reset * h[2 * WIDTH :])
+    return ((1 - update) * new + update * hidden,)
+
+
+def lstm_step(x, h, hidden, carry):
+    gates = np.split(x + h, 4)
+    carry = sigmoid(gates[1]) * carry + sigmoid(gates[0]) * np.tanh(gates[2])
+    return sigmoid(gates[3]) * np.tanh(carry), carry
+
+
+def rnn_step(x, h, hidden):
+    return (np.tanh(x + h),)
+
+
+STEPS = {"gru": gru_step, "lstm": lstm_step, "rnn": rnn_step}
+
+
+def reference(layer, x, padding_mask):
+    """Outputs and last states, one row and step at a time."""
+    kernel, bias, recurrent, recurrent_bias = weights(layer)
+    outputs = np.zeros((BATCH, LENGTH, WIDTH))
+    last = []
+    for row in range(BATCH):
+        states = tuple(np.zeros(WIDTH) for _ in layer.cell.state_size)
+        for t in range(LENGTH):
+            if not padding_mask[row, t]:
+                continue
+            states = STEPS[layer.cell_type](
+                x[row, t] @ kernel + bias,
+                states[0] @ recurrent + recurrent_bias,
+                *states,
+            )
+            outputs[row, t] = states[0]
+        last.append(states)
+    return outputs, [np.array(state) for state in zip(*last, strict=True)]
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_recurrence_equals_the_definition(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    expected, _ = reference(layer, x, np.ones_like(PADDING))
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_states_do_not_advance_over_padding(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    expected, last = reference(layer, x, PADDING)
+    received, states = layer(
+        x, padding_mask=PADDING, cache=layer.initial_cache(BATCH)
+    )
+    np.testing.assert_allclose(
+        received.numpy()[PADDING], expected[PADDING], rtol=1e-5, atol=1e-5
+    )
+    for state, expected_state in zip(states, last, strict=True):
+        np.testing.assert_allclose(state, expected_state, rtol=1e-5, atol=1e-5)
+
+
+def torch_twin(layer):
+    """Gates are update, reset, new here and reset, update, new there."""
+    orders = {"gru": [1, 0, 2], "lstm": [0, 1, 2, 3], "rnn": [0]}
+    order = orders[layer.cell_type]
+    classes = {
+        "gru": torch.nn.GRU,
+        "lstm": torch.nn.LSTM,
+        "rnn": torch.nn.RNN,
+    }
+    twin = classes[layer.cell_type](INPUT, WIDTH, batch_first=True)
+
+    def reordered(matrix):
+        gates = np.split(matrix, len(order), axis=-1)
+        gates = np.concatenate([gates[i] for i in order], axis=-1)
+        return torch.tensor(gates.T.copy())
+
+    kernel, bias, recurrent, recurrent_bias = map(reordered, weights(layer))
+    with torch.no_grad():
+        twin.weight_ih_l0.copy_(kernel)
+        twin.bias_ih_l0.copy_(bias)
+        twin.weight_hh_l0.copy_(recurrent)
+        twin.bias_hh_l0.copy_(recurrent_bias)
+    return twin
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_recurrence_equals_torch(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    expected, last = torch_twin(layer)(torch.tensor(x))
+    received, states = layer(x, cache=layer.initial_cache(BATCH))
+    np.testing.assert_allclose(
+        received, expected.detach(), rtol=1e-5, atol=1e-5
+    )
+    last = last if cell_type == "lstm" else (last,)
+    for state, expected_state in zip(states, last, strict=True):
+        np.testing.assert_allclose(
+            state, expected_state.detach()[0], rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_recurrence_equals_keras(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    kernel, bias, recurrent, recurrent_bias = weights(layer)
+    twin, biases = {
+        "gru": (keras.layers.GRU, np.stack([bias, recurrent_bias])),
+        "lstm": (keras.layers.LSTM, bias),
+        "rnn": (keras.layers.SimpleRNN, bias),
+    }[cell_type]
+    twin = twin(WIDTH, return_sequences=True)  # GRU: reset_after=True
+    twin.build((BATCH, LENGTH, INPUT))
+    twin.set_weights([kernel, recurrent, biases])
+    np.testing.assert_allclose(layer(x), twin(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_one_step_at_a_time_equals_all_at_once(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    cache, outputs = layer.initial_cache(BATCH), []
+    for t in range(LENGTH):
+        y, cache = layer(x[:, t : t + 1], cache=cache)
+        outputs.append(y)
+    outputs = np.concatenate(outputs, axis=1)
+    np.testing.assert_allclose(outputs, layer(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_a_padded_step_leaves_states_as_they_are(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    _, before = layer(x, cache=layer.initial_cache(BATCH))
+    mask = np.array([[True], [False]])
+    _, after = layer(x[:, :1], padding_mask=mask, cache=before)
+    for old, new in zip(before, after, strict=True):
+        assert np.all(old.numpy()[1] == new.numpy()[1])
+        assert np.all(old.numpy()[0] != new.numpy()[0])
+
+
+def test_an_lstm_remembers_at_first():
+    layer = RecurrentLayer(WIDTH, "lstm")
+    layer.build((BATCH, LENGTH, INPUT))
+    bias = np.split(layer.input_projection.bias.numpy(), 4)
+    assert np.all(bias[1] == 1)
+    assert not np.any(bias[0]) and not np.any(bias[2:])
+
+
+def test_an_unknown_cell_is_named_with_the_known_ones():
+    with pytest.raises(InputError, match="rnn, gru, lstm. Received: 'GRU'"):
+        RecurrentLayer(WIDTH, "GRU")
