@@ -21,7 +21,7 @@ def append_row(path: Path, row: dict) -> None:
     """Adds a row; columns that it lacks stay empty."""
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
