@@ -69,6 +69,7 @@ class TextGenerator:
 
         self._start = compile_function(start, model)
         self._advance = compile_function(advance, model)
+        self._beam_functions: dict[int, Callable] = {}
 
     def generate(
         self,
@@ -171,41 +172,50 @@ class TextGenerator:
 
     def _beam_search(self, prompts, settings) -> list[Generation]:
         """KerasHub's beam search; one prompt at a time, for its own length."""
-        model, answers = self.model, []
-        sampler, model.sampler = (
-            model.sampler,
-            keras_hub.samplers.BeamSampler(num_beams=settings.num_beams),
-        )
-        model.generate_function = None
-        try:
-            for prompt in prompts:
-                answers.append(self._beam_answer(prompt, settings))
-        finally:
-            model.sampler, model.generate_function = sampler, None
-        return answers
+        answers = _Answers(self, prompts, settings)
+        search = self._beam_function(settings.num_beams)
+        for row, ids in enumerate(answers.prompt_ids):
+            total = len(ids) + settings.max_new_tokens
+            total = min(total, self.model.backbone.max_sequence_length)
+            outputs = search(
+                self.model.preprocessor.generate_preprocess(
+                    prompts[row : row + 1], sequence_length=total
+                )
+            )
+            mask = ops.convert_to_numpy(outputs["padding_mask"])[0]
+            tokens = ops.convert_to_numpy(outputs["token_ids"])[0]
+            tokens = tokens[mask.astype(bool)].tolist()
+            answers.update(row, tokens, finished=True)
+        return answers.generations()
 
-    def _beam_answer(self, prompt, settings) -> Generation:
-        ids = self.encode_prompt(prompt)
-        total = len(ids) + settings.max_new_tokens
-        total = min(total, self.model.backbone.max_sequence_length)
-        inputs = self.model.preprocessor.generate_preprocess(
-            [prompt], sequence_length=total
-        )
-        generate = self.model.make_generate_function()
-        outputs = generate(inputs, stop_token_ids=[self.end_token_id])
-        mask = ops.convert_to_numpy(outputs["padding_mask"])[0].astype(bool)
-        tokens = ops.convert_to_numpy(outputs["token_ids"])[0][mask]
-        answers = _Answers(self, [prompt], settings)
-        answers.update(0, [int(token) for token in tokens], finished=True)
-        return answers.generations()[0]
+    def _beam_function(self, num_beams: int) -> Callable:
+        """Compiled once for each number of beams and length."""
+        if num_beams not in self._beam_functions:
+            beam_sampler = keras_hub.samplers.BeamSampler(num_beams=num_beams)
+
+            def search(inputs):
+                model = self.model
+                sampler, model.sampler = model.sampler, beam_sampler
+                try:
+                    return model.generate_step(inputs, [self.end_token_id])
+                finally:
+                    model.sampler = sampler
+
+            self._beam_functions[num_beams] = compile_function(
+                search, self.model
+            )
+        return self._beam_functions[num_beams]
 
 
 class _Answers:
     """Turns the tokens of each row into text, and decides when it is done."""
 
     def __init__(self, generator, prompts, settings):
-        if not prompts:
-            raise InputError("Expected at least one prompt. Received none.")
+        if isinstance(prompts, str) or not prompts:
+            raise InputError(
+                "prompts must be a list of at least one text. "
+                f"Received: {prompts!r}"
+            )
         self.settings = settings
         self.end_token_id = generator.end_token_id
         self.prompt_ids = [generator.encode_prompt(text) for text in prompts]
@@ -231,13 +241,15 @@ class _Answers:
         limit = start + self.settings.max_new_tokens
         finished = finished or len(tokens) >= limit
         tokens = tokens[:limit]
-        if self.end_token_id in tokens[start:]:
-            self.reasons[row] = "stop"
-        # Decoded with the prompt, because the first piece of a text may lose
-        # its space.
-        text = self._decode(tokens)[len(self.prompt_texts[row]) :]
-        text, stopped = _cut_at_stop(text, self.settings.stop)
+        text, stopped = self._new_text(row, tokens)
+        # The first token that completes a stop string is the last to count.
+        end = start
+        while stopped and not self._new_text(row, tokens[:end])[1]:
+            end += 1
         if stopped:
+            tokens = tokens[:end]
+            text, _ = self._new_text(row, tokens)
+        if stopped or self.end_token_id in tokens[start:]:
             self.reasons[row] = "stop"
         self.texts[row] = text
         self.counts[row] = len(tokens) - start
@@ -246,6 +258,13 @@ class _Answers:
     def generations(self) -> list[Generation]:
         rows = zip(self.texts, self.counts, self.reasons, strict=True)
         return [Generation(*row) for row in rows]
+
+    def _new_text(self, row, tokens):
+        """Text after the prompt up to a stop string, and whether one came."""
+        # Decoded with the prompt, because the first piece of a text may lose
+        # its space.
+        text = self._decode(tokens)[len(self.prompt_texts[row]) :]
+        return _cut_at_stop(text, self.settings.stop)
 
     def _decode(self, tokens):
         return self.detokenize([t for t in tokens if t != self.end_token_id])
@@ -281,7 +300,8 @@ def _cut_at_stop(text: str, stops: list[str]) -> tuple[str, bool]:
 
 def _safe_length(text: str, stops: list[str]) -> int:
     """How much of the text no later token can change."""
-    safe = len(text.rstrip("\ufffd"))  # bytes of an unfinished character
+    text = text.rstrip("\ufffd")  # bytes of an unfinished character
+    safe = len(text)
     for stop in stops:
         for length in range(min(len(stop) - 1, safe), 0, -1):
             if text.endswith(stop[:length]):

@@ -100,6 +100,11 @@ class ScratchBackbone(keras_hub.models.Backbone):
                 f"Received: {position_embedding!r}"
             )
         types = [block_types] if isinstance(block_types, str) else block_types
+        if not types:
+            raise InputError(
+                "block_types must name at least one block type. "
+                f"Received: {block_types!r}"
+            )
         # === Config ===
         settings = {
             "vocabulary_size": vocabulary_size,

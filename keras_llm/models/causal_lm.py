@@ -1,5 +1,7 @@
 """The language model: a backbone, its output projection and generation."""
 
+import difflib
+
 import keras
 import keras_hub
 from keras import ops
@@ -8,6 +10,8 @@ from keras_llm.errors import InputError
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
 from keras_llm.registration import register
+
+SAMPLERS = ("beam", "greedy", "random", "top_k", "top_p")
 
 
 @register
@@ -63,6 +67,22 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
         outputs = backbone.embedding(backbone(inputs), reverse=True)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
+    def compile(self, *args, sampler="top_k", **kwargs):
+        """See `keras_hub.models.CausalLM.compile`.
+
+        Raises:
+            InputError: an unknown sampler.
+        """
+        # KerasHub takes unknown names, and fails when text is generated.
+        if isinstance(sampler, str) and sampler not in SAMPLERS:
+            nearest = difflib.get_close_matches(sampler, SAMPLERS, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise InputError(
+                f"sampler must be one of {', '.join(SAMPLERS)}, or a "
+                f"keras_hub.samplers.Sampler. Received: {sampler!r}.{hint}"
+            )
+        super().compile(*args, sampler=sampler, **kwargs)
+
     def initial_cache(self, batch_size, max_length: int, dtype=None) -> list:
         """Empty caches, one entry a block, for `max_length` positions."""
         return self.backbone.initial_cache(batch_size, max_length, dtype)
@@ -104,6 +124,8 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
                 f"max_length must be at most the model's max_sequence_length, "
                 f"{longest}. Received: max_length={max_length}"
             )
+        if max_length is None and self.preprocessor is not None:
+            max_length = min(self.preprocessor.sequence_length, longest)
         return super().generate(
             inputs, max_length, stop_token_ids, strip_prompt
         )
@@ -171,7 +193,8 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
         config = {k: v for k, v in config.items() if k != "sampler"}
         config = keras.saving.deserialize_keras_object(config)
         self.compile(**config, sampler=sampler)
-        self.optimizer.build(self.trainable_variables)
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
 
 def _until_stop(token_ids, prompt_mask, stop_token_ids):

@@ -47,8 +47,8 @@ class ScratchCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         rows = self.tokenizer(
             [prompts] if isinstance(prompts, str) else prompts
         )
-        longest = max((np.size(row) for row in rows), default=0)
-        longest += int(self.add_start_token)
+        # KerasHub begins prompts with the start token in any case.
+        longest = 1 + max((np.size(row) for row in rows), default=0)
         if longest >= sequence_length:
             raise InputError(
                 f"The prompt has {longest} tokens; generating needs it to be "

@@ -14,7 +14,7 @@ def vectors(*shape, seed=0):
 
 
 def llama_rotary(x, positions, max_wavelength):
-    """`x * cos + rotate_half(x) * sin`, `x` of `(batch, length, heads, dim)`."""
+    """`x * cos + rotate_half(x) * sin`, on `(batch, length, heads, dim)`."""
     dim = x.shape[-1]
     frequencies = 1.0 / max_wavelength ** (np.arange(0, dim, 2) / dim)
     angles = positions[..., None] * frequencies
