@@ -30,21 +30,30 @@ def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
     except (OSError, ValueError, tf.errors.OpError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"{folder} cannot be read: {first_line}") from error
-    serve = model.signatures.get("serving_default")
-    if serve is None or "text" not in serve.structured_outputs:
-        raise InputError(
-            f"{folder} must answer a prompt with text, as what `keras-llm "
-            f"export` writes does. It has {sorted(model.signatures)}."
-        )
+    _check_answers_text(model, folder)
 
     def answer(prompts: list[str]) -> list[str]:
-        # The signature holds its model only weakly.
-        outputs = model.signatures["serving_default"](
-            prompt=tf.constant(prompts, tf.string, shape=[len(prompts)])
-        )
+        if not prompts:
+            return []
+        # Through the model, for a signature does not keep it alive.
+        serve = model.signatures["serving_default"]
+        outputs = serve(prompt=tf.constant(prompts))
         return [text.decode("utf-8") for text in outputs["text"].numpy()]
 
     return answer
+
+
+def _check_answers_text(model, folder: Path) -> None:
+    serve = model.signatures.get("serving_default")
+    if serve is not None:
+        _, inputs = serve.structured_input_signature
+        if "prompt" in inputs and "text" in serve.structured_outputs:
+            return
+    raise InputError(
+        f"{folder} must have the signature serving_default, from prompt to "
+        f"text. It has {', '.join(model.signatures) or 'none'} of another "
+        "kind. Make one with `keras-llm export`."
+    )
 
 
 def version_folder(path: Path) -> Path:

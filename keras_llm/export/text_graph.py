@@ -61,7 +61,11 @@ class TextGraph:
         return {"text": _cut_at_stop(text, self.settings.stop)}
 
     def encode(self, prompt: tf.Tensor) -> tf.RaggedTensor:
-        """int32 `(batch, length)`: the start token and what fits after it."""
+        """int32 `(batch, length)`: the start token and the prompt's tokens.
+
+        Of those that leave no room for an answer, the last ones.
+        """
+        # Replaces invalid bytes by U+FFFD.
         prompt = tf.strings.unicode_transcode(prompt, "UTF-8", "UTF-8")
         tokens = self.tokenizer.tokenize(prompt)
         start = tf.fill([tf.shape(prompt)[0], 1], self.start_token_id)

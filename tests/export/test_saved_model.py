@@ -1,0 +1,284 @@
+"""The exported graph: answers as `TextGenerator` does, where nothing else is.
+
+A real `tensorflow_model_server` is not asked here; what it refuses is.
+"""
+
+import dataclasses
+import functools
+import shutil
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from testing import BLOCK_TYPES, run_python, tiny_model
+from tiny_corpus import sample_tokenizer
+
+from keras_llm.errors import InputError
+from keras_llm.export import load_saved_model, to_saved_model
+from keras_llm.generation import TextGenerator
+from keras_llm.models import ScratchCausalLM, build_model
+from keras_llm.recipes.settings import GenerationSettings, ModelSettings
+from keras_llm.tokenizers import ScratchTokenizer
+
+# With prompts of at most 16 tokens in a context of 32, `TextGenerator`
+# compiles once.
+GREEDY = GenerationSettings(sampler="greedy", max_new_tokens=16)
+SAMPLE = GenerationSettings(
+    max_new_tokens=16, temperature=1.5, top_k=100, repetition_penalty=1.2
+)
+
+PROMPTS = [
+    "the people of",
+    "",
+    "\n",
+    " the ",
+    "\t \n\n",
+    "é 😀\n日本",
+    "a\0b",
+    "\ufeffthe\ufffd\uffff",
+    "<|endoftext|>",
+    "<|pad|>the",
+]
+
+# What tensorflow_model_server has linked in besides TensorFlow's own.
+TEXT_OPS = {
+    "SentencepieceOp",
+    "SentencepieceTokenizeOp",
+    "SentencepieceDetokenizeOp",
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(["gru", "attention"], max_sequence_length=32)
+
+
+@pytest.fixture(scope="module")
+def sampler(model, tmp_path_factory):
+    """Folder of the model, exported with `SAMPLE`."""
+    return to_saved_model(model, tmp_path_factory.mktemp("model"), SAMPLE)
+
+
+# One for each model, for it compiles.
+text_generator = functools.cache(TextGenerator)
+
+
+def exported(model, path, settings, seed=0):
+    return load_saved_model(to_saved_model(model, path, settings, seed))
+
+
+def alone(model, prompts, settings, seed=0):
+    """What `TextGenerator` answers to each prompt by itself."""
+    generator = text_generator(model)
+    return [
+        generator.generate([prompt], settings, seed)[0].text
+        for prompt in prompts
+    ]
+
+
+def graph_of(folder):
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return saved.meta_graphs[0].graph_def
+
+
+@pytest.mark.parametrize("block_types", BLOCK_TYPES, ids=str)
+def test_each_row_answers_as_alone_in_python(tmp_path, block_types):
+    layers = 2 if isinstance(block_types, list) else 1
+    model = tiny_model(block_types, num_layers=layers, max_sequence_length=32)
+    for settings in (GREEDY, SAMPLE):
+        answers = exported(model, tmp_path, settings, seed=3)(PROMPTS)
+        assert answers == alone(model, PROMPTS, settings, seed=3)
+        assert len(set(answers)) > 1
+
+
+@pytest.mark.parametrize("model_type", ["char", "word"])
+def test_tokenizers_without_bytes_to_fall_back_on(tmp_path, model_type):
+    folder = sample_tokenizer(tmp_path, model_type)
+    settings = ModelSettings(
+        num_layers=1, num_heads=1, hidden_dim=8, max_sequence_length=32
+    )
+    model = build_model(settings, ScratchTokenizer.from_file(folder))
+    answers = exported(model, tmp_path / "out", SAMPLE)(PROMPTS)
+    assert answers == alone(model, PROMPTS, SAMPLE)
+
+
+def test_mixed_bfloat16(tmp_path):
+    model = tiny_model(
+        ["lstm", "attention"], dtype="mixed_bfloat16", max_sequence_length=32
+    )
+    folder = to_saved_model(model, tmp_path, GREEDY)
+    answers = load_saved_model(folder)(PROMPTS)
+    assert answers == alone(model, PROMPTS, GREEDY)
+    check_graph(graph_of(folder))
+
+
+def test_seed_decides(tmp_path, model, sampler):
+    prompts = ["the"] * 3
+    answers = load_saved_model(sampler)(prompts)
+    others = exported(model, tmp_path, SAMPLE, seed=2**40)(prompts)
+    assert len(set(answers)) == len(set(others)) == 1
+    assert answers != others
+
+
+def test_cuts_at_the_first_stop_string(tmp_path, model, sampler):
+    whole = load_saved_model(sampler)(PROMPTS)
+    stop = [whole[0][4:6], ".*", "\\", whole[1][-1:]]
+    settings = dataclasses.replace(SAMPLE, stop=stop)
+    answers = exported(model, tmp_path, settings)(PROMPTS)
+    assert answers == alone(model, PROMPTS, settings)
+    assert len(answers[0]) <= 4 < len(whole[0])
+
+
+def test_long_prompts_keep_their_end(tmp_path, model):
+    answer = exported(model, tmp_path, GREEDY)
+    fits = ["\n" * 30, "\n" * 25]  # and a start token, in a context of 32
+    assert answer(fits) == alone(model, fits, GREEDY)
+    end = "\t\n" * 8  # as much as leaves room for 16 new tokens
+    longer = answer(["\n" * 40 + end, "the" * 9999 + end])
+    assert longer[0] == longer[1] != ""
+
+
+def test_invalid_bytes_are_replacement_characters(model, sampler):
+    loaded = tf.saved_model.load(str(sampler))
+    serve = loaded.signatures["serving_default"]
+    prompts = [b"the\xff", b"\xc3", b"people", "the\ufffd", "\ufffd"]
+    text = serve(prompt=tf.constant(prompts))["text"].numpy()
+    bad, cut, fine, *replaced = text
+    assert [bad, cut] == replaced
+    assert fine.decode() == alone(model, ["people"], SAMPLE)[0]
+
+
+def check_graph(graph):
+    """Fails on what stock TensorFlow Serving refuses to run."""
+    custom = set()
+    nodes = list(graph.node)
+    for function in graph.library.function:
+        nodes += function.node_def
+        assert not compiled(function.attr), function.signature.name
+    for node in nodes:
+        assert not node.op.startswith("Xla"), node.name
+        assert "PyFunc" not in node.op, node.name
+        assert not compiled(node.attr), node.name
+        if not in_tensorflow(node.op):
+            custom.add(node.op)
+    names = {function.signature.name for function in graph.library.function}
+    assert custom - names == TEXT_OPS
+
+
+def compiled(attributes):
+    return any(
+        attributes[name].b
+        for name in ("_XlaMustCompile", "_XlaCompile", "_xla_compile")
+        if name in attributes
+    )
+
+
+def in_tensorflow(op):
+    return hasattr(tf.raw_ops, op) and not op.startswith("Sentencepiece")
+
+
+@pytest.mark.parametrize("block_types", ["attention", ["gru", "lstm", "rnn"]])
+def test_graph_holds_only_what_the_stock_server_runs(tmp_path, block_types):
+    model = tiny_model(block_types, num_layers=3)
+    check_graph(graph_of(to_saved_model(model, tmp_path, SAMPLE)))
+
+
+# TensorFlow Text's Python imports Keras; its operations, all that is needed,
+# are in a library of their own.
+WITHOUT_KERAS = """
+import sys
+from importlib.util import find_spec
+
+[text] = find_spec("tensorflow_text").submodule_search_locations
+for name in ("keras", "keras_hub", "keras_nlp", "keras_llm"):
+    sys.modules[name] = None  # cannot be imported
+import tensorflow as tf
+
+tf.load_op_library(text + "/python/ops/_sentencepiece_tokenizer.so")
+model = tf.saved_model.load(sys.argv[1])
+prompt = tf.constant(sys.argv[2:])
+text = model.signatures["serving_default"](prompt=prompt)["text"]
+print([row.decode() for row in text.numpy()])
+"""
+
+
+def test_answers_where_keras_is_not(model, sampler):
+    prompts = ["the people", "", "日本"]
+    printed = run_python(WITHOUT_KERAS, sampler, *prompts)
+    assert printed.strip() == str(alone(model, prompts, SAMPLE))
+
+
+def test_versions_count_up(tmp_path, model, sampler):
+    (tmp_path / "notes").mkdir()
+    shutil.copytree(sampler, tmp_path / "9")
+    assert to_saved_model(model, tmp_path, GREEDY) == tmp_path / "10"
+    newest = load_saved_model(tmp_path)
+    assert newest(["the"]) == alone(model, ["the"], GREEDY)
+    older = load_saved_model(tmp_path / "9")
+    assert older(["the"]) == alone(model, ["the"], SAMPLE)
+    assert older([]) == []
+
+
+def test_failed_export_leaves_nothing(tmp_path, model, monkeypatch):
+    def full_disk(module, folder, signatures):
+        raise tf.errors.ResourceExhaustedError(None, None, "disk is full")
+
+    monkeypatch.setattr(tf.saved_model, "save", full_disk)
+    with pytest.raises(InputError, match="1 cannot be written: disk is full"):
+        to_saved_model(model, tmp_path, GREEDY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_path_under_a_file(tmp_path, model):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        to_saved_model(model, tmp_path / "file" / "name", GREEDY)
+
+
+def test_beam_search_is_refused(tmp_path, model):
+    with pytest.raises(InputError, match="by sampling or greedily"):
+        to_saved_model(model, tmp_path, GenerationSettings(sampler="beam"))
+
+
+def test_other_models_are_refused(tmp_path, model):
+    with pytest.raises(InputError, match="preprocessor=None"):
+        to_saved_model(ScratchCausalLM(model.backbone), tmp_path)
+    with pytest.raises(InputError, match="Received: ScratchBackbone"):
+        to_saved_model(model.backbone, tmp_path)
+
+
+def test_other_backends_are_refused(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(InputError, match="Received: KERAS_BACKEND=jax"):
+        to_saved_model(model, tmp_path)
+
+
+def test_missing_tensorflow_text(tmp_path, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_text", None)
+    with pytest.raises(InputError, match='pip install .*"tensorflow-text'):
+        to_saved_model(model, tmp_path)
+
+
+def test_folder_without_a_saved_model(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(InputError, match="keras-llm export"):
+            load_saved_model(path)
+
+
+def test_damaged_saved_model(tmp_path, model):
+    folder = to_saved_model(model, tmp_path, GREEDY)
+    (folder / "variables" / "variables.index").unlink()
+    with pytest.raises(InputError, match="1 cannot be read"):
+        load_saved_model(tmp_path)
+    (folder / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="1 cannot be read"):
+        load_saved_model(tmp_path)
+
+
+def test_saved_model_of_something_else(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(InputError, match="serving_default"):
+        load_saved_model(tmp_path)
