@@ -1,22 +1,30 @@
 """`keras-llm STAGE …`: parse, call one function, print."""
 
+import functools
 import json
+import logging
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    Namespace,
+)
 from rich.console import Console
 
 from keras_llm import __version__, commands
 from keras_llm.errors import InputError
 from keras_llm.quiet import quiet_native_code
-from keras_llm.recipes.loading import load_recipe, nearest, read_recipe
+from keras_llm.recipes.checks import described
+from keras_llm.recipes.loading import load_recipe, nearest
 from keras_llm.recipes.settings import (
     CorpusSettings,
     GenerationSettings,
@@ -24,7 +32,7 @@ from keras_llm.recipes.settings import (
     Recipe,
     TokenizerSettings,
     TrainingSettings,
-    field_names,
+    field_types,
 )
 
 SECTIONS = {
@@ -61,7 +69,14 @@ class Command:
     needs_keras: bool = True
 
 
-OUT = {"--out": {"type": Path, "required": True, "help": "Folder to write."}}
+OUT = {
+    "--out": {
+        "type": Path,
+        "metavar": "DIR",
+        "required": True,
+        "help": "Folder to write.",
+    }
+}
 COMMANDS = {
     "train": Command(
         commands.train,
@@ -107,7 +122,13 @@ COMMANDS = {
             ("tokens", Path, "Folder that `encode` wrote."),
             ("tokenizer", Path, "The tokenizer it was encoded with."),
         ],
-        OUT,
+        {
+            **OUT,
+            "--redo": {
+                "choices": ["pretrain"],
+                "help": "Train again from the beginning.",
+            },
+        },
         ["model", "training", "generation"],
     ),
     "evaluate": Command(
@@ -124,8 +145,8 @@ COMMANDS = {
     ),
     "generate": Command(
         commands.generate,
-        "Continues prompts with a preset.",
-        [("preset", Path, "A preset, or the run that has one.")],
+        "Continues prompts with a preset, or with a SavedModel as exported.",
+        [("preset", Path, "A preset, a run that has one, or a SavedModel.")],
         {
             "--prompt": {
                 "nargs": "+",
@@ -171,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if COMMANDS[command].needs_keras:
             with quiet_native_code():
                 import keras_hub  # noqa: F401
+            logging.getLogger("tensorflow").setLevel(logging.ERROR)
         result = COMMANDS[command].run(values, console)
         if values.json:
             print(json.dumps(result))
@@ -182,69 +204,126 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return 2
     except KeyboardInterrupt as error:
-        print(f"keras-llm: {error or 'interrupted'}", file=sys.stderr)
+        message = str(error) or "interrupted"
+        print(f"keras-llm: {message}", file=sys.stderr)
         return 130
 
 
 def _parse(arguments: list[str]) -> tuple[str, Namespace]:
     """The command's name, and its arguments with `recipe` built."""
-    parser = _Parser(
-        prog="keras-llm",
-        description="From a folder of text to a language model that answers.",
-        exit_on_error=False,
-        version=__version__,
-    )
-    subcommands = parser.add_subcommands(required=True, dest="command")
-    parsers = {}
-    for name, command in COMMANDS.items():
-        parsers[name] = _parser_of(name, command)
-        subcommands.add_subcommand(name, parsers[name], help=command.help)
-    recipe = _recipe_option(arguments)
-    if arguments and arguments[0] in COMMANDS and recipe is not None:
-        sections = COMMANDS[arguments[0]].sections
-        _set_defaults(parsers[arguments[0]], recipe, sections)
-    parsed = parser.parse_args(arguments)
-    name = parsed.command
-    values = parser.instantiate_classes(parsed)[name]
-    if COMMANDS[name].sections:
-        given = {key: values[key] for key in COMMANDS[name].sections}
-        base = load_recipe(recipe) if recipe is not None else Recipe()
-        seed = base.seed if values.seed is None else values.seed
-        fields = vars(base) | given | {"seed": seed}
-        values["recipe"] = Recipe(**fields)
+    name = arguments[0] if arguments else ""
+    if name not in COMMANDS:
+        _answer_without_command(arguments)
+    command = COMMANDS[name]
+    parser = _parser_of(name, command)
+    recipe = _recipe_of(arguments)
+    for field in _options(command):
+        if "." in field:
+            parser.set_defaults({field: _value(recipe, field)})
+    parsed = parser.parse_args(arguments[1:])
+    values = parser.instantiate_classes(parsed)
+    if command.sections:
+        given = {section: values[section] for section in command.sections}
+        seed = recipe.seed if values.seed is None else values.seed
+        values["recipe"] = replace(recipe, **given, seed=seed)
     return name, values
 
 
+def _answer_without_command(arguments: list[str]) -> None:
+    """Prints help or version and exits; or says that it is no command."""
+    name = arguments[0] if arguments else ""
+    if name.startswith("-"):
+        parser = _Parser(
+            usage="keras-llm COMMAND ...",
+            description="From text to a language model that answers.",
+            version=__version__,
+            **PARSER_OPTIONS,
+        )
+        subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
+        for each, command in COMMANDS.items():
+            subcommands.add_subcommand(each, _Parser(), help=command.help)
+        parser.parse_args(arguments)
+    raise InputError(
+        f"The command must be one of {', '.join(COMMANDS)}. "
+        f"Received: {name!r}.{nearest(name, list(COMMANDS))}"
+    )
+
+
 class _Parser(ArgumentParser):
-    """Raises what it has to say, in our words."""
+    """Says what is wrong in our words, and raises it."""
+
+    command: Command | None = None
 
     def error(self, message, ex=None):
-        raise InputError(_in_our_words(str(message))) from ex
+        if self.command is not None:
+            message = _in_our_words(str(message), self.command, self.usage)
+        raise InputError(message) from ex
 
 
-def _in_our_words(message: str) -> str:
-    """An error of the parser, with the nearest option for an unknown one."""
-    message = re.sub(r'Parser key "([^"]+)":', r"--\1:", message)
-    message = re.sub(r"<class '(\w+)'>", r"\1", message)
-    message = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", message)
-    message = message.replace("Expected a one of", "expected one of")
-    message = message.replace("Expected a", "expected a")
-    message = message.replace("Got value:", "Received:")
-    unknown = re.match(r"unrecognized arguments: --([\w.]+)", message)
-    if unknown:
-        message += "." + nearest(unknown[1], field_names(Recipe))
+class _Help(DefaultHelpFormatter):
+    """Leaves out the types, which names and choices tell."""
+
+    def _get_type_str(self, action):
+        return None
+
+
+PARSER_OPTIONS = {
+    "prog": "keras-llm",
+    "exit_on_error": False,
+    "allow_abbrev": False,
+    "formatter_class": _Help,
+}
+
+
+def _in_our_words(message: str, command: Command, usage: str) -> str:
+    """An error of the parser, in terms of what one types."""
+    types = _options(command)
+    if unknown := re.match(r"unrecognized arguments: --([^ =]+)", message):
+        suggestion = nearest(unknown[1], list(types)).replace(
+            "mean ", "mean --"
+        )
+        return f"{message}.{suggestion}"
+    if missing := re.match(r".* arguments are required: (.*)", message):
+        names = [
+            f"--{name}" if name in types else name.upper()
+            for name in missing[1].split(", ")
+        ]
+        return f"{' and '.join(names)} must be given. Usage: {usage}"
+    key = re.match(r'Parser key "(.*?)"', message)
+    value = re.search(r"(?:Got|Given) value: (.*)", message)
+    if key and value and key[1] in types:
+        expected = described(types[key[1]])
+        return f"--{key[1]} must be {expected}. Received: {value[1]}"
+    if key and key[1] in SECTIONS:
+        return (
+            f"--{key[1]} must be a YAML file of {key[1]} settings. To set "
+            f"one of them, pass --{key[1]}.NAME."
+        )
     return message
 
 
+def _options(command: Command) -> dict[str, Any]:
+    """Types of a command's options by name, dashes left out."""
+    types = {"help": None, "json": bool}
+    for name, options in (command.options or {}).items():
+        types[name.removeprefix("--")] = options.get("type", str)
+    if command.sections:
+        types |= {"recipe": str, "seed": int}
+    for section in command.sections:
+        types |= field_types(SECTIONS[section], f"{section}.")
+    return types
+
+
 def _parser_of(name: str, command: Command) -> ArgumentParser:
-    positionals = " ".join(each[0].upper() for each in command.positionals)
+    positionals = "".join(f"{each[0].upper()} " for each in command.positionals)
     out = "--out DIR " if "--out" in (command.options or {}) else ""
     parser = _Parser(
         description=command.help,
         epilog=EPILOG if command.sections else None,
-        exit_on_error=False,
-        usage=f"keras-llm {name} {positionals} {out}[options]",
+        usage=f"keras-llm {name} {positionals}{out}[options]",
+        **PARSER_OPTIONS,
     )
+    parser.command = command
     for positional, kind, text in command.positionals:
         parser.add_argument(positional, type=kind, help=text)
     for option, options in (command.options or {}).items():
@@ -264,21 +343,16 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
     return parser
 
 
-def _recipe_option(arguments: list[str]) -> str | None:
-    """What follows `--recipe`, which decides the other options' defaults."""
+def _recipe_of(arguments: list[str]) -> Recipe:
+    """The recipe that `--recipe` names, or the defaults of all settings."""
     for index, argument in enumerate(arguments):
         if argument.startswith("--recipe="):
-            return argument.removeprefix("--recipe=")
+            return load_recipe(argument.removeprefix("--recipe="))
         if argument == "--recipe" and index + 1 < len(arguments):
-            return arguments[index + 1]
-    return None
+            return load_recipe(arguments[index + 1])
+    return Recipe()
 
 
-def _set_defaults(
-    parser: ArgumentParser, recipe: str, sections: Sequence[str]
-) -> None:
-    load_recipe(recipe)  # names a wrong field better than the parser would
-    settings = read_recipe(recipe)
-    for section in sections:
-        for field, value in settings.get(section, {}).items():
-            parser.set_defaults({f"{section}.{field}": value})
+def _value(recipe: Recipe, field: str) -> Any:
+    """The value of a field by its dotted name."""
+    return functools.reduce(getattr, field.split("."), recipe)

@@ -1,15 +1,15 @@
 """Recipes by name or from a YAML file."""
 
 import difflib
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from keras_llm.errors import InputError
-from keras_llm.recipes.settings import Recipe, field_names
+from keras_llm.recipes.settings import Recipe, field_types
 
 
 def recipe_names() -> list[str]:
@@ -39,7 +39,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     if name in recipe_names():
         text = (files("keras_llm.recipes") / f"{name}.yaml").read_text("utf-8")
     elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        text = _read(Path(name))
     else:
         raise InputError(
             f"The recipe must be one of {', '.join(recipe_names())}, or a YAML "
@@ -54,27 +54,57 @@ def read_recipe(name: str) -> dict[str, Any]:
     return settings
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+
+
 def recipe_from_dict(settings: dict[str, Any], name: str) -> Recipe:
     """Builds a recipe from nested settings; the rest keeps its defaults."""
     return _filled(Recipe(), settings, name, "")
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """ " Did you mean …?", or nothing."""
-    found = difflib.get_close_matches(name, known, n=1)
+    """ " Did you mean …?", or nothing; the section may be left out."""
+    by_last_part = {full.split(".")[-1]: full for full in reversed(known)}
+    found = difflib.get_close_matches(name, known, n=1) or [
+        by_last_part[part]
+        for part in difflib.get_close_matches(name, by_last_part, n=1)
+    ]
     return f" Did you mean {found[0]}?" if found else ""
 
 
 def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
+    if not isinstance(settings, dict):
+        raise InputError(
+            f"{name}: {prefix.rstrip('.')} must hold settings. "
+            f"Received: {settings!r}"
+        )
+    hints = get_type_hints(type(defaults))
     changes = {}
     for field, value in settings.items():
-        if field not in vars(defaults):
-            raise InputError(
-                f"{name} has the unknown field {prefix}{field}."
-                + nearest(f"{prefix}{field}", field_names(Recipe))
+        if field not in hints:
+            known = [prefix + each for each in hints] + list(
+                field_types(Recipe)
             )
-        default = getattr(defaults, field)
-        if hasattr(default, "__dataclass_fields__"):
-            value = _filled(default, value or {}, name, f"{prefix}{field}.")
+            suggestion = nearest(f"{prefix}{field}", known)
+            raise InputError(
+                f"{name} has the unknown field {prefix}{field}.{suggestion}"
+            )
+        if is_dataclass(hints[field]):
+            section = getattr(defaults, field)
+            value = _filled(section, value or {}, name, f"{prefix}{field}.")
+        elif hints[field] is float:
+            value = _number(value)
         changes[field] = value
     return replace(defaults, **changes)
+
+
+def _number(value: Any) -> Any:
+    """YAML takes `3e-4`, without a point, for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -4,10 +4,10 @@ Knows nothing of files, Keras or TensorFlow, so that the command line can read
 and check a recipe at once.
 """
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Literal, get_args, get_type_hints
 
-from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check, check_ranges, check_types
 
 SplitMethod = Literal["auto", "hash", "position", "given"]
 ModelType = Literal["unigram", "bpe", "char", "word"]
@@ -19,12 +19,6 @@ OptimizerName = Literal["adamw", "adam", "sgd", "muon"]
 ScheduleName = Literal["cosine", "linear", "warmup_stable_decay", "constant"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 SamplerName = Literal["sample", "greedy", "beam"]
-
-
-def check(condition: bool, name: str, expected: str, received: Any) -> None:
-    """Raises `InputError` unless the setting `name` is as expected."""
-    if not condition:
-        raise InputError(f"{name} must be {expected}. Received: {received!r}")
 
 
 @dataclass(frozen=True)
@@ -45,9 +39,9 @@ class SplitSettings:
     test: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("validation", "test"):
-            value = getattr(self, name)
-            check(0 <= value < 1, f"corpus.split.{name}", "in [0, 1)", value)
+        check_types(self, "corpus.split")
+        shares = {"in [0, 1)": ["validation", "test"]}
+        check_ranges(self, "corpus.split", shares)
         check(
             self.validation + self.test < 1,
             "corpus.split.validation + test",
@@ -65,6 +59,9 @@ class CorpusSettings:
     """
 
     split: SplitSettings = field(default_factory=SplitSettings)
+
+    def __post_init__(self) -> None:
+        check_types(self, "corpus")
 
 
 @dataclass(frozen=True)
@@ -85,12 +82,9 @@ class TokenizerSettings:
     model_path: str | None = None
 
     def __post_init__(self) -> None:
-        check(
-            self.vocabulary_size >= 16,
-            "tokenizer.vocabulary_size",
-            "at least 16",
-            self.vocabulary_size,
-        )
+        check_types(self, "tokenizer")
+        ranges = {"at least 16": ["vocabulary_size"]}
+        check_ranges(self, "tokenizer", ranges)
 
 
 @dataclass(frozen=True)
@@ -140,41 +134,51 @@ class ModelSettings:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self, "model")
         types = self.block_types
         if isinstance(types, str):
             types = [name.strip() for name in types.split(",")]
         object.__setattr__(self, "block_types", list(types))
         known = get_args(BlockType)
-        for name in types:
+        for name in types or [""]:
             expected = "one of " + ", ".join(known)
             check(name in known, "model.block_types", expected, name)
-        for name in ("num_layers", "num_heads", "hidden_dim"):
-            value = getattr(self, name)
-            check(value >= 1, f"model.{name}", "at least 1", value)
-        check(
-            self.max_sequence_length >= 2,
-            "model.max_sequence_length",
-            "at least 2",
-            self.max_sequence_length,
-        )
-        check(0 <= self.dropout < 1, "model.dropout", "in [0, 1)", self.dropout)
-        self._check_heads()
+        ranges = {
+            "at least 0": ["intermediate_dim"],
+            "at least 1": [
+                "num_layers",
+                "num_heads",
+                "num_key_value_heads",
+                "hidden_dim",
+                "sliding_window",
+            ],
+            "at least 2": ["max_sequence_length"],
+            "in [0, 1)": ["dropout"],
+        }
+        check_ranges(self, "model", ranges)
+        if "attention" in self.block_types:
+            self._check_heads()
 
     def _check_heads(self) -> None:
-        if "attention" not in self.block_types:
-            return
         check(
             self.hidden_dim % self.num_heads == 0,
             "model.num_heads",
             f"a divisor of model.hidden_dim ({self.hidden_dim})",
             self.num_heads,
         )
-        key_value_heads = self.num_key_value_heads or self.num_heads
         check(
-            self.num_heads % key_value_heads == 0,
+            self.num_heads % (self.num_key_value_heads or 1) == 0,
             "model.num_key_value_heads",
             f"a divisor of model.num_heads ({self.num_heads})",
-            key_value_heads,
+            self.num_key_value_heads,
+        )
+        check(
+            self.position_embedding != "rotary"
+            or self.hidden_dim // self.num_heads % 2 == 0,
+            "model.hidden_dim",
+            "an even multiple of model.num_heads "
+            f"({self.num_heads}) with rotary positions",
+            self.hidden_dim,
         )
 
 
@@ -244,27 +248,25 @@ class TrainingSettings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "log_interval",
-            "validation_interval",
-        ):
-            value = getattr(self, name)
-            check(value >= 1, f"training.{name}", "at least 1", value)
-        for name in ("learning_rate", "muon_learning_rate"):
-            value = getattr(self, name)
-            check(value > 0, f"training.{name}", "above 0", value)
-        for name in ("warmup_steps", "weight_decay", "global_clipnorm"):
-            value = getattr(self, name)
-            check(value >= 0, f"training.{name}", "at least 0", value)
-        check(
-            0 < self.decay_share <= 1,
-            "training.decay_share",
-            "in (0, 1]",
-            self.decay_share,
-        )
+        check_types(self, "training")
+        ranges = {
+            "at least 0": ["warmup_steps", "weight_decay", "global_clipnorm"],
+            "at least 1": [
+                "steps",
+                "batch_size",
+                "gradient_accumulation_steps",
+                "log_interval",
+                "validation_interval",
+                "validation_batches",
+                "early_stopping_patience",
+                "sample_tokens",
+            ],
+            "above 0": ["learning_rate", "muon_learning_rate"],
+            "in [0, 1)": ["beta_1", "beta_2"],
+            "in (0, 1]": ["decay_share"],
+            "in [0, 1]": ["final_learning_rate_share"],
+        }
+        check_ranges(self, "training", ranges)
         check(
             self.validation_interval % self.log_interval == 0,
             "training.validation_interval",
@@ -302,22 +304,18 @@ class GenerationSettings:
     stop: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        def in_range(name: str, valid: bool, expected: str) -> None:
-            received = getattr(self, name)
-            check(valid, f"generation.{name}", expected, received)
-
-        in_range("max_new_tokens", self.max_new_tokens >= 1, "at least 1")
-        in_range("temperature", 0 <= self.temperature < 100, "in [0, 100)")
-        in_range("top_k", self.top_k >= 0, "at least 0")
-        in_range("top_p", 0 < self.top_p <= 1, "in (0, 1]")
-        in_range("min_p", 0 <= self.min_p < 1, "in [0, 1)")
-        in_range(
-            "repetition_penalty",
-            0 < self.repetition_penalty < 100,
-            "in (0, 100)",
-        )
-        in_range("num_beams", self.num_beams >= 1, "at least 1")
-        in_range("stop", all(self.stop), "a list of non-empty strings")
+        check_types(self, "generation")
+        ranges = {
+            "at least 0": ["top_k"],
+            "at least 1": ["max_new_tokens", "num_beams"],
+            "in (0, 1]": ["top_p"],
+            "in [0, 1)": ["min_p"],
+            "in [0, 100)": ["temperature"],
+            "in (0, 100)": ["repetition_penalty"],
+        }
+        check_ranges(self, "generation", ranges)
+        expected = "a list of texts that are not empty"
+        check(all(self.stop), "generation.stop", expected, self.stop)
 
 
 @dataclass(frozen=True)
@@ -345,23 +343,22 @@ class Recipe:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     generation: GenerationSettings = field(default_factory=GenerationSettings)
 
+    def __post_init__(self) -> None:
+        check_types(self)
+        check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+
 
 def to_dict(settings: Any) -> dict[str, Any]:
     """Plain, YAML- and JSON-ready values of a settings object."""
     return asdict(settings)
 
 
-def field_names(settings_class: type, prefix: str = "") -> list[str]:
-    """Dotted names of all fields, nested settings opened."""
-    names = []
-    for item in fields(settings_class):
-        default = (
-            item.default_factory()
-            if callable(item.default_factory)
-            else item.default
-        )
-        if hasattr(default, "__dataclass_fields__"):
-            names += field_names(type(default), f"{prefix}{item.name}.")
+def field_types(settings_class: type, prefix: str = "") -> dict[str, Any]:
+    """Types of all fields by dotted name, nested settings opened."""
+    types = {}
+    for name, hint in get_type_hints(settings_class).items():
+        if is_dataclass(hint):
+            types |= field_types(hint, f"{prefix}{name}.")
         else:
-            names.append(prefix + item.name)
-    return names
+            types[prefix + name] = hint
+    return types

@@ -1,0 +1,94 @@
+"""Whether a setting is what its annotation says, and how to say it.
+
+Knows nothing of which settings there are.
+"""
+
+from collections.abc import Sequence
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from keras_llm.errors import InputError
+
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    NoneType: "null",
+    list[str]: 'a list such as ["a", "b"]',
+}
+
+RANGES = {
+    "above 0": lambda value: value > 0,
+    "at least 0": lambda value: value >= 0,
+    "at least 1": lambda value: value >= 1,
+    "at least 2": lambda value: value >= 2,
+    "at least 16": lambda value: value >= 16,
+    "in [0, 1)": lambda value: 0 <= value < 1,
+    "in [0, 1]": lambda value: 0 <= value <= 1,
+    "in (0, 1]": lambda value: 0 < value <= 1,
+    "in [0, 100)": lambda value: 0 <= value < 100,
+    "in (0, 100)": lambda value: 0 < value < 100,
+}
+
+
+def check(condition: bool, name: str, expected: str, received: Any) -> None:
+    """Raises `InputError` unless the setting `name` is as expected."""
+    if not condition:
+        raise InputError(f"{name} must be {expected}. Received: {received!r}")
+
+
+def check_types(settings: Any, section: str = "") -> None:
+    """Raises `InputError` unless all fields have their annotated types.
+
+    Args:
+        settings: A dataclass object.
+        section: Name of the section of the recipe, for the message.
+    """
+    prefix = f"{section}." if section else ""
+    for name, hint in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        check(matches(value, hint), prefix + name, described(hint), value)
+
+
+def check_ranges(
+    settings: Any, section: str, ranges: dict[str, Sequence[str]]
+) -> None:
+    """Raises `InputError` unless numbers are in range, or `None`.
+
+    Args:
+        settings: A dataclass object.
+        section: Name of the section of the recipe, for the message.
+        ranges: Names of fields by a key of `RANGES`.
+    """
+    for expected, names in ranges.items():
+        for name in names:
+            value = getattr(settings, name)
+            is_valid = value is None or RANGES[expected](value)
+            check(is_valid, f"{section}.{name}", expected, value)
+
+
+def matches(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; an int is also a float."""
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind is UnionType:
+        return any(matches(value, part) for part in parts)
+    if kind is list:
+        return isinstance(value, list) and all(
+            matches(item, parts[0]) for item in value
+        )
+    if hint in (int, float):
+        allowed = (int, float) if hint is float else int
+        return isinstance(value, allowed) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def described(hint: Any) -> str:
+    """An annotated type in words, to follow "must be"."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(get_args(hint))
+    if get_origin(hint) is UnionType:
+        return " or ".join(described(part) for part in get_args(hint))
+    return WORDS.get(hint) or f"of type {hint.__name__}"
