@@ -1,0 +1,197 @@
+import keras
+import numpy as np
+import pytest
+from testing import BLOCK_TYPES, input_influence, randomize, tiny_backbone
+
+from keras_llm.errors import InputError
+from keras_llm.models import ScratchBackbone, ScratchCausalLM
+
+LENGTH = 12
+FUTURE = np.triu(np.ones((LENGTH, LENGTH)), k=1).astype(bool)
+
+
+def random_ids(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 40, shape).astype("int32")
+
+
+@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+def test_output_does_not_depend_on_the_future(block_types):
+    influence = input_influence(tiny_backbone(block_types), LENGTH)
+    assert np.all(influence[FUTURE] == 0)
+    assert np.all(influence[~FUTURE] > 0)  # and it does look at the past
+
+
+@pytest.mark.parametrize("position_embedding", ["learned", "none"])
+def test_causality_is_not_due_to_positions(position_embedding):
+    backbone = tiny_backbone(position_embedding=position_embedding)
+    influence = input_influence(backbone, LENGTH)
+    assert np.all(influence[FUTURE] == 0)
+    assert np.all(influence[~FUTURE] > 0)
+
+
+def test_an_encoder_sees_the_future():
+    backbone = tiny_backbone("attention", causal=False)
+    assert np.all(input_influence(backbone, LENGTH) > 0)
+
+
+def test_a_window_is_as_long_as_it_says():
+    backbone = tiny_backbone("attention", num_layers=1, sliding_window=3)
+    influence = input_influence(backbone, LENGTH)
+    distance = np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH))
+    np.testing.assert_array_equal(
+        influence > 0, (distance >= 0) & (distance < 3)
+    )
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+def test_padding_never_changes_real_positions(block_types, causal):
+    backbone = tiny_backbone(block_types, causal=causal)
+    lengths = np.array([5, 9])
+    token_ids = random_ids((2, LENGTH))
+    mask = np.arange(LENGTH) < lengths[:, None]
+    padded = backbone({"token_ids": token_ids, "padding_mask": mask})
+    for row, length in enumerate(lengths):
+        alone = backbone(
+            {
+                "token_ids": token_ids[row : row + 1, :length],
+                "padding_mask": np.ones((1, length), "int32"),
+            }
+        )
+        np.testing.assert_allclose(
+            padded[row, :length], alone[0], rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("position_embedding", ["learned", "rotary"])
+def test_attention_knows_the_order_of_what_it_sees(position_embedding):
+    backbone = tiny_backbone(
+        num_layers=1, position_embedding=position_embedding
+    )
+    token_ids = random_ids((1, LENGTH))
+    swapped = token_ids.copy()
+    swapped[0, [1, 2]] = swapped[0, [2, 1]]
+    mask = np.ones_like(token_ids)
+    first, second = (
+        backbone({"token_ids": ids, "padding_mask": mask})[0, -1]
+        for ids in (token_ids, swapped)
+    )
+    assert np.max(np.abs(first - second)) > 1e-3
+
+
+def test_backbone_is_made_again_from_its_config():
+    backbone = tiny_backbone(
+        ["gru", "attention", "lstm"],
+        num_layers=4,
+        num_heads=4,
+        num_key_value_heads=2,
+        position_embedding="learned",
+        normalization="layer",
+        normalization_epsilon=1e-4,
+        activation="swiglu",
+        query_key_norm=True,
+        sliding_window=5,
+        causal=False,
+        tie_embeddings=False,
+        use_bias=True,
+        zero_init_outputs=True,
+        dropout=0.1,
+        dtype="mixed_bfloat16",
+        name="backbone",
+    )
+    config = backbone.get_config()
+    again = ScratchBackbone.from_config(config)
+    assert again.get_config() == config
+    assert [block.block_type for block in again.blocks] == [
+        "gru",
+        "attention",
+        "lstm",
+        "gru",
+    ]
+    again.set_weights(backbone.get_weights())
+    token_ids = random_ids((2, 5))
+    inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(again(inputs)),
+        keras.ops.convert_to_numpy(backbone(inputs)),
+    )
+
+
+def test_zero_initial_outputs_leave_the_embeddings_as_they_are():
+    backbone = ScratchBackbone(40, 2, 2, 16, zero_init_outputs=True)
+    token_ids = random_ids((1, 5))
+    outputs = backbone(
+        {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    )
+    expected = backbone.final_norm(backbone.embedding(token_ids))
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+@pytest.mark.parametrize("tied", [True, False])
+def test_initial_loss_is_that_of_guessing(block_types, tied):
+    keras.utils.set_random_seed(0)
+    model = ScratchCausalLM(
+        ScratchBackbone(
+            vocabulary_size=500,
+            num_layers=2,
+            num_heads=2,
+            hidden_dim=32,
+            block_types=block_types,
+            tie_embeddings=tied,
+        )
+    )
+    token_ids = np.random.default_rng(0).integers(0, 500, (8, 33))
+    logits = model(
+        {
+            "token_ids": token_ids[:, :-1],
+            "padding_mask": np.ones((8, 32), "int32"),
+        }
+    )
+    loss = keras.losses.sparse_categorical_crossentropy(
+        token_ids[:, 1:], logits, from_logits=True
+    )
+    assert float(np.mean(loss)) == pytest.approx(np.log(500), rel=0.02)
+
+
+def test_lora_finds_query_and_value():
+    backbone = tiny_backbone("attention")
+    backbone.enable_lora(2)
+    assert len(backbone.trainable_weights) == 2 * 2 * 2  # layers, q and v, a b
+    for block in backbone.blocks:
+        attention = block.mixer
+        assert attention.query.lora_enabled and attention.value.lora_enabled
+        assert not attention.key.lora_enabled
+
+
+@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+def test_mixed_precision_computes_in_bfloat16(block_types):
+    backbone = tiny_backbone(block_types, dtype="mixed_bfloat16")
+    exact = tiny_backbone(block_types)
+    assert all(weight.dtype == "float32" for weight in backbone.weights)
+    randomize(backbone, deviation=0.1)
+    randomize(exact, deviation=0.1)
+    token_ids = random_ids((2, 6))
+    inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    outputs = backbone(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
+    np.testing.assert_allclose(
+        keras.ops.cast(outputs, "float32"), exact(inputs), atol=0.15
+    )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"block_types": "mamba"}, "block_type must be one of attention"),
+        ({"block_types": []}, "at least one block type"),
+        ({"num_heads": 3}, r"num_heads must divide hidden_dim \(16\)"),
+        ({"num_heads": 16}, "even head dimension.*Received: 1"),
+        ({"activation": "tanh"}, "activation must be one of gelu"),
+        ({"normalization": "batch"}, "normalization must be layer or rms"),
+        ({"position_embedding": "alibi"}, "learned, rotary, none.*'alibi'"),
+    ],
+)
+def test_options_that_cannot_be_used_are_named(options, message):
+    with pytest.raises(InputError, match=message):
+        tiny_backbone(**options)
