@@ -55,10 +55,15 @@ def encode(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def pretrain(values: Namespace, console: Console) -> dict[str, Any]:
-    from keras_llm.workflow import pretrain_model
+    from keras_llm.workflow import pretrain_run
 
-    result = pretrain_model(
-        values.tokens, values.tokenizer, values.out, values.recipe, console
+    result = pretrain_run(
+        values.tokens,
+        values.tokenizer,
+        values.out,
+        values.recipe,
+        values.redo,
+        console,
     )
     return show(result, values)
 
@@ -75,6 +80,8 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
 
 def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
     """Streams a single answer; several are generated together."""
+    if any(values.preset.glob("**/saved_model.pb")):
+        return _ask_saved_model(values)
     from keras_llm.generation import TextGenerator
     from keras_llm.models import load_preset
 
@@ -82,19 +89,34 @@ def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
     settings, seed = values.recipe.generation, values.recipe.seed
     if len(values.prompt) == 1 and not values.json:
         prompt = values.prompt[0]
-        print(prompt, end="", flush=True)
-        for piece in generator.stream(prompt, settings, seed):
-            print(piece, end="", flush=True)
+        for index, piece in enumerate(generator.stream(prompt, settings, seed)):
+            # The prompt comes with the first piece, so not before an error.
+            print(piece if index else prompt + piece, end="", flush=True)
         print()
         return []
     answers = generator.generate(values.prompt, settings, seed)
-    if not values.json:
-        for prompt, answer in zip(values.prompt, answers, strict=True):
-            print(f"{prompt}{answer.text}\n")
-    return [
-        {"prompt": prompt, **vars(answer)}
+    return _show_answers([vars(answer) for answer in answers], values)
+
+
+def _ask_saved_model(values: Namespace) -> list[dict[str, Any]]:
+    """Asks a SavedModel, whose settings were fixed when it was exported."""
+    from keras_llm.export import load_saved_model
+
+    texts = load_saved_model(values.preset)(values.prompt)
+    return _show_answers([{"text": text} for text in texts], values)
+
+
+def _show_answers(
+    answers: list[dict[str, Any]], values: Namespace
+) -> list[dict[str, Any]]:
+    answers = [
+        {"prompt": prompt, **answer}
         for prompt, answer in zip(values.prompt, answers, strict=True)
     ]
+    if not values.json:
+        for answer in answers:
+            print(f"{answer['prompt']}{answer['text']}\n")
+    return answers
 
 
 def export(values: Namespace, console: Console) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.sources import read_source
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import Recipe, to_dict
 
 # The folders that each stage writes; the names are those of the commands.
@@ -29,6 +30,12 @@ STAGES = {
     "encode": ("tokens",),
     "pretrain": ("training", "preset"),
     "evaluate": ("evaluation",),
+}
+# Inputs that are recorded as hashes, and what to say if one is another.
+CONTENTS = {
+    "files": "the text has changed",
+    "model_file": "the file at tokenizer.model_path has changed",
+    "tokens": "the tokens have changed",
 }
 RECORDS = "stages.json"
 RECIPE = "recipe.yaml"
@@ -57,14 +64,14 @@ def train(
         InputError: `out` is no run, or a run of other settings or text; or
             as the stages raise it.
     """
-    console = console or Console(stderr=True)
+    out = Path(out)
+    out, console = Path(out), console or Console(stderr=True)
     run = Run(out, console)
     run.open(recipe, redo)
     corpus, tokenizer, tokens = (
         out / name for name in ("corpus", "tokenizer", "tokens")
     )
     settings = to_dict(recipe)
-    model = {name: settings[name] for name in ("model", "training", "seed")}
     run.stage(
         "prepare",
         {"corpus": settings["corpus"]},
@@ -74,7 +81,7 @@ def train(
     run.stage(
         "tokenizer",
         {"tokenizer": settings["tokenizer"]},
-        {"prepare": run.digest("prepare")},
+        {"prepare": run.digest("prepare")} | _given_tokenizer(recipe),
         lambda: make_tokenizer(corpus, tokenizer, recipe, console),
     )
     run.stage(
@@ -83,12 +90,7 @@ def train(
         {"tokenizer": run.digest("tokenizer")},
         lambda: encode_corpus(corpus, tokenizer, tokens, console),
     )
-    run.stage(
-        "pretrain",
-        model,
-        {"encode": run.digest("encode")},
-        lambda: pretrain_model(tokens, tokenizer, out, recipe, console),
-    )
+    _pretrain(run, tokens, tokenizer, recipe)
     report = run.stage(
         "evaluate",
         {},
@@ -101,6 +103,35 @@ def train(
         "curves": str(out / "training" / "curves.png"),
         "samples": str(out / "training" / "samples.txt"),
     }
+
+
+def pretrain_run(
+    tokens: Path,
+    tokenizer: Path,
+    out: Path,
+    recipe: Recipe,
+    redo: str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Trains on token shards alone, or finishes what was begun.
+
+    Args:
+        tokens: Folder of token shards.
+        tokenizer: The tokenizer that they were encoded with.
+        out: Folder of the run.
+        recipe: All settings.
+        redo: `"pretrain"` to begin again.
+        console: Where progress is shown; the terminal if omitted.
+
+    Returns:
+        The report of the stage.
+
+    Raises:
+        InputError: as `train`.
+    """
+    run = Run(Path(out), console or Console(stderr=True))
+    run.open(recipe, redo)
+    return _pretrain(run, Path(tokens), Path(tokenizer), recipe)
 
 
 class Run:
@@ -117,14 +148,18 @@ class Run:
         self.records: dict[str, dict] = {}
 
     def open(self, recipe: Recipe, redo: str | None = None) -> None:
-        """Creates or reopens the run; forgets stages from `redo` on.
+        """Reads the records of an earlier run; writes nothing yet.
+
+        Args:
+            recipe: All settings.
+            redo: A stage to do again, with those after it.
 
         Raises:
             InputError: `out` holds something other than a run.
         """
         records = self.out / RECORDS
-        if records.exists():
-            self.records = json.loads(records.read_text(encoding="utf-8"))
+        if records.is_file():
+            self.records = _read_records(records)
         elif self.out.exists() and (
             not self.out.is_dir() or any(self.out.iterdir())
         ):
@@ -132,10 +167,8 @@ class Run:
                 f"{self.out} must be a new or empty folder, or an earlier run "
                 f"(with {RECORDS}). Pass another --out."
             )
-        if redo is not None:
-            for name in list(STAGES)[list(STAGES).index(redo) :]:
-                self._forget(name)
-        self.out.mkdir(parents=True, exist_ok=True)
+        names = list(STAGES)
+        self._redo = names[names.index(redo) :] if redo else []
         self._recipe = yaml.safe_dump(to_dict(recipe), sort_keys=False)
 
     def digest(self, stage: str) -> str:
@@ -167,20 +200,34 @@ class Run:
         Raises:
             InputError: The stage was done with other settings or input.
         """
+        if name in self._redo:
+            # Not before, so that a mistake in another stage loses nothing.
+            for each in self._redo:
+                self._forget(each)
+            self._redo = []
         record = self.records.get(name)
         if record is not None:
-            self._check_same(name, record, settings, input)
-            if record["finished"]:
+            done = record["finished"] and self._has_folders(name)
+            if done or self._can_resume(name):
+                self._check_same(name, record, settings, input)
+            else:
+                self._forget(name)
+            if done:
                 self.console.print(f"[dim]{name}: done before[/dim]")
                 return record["report"]
-            if name != "pretrain":  # which goes on from its checkpoint
-                self._forget(name)
         record = {"settings": settings, "input": input, "finished": False}
         self._record(name, record)
         self.console.print(f"[bold]{name}[/bold]")
         report = work()
         self._record(name, record | {"finished": True, "report": report})
         return report
+
+    def _has_folders(self, name):
+        return all((self.out / folder).is_dir() for folder in STAGES[name])
+
+    def _can_resume(self, name):
+        checkpoints = self.out / "training" / "checkpoints"
+        return name == "pretrain" and any(checkpoints.glob("[0-9]*"))
 
     def _check_same(self, name, record, settings, input):
         before = _flat(record["settings"] | record["input"])
@@ -189,9 +236,7 @@ class Run:
             was, received = before.get(field), now.get(field)
             if was == received:
                 continue
-            what = f"{field} was {was!r}, now {received!r}"
-            if field == "files":
-                what = "the text has changed"
+            what = CONTENTS.get(field, f"{field} was {was!r}, now {received!r}")
             raise InputError(
                 f"{self.out} was made from other settings or text: {what}. "
                 f"Pass --redo {name} to do that stage and all after it again, "
@@ -200,6 +245,7 @@ class Run:
 
     def _record(self, name, record):
         self.records[name] = record
+        self.out.mkdir(parents=True, exist_ok=True)
         _write(self.out / RECIPE, self._recipe)
         _write(self.out / RECORDS, json.dumps(self.records, indent=1))
 
@@ -213,7 +259,7 @@ def prepare_corpus(
     source: str, out: Path, recipe: Recipe, console: Console
 ) -> dict[str, Any]:
     """Reads and splits the text; returns the corpus report."""
-    with Progress(console=console, transient=True) as bar:
+    with _progress(console) as bar:
         task = bar.add_task("reading", total=None)
 
         def progress(done: int, total: int) -> None:
@@ -240,12 +286,30 @@ def encode_corpus(
     from keras_llm.datasets import encode
 
     splits = load_report(corpus).splits.values()
-    with Progress(console=console, transient=True) as bar:
+    with _progress(console) as bar:
         task = bar.add_task("encoding", total=sum(s.bytes for s in splits))
         manifest = encode(
             corpus, tokenizer, out, lambda done: bar.advance(task, done)
         )
     return asdict(manifest)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+def _pretrain(
+    run: Run, tokens: Path, tokenizer: Path, recipe: Recipe
+) -> dict[str, Any]:
+    settings = to_dict(recipe)
+    return run.stage(
+        "pretrain",
+        {name: settings[name] for name in ("model", "training", "seed")},
+        {"tokens": _tokens_digest(tokens)},
+        lambda: pretrain_model(tokens, tokenizer, run.out, recipe, run.console),
+    )
 
 
 def pretrain_model(
@@ -256,9 +320,11 @@ def pretrain_model(
     from keras_llm.tokenizers import ScratchTokenizer
     from keras_llm.training import pretrain
 
+    loaded = ScratchTokenizer.from_file(tokenizer)
+    _check_tokenizer(tokens, loaded, str(tokenizer))
     model = build_model(
         recipe.model,
-        ScratchTokenizer.from_file(tokenizer),
+        loaded,
         recipe.training.dtype,
         recipe.seed,
     )
@@ -289,7 +355,9 @@ def evaluate_preset(
     from keras_llm.evaluation import Evaluator
     from keras_llm.models import load_preset
 
+    check(batch_size >= 1, "batch_size", "at least 1", batch_size)
     model = load_preset(preset)
+    _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
     length = model.backbone.max_sequence_length
     evaluator = Evaluator(model, length, batch_size)
     report = {}
@@ -326,10 +394,58 @@ def _fingerprint(source: str) -> str:
     """A hash of the names and the contents of a source's files."""
     digest = hashlib.sha256()
     for file in read_source(source).files:
-        with file.path.open("rb") as content:
-            content_digest = hashlib.file_digest(content, "sha256").hexdigest()
-        digest.update(repr((file.id, file.split, content_digest)).encode())
+        content = _digest(file.path)
+        digest.update(repr((file.id, file.split, content)).encode())
     return digest.hexdigest()
+
+
+def _given_tokenizer(recipe: Recipe) -> dict[str, str]:
+    """A hash of the model at `tokenizer.model_path`, if there is one."""
+    from keras_llm.tokenizers.processor import model_path
+
+    given = recipe.tokenizer.model_path
+    return {"model_file": _digest(model_path(Path(given)))} if given else {}
+
+
+def _tokens_digest(tokens: Path) -> str:
+    """A hash of the manifest, which holds those of all shards."""
+    from keras_llm.datasets.tokens import MANIFEST_NAME, TokenManifest
+
+    TokenManifest.load(tokens)  # says what is wrong with it
+    return _digest(tokens / MANIFEST_NAME)
+
+
+def _check_tokenizer(tokens: Path, tokenizer: Any, name: str) -> None:
+    from keras_llm.datasets import TokenManifest
+
+    received = hashlib.sha256(tokenizer.proto).hexdigest()
+    expected = TokenManifest.load(tokens).tokenizer_sha256
+    if received != expected:
+        raise InputError(
+            f"{tokens} was encoded with another tokenizer than that of {name}: "
+            f"expected sha256 {expected[:12]}…. Received: {received[:12]}…. "
+            "Encode the text again with `keras-llm encode`."
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _read_records(path: Path) -> dict[str, dict]:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        for record in records.values():
+            _flat(record["settings"] | record["input"])
+            if record["finished"]:
+                record["report"].items()
+        return records
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} must be the record of a run. It is damaged: {error!r}. "
+            "Pass another --out."
+        ) from error
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

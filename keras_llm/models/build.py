@@ -56,6 +56,7 @@ def load_preset(path: Path, **kwargs) -> keras_hub.models.CausalLM:
     Raises:
         InputError: No preset there, or a damaged one.
     """
+    path = Path(path)
     folder = path / "preset" if (path / "preset").is_dir() else path
     if not (folder / "config.json").exists():
         raise InputError(

@@ -22,16 +22,22 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name: str) -> Recipe:
+def load_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """A recipe that comes with the package, or that of a YAML file.
 
     Args:
         name: One of `recipe_names()`, or the path of a file.
+        overrides: Values by dotted name, e.g. `{"training.steps": 100}`.
 
     Raises:
         InputError: No such recipe, or a field that there is not.
     """
-    return recipe_from_dict(read_recipe(name), name)
+    recipe = recipe_from_dict(read_recipe(name), name)
+    for dotted, value in (overrides or {}).items():
+        for part in reversed(dotted.split(".")):
+            value = {part: value}
+        recipe = _filled(recipe, value, "overrides", "")
+    return recipe
 
 
 def read_recipe(name: str) -> dict[str, Any]:
@@ -86,9 +92,8 @@ def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
     changes = {}
     for field, value in settings.items():
         if field not in hints:
-            known = [prefix + each for each in hints] + list(
-                field_types(Recipe)
-            )
+            known = [prefix + each for each in hints]
+            known += field_types(Recipe)
             suggestion = nearest(f"{prefix}{field}", known)
             raise InputError(
                 f"{name} has the unknown field {prefix}{field}.{suggestion}"
