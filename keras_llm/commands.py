@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from keras_llm.errors import InputError
 from keras_llm.recipes import load_recipe, recipe_names
 from keras_llm.recipes.parameters import count_parameters
 
@@ -72,6 +73,10 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
     from keras_llm.workflow import evaluate_preset, held_out_splits
 
     splits = [values.split] if values.split else held_out_splits(values.tokens)
+    if not splits:
+        raise InputError(
+            f"{values.tokens} has no split that was held out. Pass --split."
+        )
     result = evaluate_preset(
         values.preset, values.tokens, splits, values.batch_size, console
     )
@@ -89,9 +94,12 @@ def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
     settings, seed = values.recipe.generation, values.recipe.seed
     if len(values.prompt) == 1 and not values.json:
         prompt = values.prompt[0]
-        for index, piece in enumerate(generator.stream(prompt, settings, seed)):
-            # The prompt comes with the first piece, so not before an error.
-            print(piece if index else prompt + piece, end="", flush=True)
+        pieces = generator.stream(prompt, settings, seed)
+        # Taken before the prompt is shown, for it may be an error instead.
+        first = next(pieces, "")
+        print(prompt + first, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
         print()
         return []
     answers = generator.generate(values.prompt, settings, seed)

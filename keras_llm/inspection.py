@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_llm.errors import InputError
+from keras_llm.quiet import quiet_native_code
 
 EXAMPLE = "The quick brown fox jumps over the lazy dog.\n\tIt's 42°C — naïve!"
 SHOWN_PIECES = 20
@@ -39,10 +40,10 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
+    from keras_llm.run_folder import RECORDS, STAGES, read_records
     from keras_llm.training.log import read_log
-    from keras_llm.workflow import RECORDS, STAGES
 
-    records = _read_json(path / RECORDS)
+    records = read_records(path / RECORDS)
     stages = {}
     for name in STAGES:
         record = records.get(name)
@@ -146,15 +147,16 @@ def _preset(path: Path) -> dict[str, Any]:
 
 
 def _saved_model(path: Path) -> dict[str, Any]:
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  (registers its operations)
+    from keras_llm.export import loading
 
-    versions = sorted(
-        (p for p in path.glob("*") if p.name.isdigit()),
-        key=lambda p: int(p.name),
-    )
-    folder = path if (path / "saved_model.pb").exists() else versions[-1]
-    loaded = tf.saved_model.load(str(folder))
+    folder = loading.version_folder(path)
+    tf = loading.import_tensorflow()
+    try:
+        with quiet_native_code():
+            loaded = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise InputError(f"{folder} cannot be read: {error}") from error
+    versions = sorted(loading.versions(path)) or [folder.name]
     signatures = {}
     for name, function in loaded.signatures.items():
         inputs = function.structured_input_signature[1]
@@ -162,7 +164,7 @@ def _saved_model(path: Path) -> dict[str, Any]:
         signatures[name] = f"{_specs(inputs)} -> {_specs(outputs)}"
     return {
         "kind": "SavedModel",
-        "versions": ", ".join(p.name for p in versions) or folder.name,
+        "versions": ", ".join(map(str, versions)),
         "read": str(folder),
         "bytes": _size(folder),
         "signatures": signatures,

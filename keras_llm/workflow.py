@@ -8,12 +8,10 @@ skips the stages whose records agree.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.progress import Progress
 
@@ -22,23 +20,7 @@ from keras_llm.corpus.sources import read_source
 from keras_llm.errors import InputError
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import Recipe, to_dict
-
-# The folders that each stage writes; the names are those of the commands.
-STAGES = {
-    "prepare": ("corpus",),
-    "tokenizer": ("tokenizer",),
-    "encode": ("tokens",),
-    "pretrain": ("training", "preset"),
-    "evaluate": ("evaluation",),
-}
-# Inputs that are recorded as hashes, and what to say if one is another.
-CONTENTS = {
-    "files": "the text has changed",
-    "model_file": "the file at tokenizer.model_path has changed",
-    "tokens": "the tokens have changed",
-}
-RECORDS = "stages.json"
-RECIPE = "recipe.yaml"
+from keras_llm.run_folder import Run, file_digest, write_text
 
 
 def train(
@@ -132,127 +114,6 @@ def pretrain_run(
     run = Run(Path(out), console or Console(stderr=True))
     run.open(recipe, redo)
     return _pretrain(run, Path(tokens), Path(tokenizer), recipe)
-
-
-class Run:
-    """A run's folder, and the record of what was done in it.
-
-    Args:
-        out: The folder.
-        console: Where the stages are announced.
-    """
-
-    def __init__(self, out: Path, console: Console):
-        self.out = out
-        self.console = console
-        self.records: dict[str, dict] = {}
-
-    def open(self, recipe: Recipe, redo: str | None = None) -> None:
-        """Reads the records of an earlier run; writes nothing yet.
-
-        Args:
-            recipe: All settings.
-            redo: A stage to do again, with those after it.
-
-        Raises:
-            InputError: `out` holds something other than a run.
-        """
-        records = self.out / RECORDS
-        if records.is_file():
-            self.records = _read_records(records)
-        elif self.out.exists() and (
-            not self.out.is_dir() or any(self.out.iterdir())
-        ):
-            raise InputError(
-                f"{self.out} must be a new or empty folder, or an earlier run "
-                f"(with {RECORDS}). Pass another --out."
-            )
-        names = list(STAGES)
-        self._redo = names[names.index(redo) :] if redo else []
-        self._recipe = yaml.safe_dump(to_dict(recipe), sort_keys=False)
-
-    def digest(self, stage: str) -> str:
-        """A hash of all that a stage was made from."""
-        record = self.records[stage]
-        made_from = json.dumps(
-            [record["settings"], record["input"]], sort_keys=True
-        )
-        return hashlib.sha256(made_from.encode()).hexdigest()
-
-    def stage(
-        self,
-        name: str,
-        settings: dict[str, Any],
-        input: dict[str, Any],
-        work: Callable[[], dict[str, Any]],
-    ) -> dict[str, Any]:
-        """Does a stage's work, unless it has been done.
-
-        Args:
-            name: One of `STAGES`.
-            settings: Nested settings that its output depends on.
-            input: What else its output depends on.
-            work: Writes the stage's folders and returns its report.
-
-        Returns:
-            The report.
-
-        Raises:
-            InputError: The stage was done with other settings or input.
-        """
-        if name in self._redo:
-            # Not before, so that a mistake in another stage loses nothing.
-            for each in self._redo:
-                self._forget(each)
-            self._redo = []
-        record = self.records.get(name)
-        if record is not None:
-            done = record["finished"] and self._has_folders(name)
-            if done or self._can_resume(name):
-                self._check_same(name, record, settings, input)
-            else:
-                self._forget(name)
-            if done:
-                self.console.print(f"[dim]{name}: done before[/dim]")
-                return record["report"]
-        record = {"settings": settings, "input": input, "finished": False}
-        self._record(name, record)
-        self.console.print(f"[bold]{name}[/bold]")
-        report = work()
-        self._record(name, record | {"finished": True, "report": report})
-        return report
-
-    def _has_folders(self, name):
-        return all((self.out / folder).is_dir() for folder in STAGES[name])
-
-    def _can_resume(self, name):
-        checkpoints = self.out / "training" / "checkpoints"
-        return name == "pretrain" and any(checkpoints.glob("[0-9]*"))
-
-    def _check_same(self, name, record, settings, input):
-        before = _flat(record["settings"] | record["input"])
-        now = _flat(settings | input)
-        for field in before | now:
-            was, received = before.get(field), now.get(field)
-            if was == received:
-                continue
-            what = CONTENTS.get(field, f"{field} was {was!r}, now {received!r}")
-            raise InputError(
-                f"{self.out} was made from other settings or text: {what}. "
-                f"Pass --redo {name} to do that stage and all after it again, "
-                "or another --out."
-            )
-
-    def _record(self, name, record):
-        self.records[name] = record
-        self.out.mkdir(parents=True, exist_ok=True)
-        _write(self.out / RECIPE, self._recipe)
-        _write(self.out / RECORDS, json.dumps(self.records, indent=1))
-
-    def _forget(self, name):
-        self.records.pop(name, None)
-        for folder in STAGES[name]:
-            shutil.rmtree(self.out / folder, ignore_errors=True)
 
 
 def prepare_corpus(
@@ -386,7 +247,7 @@ def _evaluate_run(out: Path, recipe: Recipe, console: Console) -> dict:
         console,
     )
     (out / "evaluation").mkdir(exist_ok=True)
-    _write(out / "evaluation" / "report.json", json.dumps(report, indent=1))
+    write_text(out / "evaluation" / "report.json", json.dumps(report, indent=1))
     return report
 
 
@@ -394,7 +255,7 @@ def _fingerprint(source: str) -> str:
     """A hash of the names and the contents of a source's files."""
     digest = hashlib.sha256()
     for file in read_source(source).files:
-        content = _digest(file.path)
+        content = file_digest(file.path)
         digest.update(repr((file.id, file.split, content)).encode())
     return digest.hexdigest()
 
@@ -404,7 +265,7 @@ def _given_tokenizer(recipe: Recipe) -> dict[str, str]:
     from keras_llm.tokenizers.processor import model_path
 
     given = recipe.tokenizer.model_path
-    return {"model_file": _digest(model_path(Path(given)))} if given else {}
+    return {"model_file": file_digest(model_path(Path(given)))} if given else {}
 
 
 def _tokens_digest(tokens: Path) -> str:
@@ -412,7 +273,7 @@ def _tokens_digest(tokens: Path) -> str:
     from keras_llm.datasets.tokens import MANIFEST_NAME, TokenManifest
 
     TokenManifest.load(tokens)  # says what is wrong with it
-    return _digest(tokens / MANIFEST_NAME)
+    return file_digest(tokens / MANIFEST_NAME)
 
 
 def _check_tokenizer(tokens: Path, tokenizer: Any, name: str) -> None:
@@ -426,39 +287,3 @@ def _check_tokenizer(tokens: Path, tokenizer: Any, name: str) -> None:
             f"expected sha256 {expected[:12]}…. Received: {received[:12]}…. "
             "Encode the text again with `keras-llm encode`."
         )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _read_records(path: Path) -> dict[str, dict]:
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        for record in records.values():
-            _flat(record["settings"] | record["input"])
-            if record["finished"]:
-                record["report"].items()
-        return records
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} must be the record of a run. It is damaged: {error!r}. "
-            "Pass another --out."
-        ) from error
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)

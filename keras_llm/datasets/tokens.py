@@ -85,8 +85,8 @@ class TokenManifest:
         if not path.is_file():
             raise InputError(
                 f"{folder} must be a token folder (with {MANIFEST_NAME}). "
-                "Make one with `keras-llm encode CORPUS --tokenizer TOKENIZER "
-                "--out DIR`."
+                "Make one with `keras-llm encode CORPUS TOKENIZER --out "
+                "DIR`."
             )
         try:
             return cls._from_dict(json.loads(path.read_text(encoding="utf-8")))

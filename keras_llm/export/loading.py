@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from keras_llm.errors import InputError
+from keras_llm.quiet import quiet_native_code
 
 VERSIONS = "tensorflow>=2.21,<2.22", "tensorflow-text>=2.21,<2.22"
 
@@ -26,7 +27,8 @@ def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
     folder = version_folder(Path(path))
     tf = import_tensorflow()
     try:
-        model = tf.saved_model.load(str(folder))
+        with quiet_native_code():
+            model = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise InputError(f"{folder} cannot be read: {first_line}") from error

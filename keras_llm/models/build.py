@@ -57,6 +57,7 @@ def load_preset(path: Path, **kwargs) -> keras_hub.models.CausalLM:
         InputError: No preset there, or a damaged one.
     """
     path = Path(path)
+    path = Path(path)
     folder = path / "preset" if (path / "preset").is_dir() else path
     if not (folder / "config.json").exists():
         raise InputError(

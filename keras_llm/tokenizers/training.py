@@ -23,6 +23,7 @@ from keras_llm.tokenizers.processor import (
     cuts_at_lines,
     encode_texts,
     load_processor,
+    model_path,
 )
 
 REPORT_NAME = "report.json"
@@ -94,7 +95,7 @@ def train_tokenizer(
     with written_beside(out) as folder:
         if settings.model_path:
             load_processor(Path(settings.model_path))
-            model = Path(settings.model_path).read_bytes()
+            model = model_path(Path(settings.model_path)).read_bytes()
         else:
             model = _train(corpus, settings)
         (folder / MODEL_NAME).write_bytes(model)

@@ -217,6 +217,10 @@ class Samples(keras.callbacks.Callback):
         self.path = folder / "samples.txt"
         self.generator = generator
         self.settings = settings
+        try:  # before steps are done that would be lost
+            generator.encode_prompt(clock.settings.sample_prompt)
+        except InputError as error:
+            raise InputError(f"training.sample_prompt: {error}") from error
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.clock.at_validation:

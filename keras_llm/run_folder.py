@@ -1,0 +1,204 @@
+"""A run's folder: what was done in it, and from what. Knows no stage's work.
+
+Each stage writes folders of its own; `stages.json` records the settings and
+the input that they were made from.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from keras_llm.errors import InputError
+from keras_llm.recipes.settings import Recipe, to_dict
+
+# The folders that each stage writes; the names are those of the commands.
+STAGES = {
+    "prepare": ("corpus",),
+    "tokenizer": ("tokenizer",),
+    "encode": ("tokens",),
+    "pretrain": ("training", "preset"),
+    "evaluate": ("evaluation",),
+}
+# Inputs that are recorded as hashes, and what to say if one is another.
+CONTENTS = {
+    "files": "the text has changed",
+    "model_file": "the file at tokenizer.model_path has changed",
+    "tokens": "the tokens have changed",
+}
+RECORDS = "stages.json"
+RECIPE = "recipe.yaml"
+
+
+class Run:
+    """A run's folder, and the record of what was done in it.
+
+    Args:
+        out: The folder.
+        console: Where the stages are announced.
+    """
+
+    def __init__(self, out: Path, console: Console):
+        self.out = out
+        self.console = console
+        self.records: dict[str, dict] = {}
+
+    def open(self, recipe: Recipe, redo: str | None = None) -> None:
+        """Reads the records of an earlier run; writes nothing yet.
+
+        Args:
+            recipe: All settings.
+            redo: A stage to do again, with those after it.
+
+        Raises:
+            InputError: `out` holds something other than a run.
+        """
+        records = self.out / RECORDS
+        if records.is_file():
+            self.records = read_records(records)
+        elif self.out.exists() and (
+            not self.out.is_dir() or any(self.out.iterdir())
+        ):
+            raise InputError(
+                f"{self.out} must be a new or empty folder, or an earlier run "
+                f"(with {RECORDS}). Pass another --out."
+            )
+        names = list(STAGES)
+        # Forgotten when the first of them is due, and not before, so that a
+        # mistake in what comes first loses nothing.
+        self._redo = names[names.index(redo) :] if redo else []
+        self._recipe = yaml.safe_dump(to_dict(recipe), sort_keys=False)
+
+    def digest(self, stage: str) -> str:
+        """A hash of all that a stage was made from."""
+        record = self.records[stage]
+        made_from = json.dumps(
+            [record["settings"], record["input"]], sort_keys=True
+        )
+        return hashlib.sha256(made_from.encode()).hexdigest()
+
+    def stage(
+        self,
+        name: str,
+        settings: dict[str, Any],
+        input: dict[str, Any],
+        work: Callable[[], dict[str, Any]],
+    ) -> dict[str, Any]:
+        """Does a stage's work, unless it has been done.
+
+        Args:
+            name: One of `STAGES`.
+            settings: Nested settings that its output depends on.
+            input: What else its output depends on.
+            work: Writes the stage's folders and returns its report.
+
+        Returns:
+            The report.
+
+        Raises:
+            InputError: The stage was done with other settings or input.
+        """
+        if name in self._redo:
+            self._forget(self._redo)
+            self._redo = []
+        record = self.records.get(name)
+        done = record and record["finished"] and self._has_folders(name)
+        if done or (record and self._can_resume(name)):
+            self._check_same(name, record, settings, input)
+        else:
+            self._forget([name])
+        if done:
+            self.console.print(f"[dim]{name}: done before[/dim]")
+            return record["report"]
+        record = {"settings": settings, "input": input, "finished": False}
+        self._record(name, record)
+        self.console.print(f"[bold]{name}[/bold]")
+        report = work()
+        self._record(name, record | {"finished": True, "report": report})
+        return report
+
+    def _has_folders(self, name):
+        return all((self.out / folder).is_dir() for folder in STAGES[name])
+
+    def _can_resume(self, name):
+        checkpoints = self.out / "training" / "checkpoints"
+        return name == "pretrain" and any(checkpoints.glob("[0-9]*"))
+
+    def _check_same(self, name, record, settings, input):
+        before = _flat(record["settings"] | record["input"])
+        now = _flat(settings | input)
+        for field in before | now:
+            was, received = before.get(field), now.get(field)
+            if was == received:
+                continue
+            what = CONTENTS.get(field, f"{field} was {was!r}, now {received!r}")
+            raise InputError(
+                f"{self.out} was made from other settings or text: {what}. "
+                f"Pass --redo {name} to do that stage and all after it again, "
+                "or another --out."
+            )
+
+    def _record(self, name, record):
+        self.records[name] = record
+        self._save()
+
+    def _save(self):
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_text(self.out / RECIPE, self._recipe)
+        write_text(self.out / RECORDS, json.dumps(self.records, indent=1))
+
+    def _forget(self, names):
+        for name in names:
+            self.records.pop(name, None)
+        self._save()  # first, for a folder without a record is not trusted
+        for name in names:
+            for folder in STAGES[name]:
+                shutil.rmtree(self.out / folder, ignore_errors=True)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, with a line end after the text."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_records(path: Path) -> dict[str, dict]:
+    """The record of every stage that was begun, by name.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        for record in records.values():
+            _flat(record["settings"] | record["input"])
+            if record["finished"]:
+                record["report"].items()
+        return records
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} must be the record of a run. It is damaged: {error!r}. "
+            "Pass another --out."
+        ) from error
