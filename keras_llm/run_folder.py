@@ -118,8 +118,14 @@ class Run:
         record = {"settings": settings, "input": input, "finished": False}
         self._record(name, record)
         self.console.print(f"[bold]{name}[/bold]")
-        report = work()
-        self._record(name, record | {"finished": True, "report": report})
+        try:
+            report = work()
+            self._record(name, record | {"finished": True, "report": report})
+        except OSError as error:
+            raise InputError(
+                f"The stage {name} of {self.out} stopped: {error}. The same "
+                "command goes on from there."
+            ) from error
         return report
 
     def _has_folders(self, name):
@@ -148,9 +154,15 @@ class Run:
         self._save()
 
     def _save(self):
-        self.out.mkdir(parents=True, exist_ok=True)
-        write_text(self.out / RECIPE, self._recipe)
-        write_text(self.out / RECORDS, json.dumps(self.records, indent=1))
+        records = json.dumps(self.records, indent=1)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_text(self.out / RECIPE, self._recipe)
+            write_text(self.out / RECORDS, records)
+        except OSError as error:
+            raise InputError(
+                f"{self.out} cannot be written: {error}"
+            ) from error
 
     def _forget(self, names):
         for name in names:
@@ -180,8 +192,11 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all, with a line end after the text."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_records(path: Path) -> dict[str, dict]:

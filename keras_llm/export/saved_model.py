@@ -52,7 +52,7 @@ def to_saved_model(
 
     graph = TextGraph(model, settings, seed)
     path = Path(path)
-    version = path / str(max(versions(path), default=0) + 1)
+    version = path / str(_next_version(path))
     # A polling server takes no folder for a version that is not a number.
     with written_beside(version) as folder:
         try:
@@ -64,6 +64,18 @@ def to_saved_model(
         except tf.errors.OpError as error:  # such as a full disk
             raise OSError(error.message) from error
     return version
+
+
+def _next_version(path: Path) -> int:
+    earlier = versions(path)
+    others = sorted(path.iterdir()) if path.is_dir() else []
+    if others and not earlier:
+        raise InputError(
+            f"{path} must be a new folder, or one of versions (1, 2 and so "
+            f"on). Received: a folder with {others[0].name}. Pass another, "
+            "such as saved_models/NAME."
+        )
+    return max(earlier, default=0) + 1
 
 
 def _check(model: ScratchCausalLM, settings: GenerationSettings) -> None:

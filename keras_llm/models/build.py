@@ -66,6 +66,6 @@ def load_preset(path: Path, **kwargs) -> keras_hub.models.CausalLM:
         )
     try:
         return keras_hub.models.CausalLM.from_preset(str(folder), **kwargs)
-    except (OSError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0]
+    except Exception as error:  # h5py, SentencePiece, TensorFlow: each its own
+        first_line = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(f"{folder} cannot be read: {first_line}") from error

@@ -3,6 +3,8 @@
 import csv
 from pathlib import Path
 
+from keras_llm.errors import InputError
+
 COLUMNS = (
     "step",
     "tokens",
@@ -31,12 +33,15 @@ def read_log(path: Path) -> list[dict[str, float | None]]:
     """All rows, oldest first; a row cut off by a crash is left out."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            {k: float(v) if v else None for k, v in row.items()}
-            for row in csv.DictReader(file)
-            if row[COLUMNS[-1]]
-        ]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {k: float(v) if v else None for k, v in row.items()}
+                for row in csv.DictReader(file)
+                if row[COLUMNS[-1]]
+            ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: {error!r}") from error
 
 
 def cut_log(path: Path, step: int) -> None:
