@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -11,23 +12,21 @@ from keras_llm.recipes.settings import GenerationSettings
 
 
 class Typist:
-    """A stand-in for a model that types one text, whatever the prompt's end.
+    """A stand-in for a model: after an empty prompt it types a text."""
 
-    Args:
-        text: What follows the prompt.
-        prompt: The prompt that it follows.
-        end: Whether the end token comes after the text.
-    """
-
-    def __init__(self, text, prompt="", end=False):
+    def __init__(self):
         self.preprocessor = SimpleNamespace(tokenizer=tiny_tokenizer())
         self.backbone = SimpleNamespace(max_sequence_length=512)
-        self.variables = []
         self.size = tiny_tokenizer().vocabulary_size()
+        self.script = keras.Variable(np.zeros(512), dtype="int32")
+        self.variables = [self.script]
+        self.new_ids = []
+
+    def will_type(self, text, end=False):
+        """Sets the text, and whether the end token follows it."""
         self.new_ids = encode(text) + [tiny_tokenizer().end_token_id] * end
-        script = [0] + encode(prompt) + self.new_ids
-        script += [encode(".")[0]] * (512 - len(script))
-        self.script = ops.convert_to_tensor(np.array(script, "int32"))
+        script = [0] + self.new_ids
+        self.script.assign(script + encode(".") * (512 - len(script)))
 
     def initial_cache(self, batch_size, max_length):
         return [ops.zeros((batch_size,))]
@@ -47,24 +46,29 @@ def settings(**options):
 
 
 @pytest.fixture(scope="module")
+def typing():
+    return TextGenerator(Typist())
+
+
+@pytest.fixture(scope="module")
 def generator():
     return TextGenerator(tiny_model(["gru", "attention"]))
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
-def test_as_many_tokens_as_asked_for(count):
+def test_as_many_tokens_as_asked_for(count, typing):
     text = "the people of the union in war and peace"
-    answer = TextGenerator(Typist(text, "the")).generate(
-        ["the"], settings(max_new_tokens=count)
-    )[0]
+    typing.model.will_type(text)
+    answer = typing.generate([""], settings(max_new_tokens=count))[0]
     expected = tiny_tokenizer().detokenize(encode(text)[:count])
     assert answer == Generation(expected, count, "length")
 
 
-def test_the_end_token_ends_a_text():
-    typist = Typist("war and peace", end=True)
-    answer = TextGenerator(typist).generate([""], settings())[0]
-    assert answer == Generation("war and peace", len(typist.new_ids), "stop")
+def test_the_end_token_ends_a_text(typing):
+    typing.model.will_type("war and peace", end=True)
+    answer = typing.generate([""], settings())[0]
+    tokens = len(typing.model.new_ids)
+    assert answer == Generation("war and peace", tokens, "stop")
 
 
 def test_a_text_that_fills_the_context_has_its_length_as_the_reason(generator):
@@ -77,34 +81,32 @@ def test_a_text_that_fills_the_context_has_its_length_as_the_reason(generator):
 
 @pytest.mark.parametrize("shift", range(4))
 @pytest.mark.parametrize("stop", ["né", "→", "union\n", "é the →"])
-def test_a_stop_string_ends_a_text_and_is_cut(stop, shift):
+def test_a_stop_string_ends_a_text_and_is_cut(stop, shift, typing):
     text = "." * shift + "the né the → of union\nand more"
-    typist = Typist(text)
-    answer = TextGenerator(typist).generate(
-        [""], settings(stop=["never", stop])
-    )[0]
+    typing.model.will_type(text)
+    answer = typing.generate([""], settings(stop=["never", stop]))[0]
     assert answer.text == text[: text.index(stop)]
     assert answer.finish_reason == "stop"
     # The last token counted is the one that completes the stop string.
     detokenize = tiny_tokenizer().detokenize
-    assert stop in detokenize(typist.new_ids[: answer.num_tokens])
-    assert stop not in detokenize(typist.new_ids[: answer.num_tokens - 1])
+    assert stop in detokenize(typing.model.new_ids[: answer.num_tokens])
+    assert stop not in detokenize(typing.model.new_ids[: answer.num_tokens - 1])
 
 
-def test_the_earliest_stop_string_counts():
-    typist = Typist("war and peace and war")
+def test_the_earliest_stop_string_counts(typing):
+    typing.model.will_type("war and peace and war")
     stop = [" and war", " peace", " and"]
-    answer = TextGenerator(typist).generate([""], settings(stop=stop))[0]
+    answer = typing.generate([""], settings(stop=stop))[0]
     assert answer.text == "war"
 
 
 @pytest.mark.parametrize("shift", range(4))
 @pytest.mark.parametrize("stop", [[], ["日本é"], ["→ of", "é"], ["zzz"]])
-def test_pieces_joined_are_the_text_and_cut_nothing(stop, shift):
+def test_pieces_joined_are_the_text_and_cut_nothing(stop, shift, typing):
     text = "." * shift + "the n日 → 日本 日本é → of the 🙂 union"
-    typist = Typist(text, end=True)
-    answer = TextGenerator(typist).generate([""], settings(stop=stop))[0]
-    pieces = list(TextGenerator(typist).stream("", settings(stop=stop)))
+    typing.model.will_type(text, end=True)
+    answer = typing.generate([""], settings(stop=stop))[0]
+    pieces = list(typing.stream("", settings(stop=stop)))
     assert "".join(pieces) == answer.text
     assert len(pieces) > 1
     assert all(pieces) and "\ufffd" not in answer.text
