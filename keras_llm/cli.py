@@ -5,7 +5,9 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -140,7 +142,10 @@ COMMANDS = {
         ],
         {
             "--split": {"help": "One split; all held out ones if omitted."},
-            "--batch_size": {"type": int, "default": 32},
+            "--batch_size": {
+                "type": int | None,
+                "help": "Windows a batch; does not change the result.",
+            },
         },
     ),
     "generate": Command(
@@ -190,9 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command, values = _parse(arguments)
         if COMMANDS[command].needs_keras:
-            with quiet_native_code():
-                import keras_hub  # noqa: F401
-            logging.getLogger("tensorflow").setLevel(logging.ERROR)
+            _import_keras()
         result = COMMANDS[command].run(values, console)
         if values.json:
             print(json.dumps(result))
@@ -207,6 +210,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error) or "interrupted"
         print(f"keras-llm: {message}", file=sys.stderr)
         return 130
+
+
+def _import_keras() -> None:
+    """Imports what takes seconds, silently.
+
+    Ctrl-C waits for the end: raised within, some library would swallow it.
+    """
+    interrupts = []
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:
+        before = signal.signal(
+            signal.SIGINT, lambda *args: interrupts.append(args)
+        )
+    try:
+        with quiet_native_code():
+            import keras_hub  # noqa: F401
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, before)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def _parse(arguments: list[str]) -> tuple[str, Namespace]:

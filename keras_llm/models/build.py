@@ -1,5 +1,6 @@
 """Models from settings, and presets from folders."""
 
+import shutil
 from pathlib import Path
 
 import keras
@@ -41,8 +42,20 @@ def build_model(
 
 
 def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
-    """Writes a preset folder, whole or not at all."""
+    """Writes a preset folder, whole or not at all.
+
+    Raises:
+        InputError: `out` holds something, or the disk is full.
+    """
     with written_beside(out) as folder:
+        # HDF5 may crash the process on a disk that runs full while it writes.
+        needed = 5 * model.count_params() + 2**21
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise InputError(
+                f"{out} needs about {needed / 1e6:.0f} MB of disk. Received: "
+                f"{free / 1e6:.0f} MB free. Make room, and try again."
+            )
         model.save_to_preset(str(folder))
 
 
