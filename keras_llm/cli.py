@@ -2,12 +2,9 @@
 
 import functools
 import json
-import logging
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +21,7 @@ from rich.console import Console
 
 from keras_llm import __version__, commands
 from keras_llm.errors import InputError
-from keras_llm.quiet import quiet_native_code
+from keras_llm.quiet import import_keras
 from keras_llm.recipes.checks import described
 from keras_llm.recipes.loading import load_recipe, nearest
 from keras_llm.recipes.settings import (
@@ -189,13 +186,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 for success, 2 for input that cannot be used, 130 for Ctrl-C.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console(stderr=True)
     try:
         command, values = _parse(arguments)
         if COMMANDS[command].needs_keras:
-            _import_keras()
+            import_keras()
         result = COMMANDS[command].run(values, console)
         if values.json:
             print(json.dumps(result))
@@ -210,28 +206,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error) or "interrupted"
         print(f"keras-llm: {message}", file=sys.stderr)
         return 130
-
-
-def _import_keras() -> None:
-    """Imports what takes seconds, silently.
-
-    Ctrl-C waits for the end: raised within, some library would swallow it.
-    """
-    interrupts = []
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main:
-        before = signal.signal(
-            signal.SIGINT, lambda *args: interrupts.append(args)
-        )
-    try:
-        with quiet_native_code():
-            import keras_hub  # noqa: F401
-    finally:
-        if in_main:
-            signal.signal(signal.SIGINT, before)
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    if interrupts:
-        raise KeyboardInterrupt
 
 
 def _parse(arguments: list[str]) -> tuple[str, Namespace]:

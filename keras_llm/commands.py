@@ -78,7 +78,7 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
             f"{values.tokens} has no split that was held out. Pass --split."
         )
     result = evaluate_preset(
-        values.preset, values.tokens, splits, values.batch_size, console
+        values.preset, values.tokens, splits, console, values.batch_size
     )
     return show(result, values)
 

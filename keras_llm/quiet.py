@@ -1,6 +1,9 @@
-"""Keeps native libraries from talking over our own lines."""
+"""Keeps libraries from talking over our own lines."""
 
+import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,3 +24,36 @@ def quiet_native_code() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
+
+
+def import_keras() -> None:
+    """Imports KerasHub, which takes seconds, without a word.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C within; the libraries may swallow it, and
+            it is raised again at the end.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _remembered_interrupts(), quiet_native_code():
+        import keras_hub  # noqa: F401
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+@contextmanager
+def _remembered_interrupts() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no Ctrl-C arrives
+        return
+    interrupts = []
+
+    def interrupt(*args):
+        interrupts.append(args)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if interrupts:
+            raise KeyboardInterrupt

@@ -46,7 +46,6 @@ def train(
         InputError: `out` is no run, or a run of other settings or text; or
             as the stages raise it.
     """
-    out = Path(out)
     out, console = Path(out), console or Console(stderr=True)
     run = Run(out, console)
     run.open(recipe, redo)
@@ -77,7 +76,7 @@ def train(
         "evaluate",
         {},
         {"pretrain": run.digest("pretrain")},
-        lambda: _evaluate_run(out, recipe, console),
+        lambda: _evaluate_run(out, console),
     )
     return {
         **report,
@@ -208,15 +207,16 @@ def evaluate_preset(
     preset: Path,
     tokens: Path,
     splits: list[str],
-    batch_size: int,
     console: Console,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Loss, perplexity, bits per byte and accuracy over whole splits."""
     from keras_llm.datasets import open_tokens
     from keras_llm.evaluation import Evaluator
     from keras_llm.models import load_preset
 
-    check(batch_size >= 1, "batch_size", "at least 1", batch_size)
+    valid = batch_size is None or batch_size >= 1
+    check(valid, "batch_size", "at least 1", batch_size)
     model = load_preset(preset)
     _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
     length = model.backbone.max_sequence_length
@@ -237,13 +237,12 @@ def held_out_splits(tokens: Path) -> list[str]:
     return [name for name in splits if name != "train"]
 
 
-def _evaluate_run(out: Path, recipe: Recipe, console: Console) -> dict:
+def _evaluate_run(out: Path, console: Console) -> dict:
     tokens = out / "tokens"
     report = evaluate_preset(
         out / "preset",
         tokens,
         held_out_splits(tokens),
-        recipe.training.batch_size,
         console,
     )
     (out / "evaluation").mkdir(exist_ok=True)

@@ -45,14 +45,17 @@ class Evaluator:
     Args:
         model: a `keras_hub.models.CausalLM`.
         sequence_length: Tokens a window; the context a prediction may use.
-        batch_size: Windows a batch.
+        batch_size: Windows a batch; as many as make 4096 tokens if omitted.
     """
 
     def __init__(
-        self, model: keras.Model, sequence_length: int, batch_size: int = 32
+        self,
+        model: keras.Model,
+        sequence_length: int,
+        batch_size: int | None = None,
     ):
         self.sequence_length = sequence_length
-        self.batch_size = batch_size
+        self.batch_size = batch_size or max(1, 4096 // sequence_length)
 
         def sums(token_ids, labels, weights):
             inputs = {"token_ids": token_ids, "padding_mask": weights > 0}

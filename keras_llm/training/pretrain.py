@@ -133,9 +133,7 @@ class _Run:
         self.clock = Clock(settings)
         self.validation = self.samples = None
         if validation is not None:
-            evaluator = Evaluator(
-                model, model.backbone.max_sequence_length, settings.batch_size
-            )
+            evaluator = Evaluator(model, model.backbone.max_sequence_length)
             self.validation = Validation(self.clock, evaluator, validation)
         if settings.sample_prompt:
             generation = generation or GenerationSettings()
