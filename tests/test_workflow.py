@@ -1,0 +1,256 @@
+"""A run does what is left to do, and never more than it was told to."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_corpus import sample_text
+from tiny_run import (
+    QUIET,
+    RECIPE,
+    changed,
+    copied_run,
+    files_of,
+    finished_run,
+    train_again,
+    write_times,
+)
+
+from keras_llm import workflow
+from keras_llm.errors import InputError
+from keras_llm.recipes import load_recipe
+from keras_llm.run_folder import STAGES, Run
+
+
+def test_each_stage_writes_its_folders():
+    run = finished_run()
+    for folders in STAGES.values():
+        assert all(any((run / folder).iterdir()) for folder in folders)
+    for name in ("log.csv", "curves.png", "samples.txt"):
+        assert (run / "training" / name).stat().st_size > 0
+    assert load_recipe(str(run / "recipe.yaml")) == RECIPE
+
+
+def test_a_rerun_changes_no_file_and_returns_the_same():
+    before = write_times(finished_run())
+    first, second = (train_again(finished_run()) for _ in range(2))
+    assert write_times(finished_run()) == before
+    assert first == second
+
+
+def test_metrics_are_those_of_the_evaluation_at_any_batch_size():
+    run = finished_run()
+    metrics = train_again(run)["validation"]
+    again = workflow.evaluate_preset(
+        run, run / "tokens", ["validation"], QUIET, batch_size=3
+    )
+    assert metrics == pytest.approx(again["validation"], rel=1e-5)
+    report = (run / "evaluation" / "report.json").read_text("utf-8")
+    assert json.loads(report)["validation"] == metrics
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "stage"),
+    [
+        ("corpus.split.validation", 0.2, "prepare"),
+        ("tokenizer.model_type", "bpe", "tokenizer"),
+        ("model.hidden_dim", 32, "pretrain"),
+        ("training.steps", 6, "pretrain"),
+        ("seed", 1, "pretrain"),
+    ],
+)
+def test_another_setting_is_named_and_nothing_changed(field, value, stage):
+    before = write_times(finished_run())
+    with pytest.raises(InputError) as error:
+        train_again(finished_run(), changed(field, value))
+    assert field in str(error.value)
+    assert repr(value) in str(error.value)
+    assert f"--redo {stage}" in str(error.value)
+    assert write_times(finished_run()) == before
+
+
+def test_how_samples_are_drawn_may_change():
+    before = write_times(finished_run())
+    train_again(finished_run(), changed("generation.top_k", 3))
+    assert write_times(finished_run()) == before
+
+
+def test_another_text_is_refused(tmp_path):
+    source = tmp_path / "text.txt"
+    source.write_text(sample_text(400, seed=1), encoding="utf-8")
+    before = write_times(finished_run())
+    with pytest.raises(InputError, match="source was .*--redo prepare"):
+        workflow.train(str(source), RECIPE, finished_run(), console=QUIET)
+    assert write_times(finished_run()) == before
+
+
+def test_a_text_that_changed_is_refused(tmp_path):
+    run = copied_run(tmp_path)
+    records = json.loads((run / "stages.json").read_text("utf-8"))
+    records["prepare"]["input"]["files"] = "as it was"
+    (run / "stages.json").write_text(json.dumps(records), encoding="utf-8")
+    with pytest.raises(InputError, match="text has changed.*--redo prepare"):
+        train_again(run)
+
+
+def test_redo_does_a_stage_and_those_after_it(tmp_path):
+    run = copied_run(tmp_path)
+    before = write_times(run)
+    train_again(run, changed("training.steps", 2), redo="pretrain")
+    after = write_times(run)
+    kept = ("corpus/", "tokenizer/", "tokens/")
+    for name, time in before.items():
+        assert (after.get(name) == time) == name.startswith(kept), name
+    log = (run / "training" / "log.csv").read_text("utf-8")
+    assert log.splitlines()[-1].startswith("2,")
+
+
+def test_redo_forgets_nothing_when_an_earlier_stage_is_refused(tmp_path):
+    run = copied_run(tmp_path)
+    before = files_of(run)
+    with pytest.raises(InputError, match="--redo tokenizer"):
+        train_again(run, changed("tokenizer.model_type", "bpe"), "evaluate")
+    with pytest.raises(InputError, match="does not exist"):
+        workflow.train("no such text", RECIPE, run, "prepare", QUIET)
+    assert files_of(run) == before
+
+
+@pytest.mark.parametrize("left", [[], ["train/00000.bin"]])
+def test_a_half_finished_stage_is_done_again(tmp_path, left):
+    run = copied_run(tmp_path)
+    tokens = files_of(run / "tokens")
+    records = json.loads((run / "stages.json").read_text("utf-8"))
+    records["encode"]["finished"] = False
+    (run / "stages.json").write_text(json.dumps(records), encoding="utf-8")
+    for name in tokens.keys() - set(left):
+        (run / "tokens" / name).unlink()
+    train_again(run)
+    assert files_of(run / "tokens") == tokens
+
+
+def test_a_folder_that_was_deleted_is_made_again(tmp_path):
+    run = copied_run(tmp_path)
+    tokens = files_of(run / "tokens")
+    shutil.rmtree(run / "tokens")
+    train_again(run)
+    assert files_of(run / "tokens") == tokens
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_folder_of_something_else_is_refused_and_untouched(tmp_path, is_file):
+    out = tmp_path / "holiday"
+    photo = out
+    if not is_file:
+        out.mkdir()
+        photo = out / "photo.txt"
+    photo.write_text("a beach", encoding="utf-8")
+    with pytest.raises(InputError, match="holiday must be a new or empty"):
+        train_again(out)
+    assert photo.read_text(encoding="utf-8") == "a beach"
+    assert len(list(tmp_path.rglob("*"))) == (1 if is_file else 2)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"prepare": ', "[]", '{"prepare": {"finished": true}}']
+)
+def test_damaged_records_are_named(tmp_path, text):
+    (tmp_path / "stages.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"stages\.json .* damaged"):
+        train_again(tmp_path)
+
+
+def run_of(folder: Path, redo=None) -> Run:
+    run = Run(folder, QUIET)
+    run.open(RECIPE, redo)
+    return run
+
+
+def fail():
+    raise InputError("too large")
+
+
+def test_a_stage_that_failed_binds_nobody(tmp_path):
+    with pytest.raises(InputError, match="too large"):
+        run_of(tmp_path).stage("tokenizer", {"size": 9}, {}, fail)
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "half").touch()
+    report = run_of(tmp_path).stage(
+        "tokenizer",
+        {"size": 3},
+        {},
+        lambda: {"left": (tmp_path / "tokenizer").exists()},
+    )
+    assert report == {"left": False}
+
+
+def test_training_that_can_go_on_is_not_lost(tmp_path):
+    checkpoint = tmp_path / "training" / "checkpoints" / "00000002"
+    run = run_of(tmp_path)
+    with pytest.raises(InputError, match="too large"):
+        run.stage("pretrain", {"steps": 9}, {}, fail)
+    checkpoint.mkdir(parents=True)
+    with pytest.raises(InputError, match="steps was 9, now 3"):
+        run_of(tmp_path).stage("pretrain", {"steps": 3}, {}, dict)
+    run_of(tmp_path).stage("pretrain", {"steps": 9}, {}, dict)
+    assert checkpoint.is_dir()
+    run_of(tmp_path, "pretrain").stage("pretrain", {"steps": 3}, {}, dict)
+    assert not checkpoint.exists()
+
+
+def test_a_full_disk_names_the_stage_and_leaves_it_unfinished(tmp_path):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match="encode.*No space left"):
+        run_of(tmp_path).stage("encode", {}, {}, full)
+    assert not run_of(tmp_path).records["encode"]["finished"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "run"
+    with pytest.raises(InputError, match="run cannot be written"):
+        train_again(out)
+
+
+def test_pretrain_alone_is_the_stage_of_a_run(tmp_path):
+    run = finished_run()
+    before = write_times(run)
+    parts = run / "tokens", run / "tokenizer"
+    report = workflow.pretrain_run(*parts, run, RECIPE, console=QUIET)
+    assert report["steps"] == RECIPE.training.steps
+    assert write_times(run) == before
+    out = tmp_path / "alone"
+    alone = workflow.pretrain_run(*parts, out, RECIPE, console=QUIET)
+    assert alone["best_loss"] == report["best_loss"]
+    with pytest.raises(InputError, match="seed was 0, now 1"):
+        workflow.pretrain_run(*parts, out, changed("seed", 1), console=QUIET)
+
+
+def test_tokens_and_tokenizer_must_belong_together(tmp_path):
+    from keras_llm.tokenizers import train_tokenizer
+
+    run = finished_run()
+    settings = changed("tokenizer.vocabulary_size", 20).tokenizer
+    other = tmp_path / "other"
+    train_tokenizer(run / "corpus", other, settings)
+    with pytest.raises(InputError, match="another tokenizer than that of"):
+        workflow.pretrain_run(
+            run / "tokens", other, tmp_path / "out", RECIPE, console=QUIET
+        )
+    tokens = tmp_path / "tokens"
+    workflow.encode_corpus(run / "corpus", other, tokens, QUIET)
+    with pytest.raises(InputError, match="another tokenizer than that of"):
+        workflow.evaluate_preset(run, tokens, ["validation"], QUIET)
+
+
+def test_a_given_tokenizer_is_watched(tmp_path):
+    given = tmp_path / "given.model"
+    shutil.copy(finished_run() / "tokenizer" / "tokenizer.model", given)
+    recipe = changed("tokenizer.model_path", str(given))
+    before = workflow._given_tokenizer(recipe)
+    given.write_bytes(given.read_bytes() + b"\0")
+    assert workflow._given_tokenizer(recipe) != before
+    assert workflow._given_tokenizer(RECIPE) == {}
