@@ -15,6 +15,7 @@ STAGES = ("prepare", "tokenizer", "encode", "pretrain", "evaluate")
 
 
 def train(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the metrics, a sample, and what to do next."""
     from keras_llm import workflow
 
     result = workflow.train(
@@ -35,6 +36,7 @@ def train(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def prepare(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the report of the corpus."""
     from keras_llm.workflow import prepare_corpus
 
     result = prepare_corpus(values.source, values.out, values.recipe, console)
@@ -42,6 +44,7 @@ def prepare(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def tokenizer(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the report of the tokenizer."""
     from keras_llm.workflow import make_tokenizer
 
     result = make_tokenizer(values.corpus, values.out, values.recipe, console)
@@ -49,6 +52,7 @@ def tokenizer(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def encode(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the manifest of the tokens."""
     from keras_llm.workflow import encode_corpus
 
     result = encode_corpus(values.corpus, values.tokenizer, values.out, console)
@@ -56,6 +60,7 @@ def encode(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def pretrain(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows how the training ended."""
     from keras_llm.workflow import pretrain_run
 
     result = pretrain_run(
@@ -70,6 +75,7 @@ def pretrain(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the metrics of each split."""
     from keras_llm.workflow import evaluate_preset, held_out_splits
 
     splits = [values.split] if values.split else held_out_splits(values.tokens)
@@ -128,6 +134,7 @@ def _show_answers(
 
 
 def export(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows where the SavedModel is."""
     from keras_llm.export import to_saved_model
     from keras_llm.models import load_preset
 
@@ -142,12 +149,14 @@ def export(values: Namespace, console: Console) -> dict[str, Any]:
 
 
 def inspect(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows what the artifact holds."""
     from keras_llm.inspection import inspect_artifact
 
     return show(inspect_artifact(values.path), values)
 
 
 def recipes(values: Namespace, console: Console) -> list[dict[str, Any]]:
+    """Shows a table of the recipes."""
     rows = []
     for name in recipe_names():
         recipe = load_recipe(name)

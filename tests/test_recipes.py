@@ -1,0 +1,171 @@
+"""Recipes hold what they say, and wrong ones are refused in clear words."""
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from keras_llm.errors import InputError
+from keras_llm.recipes import Recipe, load_recipe, recipe_names
+from keras_llm.recipes.loading import recipe_from_dict
+from keras_llm.recipes.parameters import count_parameters
+from keras_llm.recipes.settings import (
+    GenerationSettings,
+    ModelSettings,
+    TrainingSettings,
+    field_types,
+    to_dict,
+)
+
+SMALL = {"num_layers": 3, "num_heads": 4, "hidden_dim": 16}
+
+
+def test_the_recipes_of_the_issue_are_there():
+    assert set(recipe_names()) >= {
+        "nano",
+        "mini",
+        "llama-mini",
+        "gru-mini",
+        "lstm-mini",
+        "rnn-mini",
+        "hybrid-mini",
+        "gpt2-small",
+        "quickstart",
+    }
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads_and_describes_itself(name):
+    recipe = load_recipe(name)
+    assert recipe.description
+    assert recipe.expected_minutes
+    assert recipe_from_dict(to_dict(recipe), name) == recipe
+
+
+def test_a_recipe_survives_yaml(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    recipe = load_recipe("hybrid-mini")
+    path.write_text(yaml.safe_dump(to_dict(recipe)), encoding="utf-8")
+    assert load_recipe(str(path)) == recipe
+
+
+def built_parameters(settings, vocabulary_size):
+    from keras_llm.models import ScratchBackbone, ScratchCausalLM
+
+    backbone = ScratchBackbone(vocabulary_size, **to_dict(settings))
+    return ScratchCausalLM(backbone).count_params()
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_listed_parameters_are_those_of_the_model(name):
+    recipe = load_recipe(name)
+    size = recipe.tokenizer.vocabulary_size
+    counted = count_parameters(recipe.model, size)
+    assert counted == built_parameters(recipe.model, size)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_bias": True, "normalization": "layer"},
+        {"use_bias": True, "normalization": "rms", "activation": "swiglu"},
+        {"tie_embeddings": False, "position_embedding": "learned"},
+        {"num_key_value_heads": 2, "query_key_norm": True},
+        {"intermediate_dim": 0, "block_types": "gru"},
+        {"intermediate_dim": 24, "block_types": ["lstm", "attention"]},
+        {"block_types": "rnn,gru", "use_bias": True},
+    ],
+)
+def test_parameters_are_counted_with_mixed_options(options):
+    settings = ModelSettings(**SMALL | options)
+    assert count_parameters(settings, 50) == built_parameters(settings, 50)
+
+
+def test_gpt2_has_as_many_parameters_as_published():
+    recipe = load_recipe("gpt2-small")
+    assert recipe.tokenizer.vocabulary_size == 50257
+    assert count_parameters(recipe.model, 50257) == 124_439_808
+
+
+def test_nano_is_within_the_budget_of_its_lesson():
+    model = load_recipe("nano").model
+    # Tiny Shakespeare has 65 characters, and there are 8 control tokens.
+    assert count_parameters(model, 65 + 8) <= 0.81e6
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"training": {"steps": "many"}}, "training.steps .* whole number"),
+        ({"training": {"steps": 3.0}}, "training.steps .* whole number"),
+        ({"training": {"steps": True}}, "training.steps .* whole number"),
+        ({"training": {"steps": 0}}, "training.steps .* at least 1"),
+        ({"training": {"optimizer": "adamm"}}, "one of adamw, adam, sgd"),
+        ({"training": {"learning_rate": float("nan")}}, "above 0"),
+        ({"training": {"jit_compile": "x"}}, "true or false or null"),
+        ({"training": {"learning_rat": 1}}, "mean training.learning_rate"),
+        ({"training": {"beta_2": 1.0}}, r"training.beta_2 .* \[0, 1\)"),
+        ({"steps": 3}, "unknown field steps. Did you mean training.steps"),
+        ({"trainin": {}}, "unknown field trainin. Did you mean training"),
+        ({1: 2}, "unknown field 1"),
+        ({"model": 3}, "model must hold settings. Received: 3"),
+        ({"model": {"num_heads": 5}}, r"divisor of model.hidden_dim \(384\)"),
+        ({"model": {"num_key_value_heads": 4}}, "divisor of model.num_heads"),
+        ({"model": {"hidden_dim": 18}}, "even multiple"),
+        ({"model": {"hidden_dim": [1]}}, "model.hidden_dim .* whole number"),
+        ({"model": {"block_types": []}}, "one of attention, gru, lstm, rnn"),
+        ({"model": {"block_types": "gru,x"}}, "Received: 'x'"),
+        ({"corpus": {"split": 0.1}}, "corpus.split must hold settings"),
+        ({"corpus": {"split": {"test": 1}}}, r"corpus.split.test .* \[0, 1\)"),
+        ({"generation": {"stop": "x"}}, "generation.stop must be a list"),
+        ({"generation": {"stop": [""]}}, "not empty"),
+        ({"generation": {"sampler": "nucleus"}}, "sample, greedy, beam"),
+        ({"seed": -1}, "seed must be in"),
+    ],
+)
+def test_wrong_settings_are_named(settings, expected):
+    with pytest.raises(InputError, match=expected):
+        recipe_from_dict(settings, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "must hold settings. Received: None"),
+        (b"3", "must hold settings. Received: 3"),
+        (b"a: [", "is not YAML"),
+        (b"a: \xff", "is not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path, content, expected):
+    path = tmp_path / "my.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"my.yaml {expected}"):
+        load_recipe(str(path))
+
+
+def test_the_nearest_name_is_suggested():
+    with pytest.raises(InputError, match="Did you mean nano?"):
+        load_recipe("nanno")
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text("training: {learning_rate: 3e-4}", encoding="utf-8")
+    assert load_recipe(str(path)).training.learning_rate == 3e-4
+
+
+def test_settings_check_themselves_wherever_they_are_made():
+    with pytest.raises(InputError, match="training.schedule must be one of"):
+        replace(TrainingSettings(), schedule="step")
+    with pytest.raises(InputError, match="generation.top_k"):
+        GenerationSettings(top_k=0.5)
+    with pytest.raises(InputError, match="model must be of type"):
+        Recipe(model={"num_layers": 2})
+
+
+def test_fields_have_dotted_names_and_types():
+    types = field_types(Recipe)
+    assert types["training.steps"] is int
+    assert types["corpus.split.validation"] is float
+    assert "corpus.split" not in types
