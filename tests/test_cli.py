@@ -1,0 +1,392 @@
+"""The command line: what it prints, and what it says of what it cannot use."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from testing import run_python
+from tiny_corpus import sample_text
+from tiny_run import copied_run, files_of, finished_run
+
+from keras_llm import __version__, cli, quiet
+from keras_llm.cli import main
+from keras_llm.errors import InputError
+
+AS_COMMAND = (
+    "import sys; sys.argv[0] = 'keras-llm'; from keras_llm.cli import main; "
+)
+FEW = "--generation.max_new_tokens=4"
+
+
+@pytest.fixture
+def run():
+    return finished_run()
+
+
+@pytest.fixture
+def call(capsys):
+    """Calls the command line; returns what it printed, parsed if JSON."""
+
+    def call(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return (
+            json.loads(captured.out) if "--json" in arguments else captured.out
+        )
+
+    return call
+
+
+@pytest.fixture
+def refused(capsys):
+    """Calls the command line; returns the one line that it refuses with."""
+
+    def refused(*arguments):
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert code == 2
+        assert captured.out == ""
+        *progress, line = captured.err.splitlines()
+        assert line.startswith("keras-llm: ")
+        assert not any("keras-llm" in other for other in progress)
+        return line.removeprefix("keras-llm: ")
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", "The command must be one of train, prepare"),
+        ("trian x", "Received: 'trian'. Did you mean train?"),
+        ("--foo", "unrecognized arguments: --foo"),
+        ("train", "SOURCE and --out must be given. Usage: keras-llm train"),
+        ("train x", "--out must be given. Usage: keras-llm train SOURCE"),
+        ("train x --out", "--out: expected one argument"),
+        ("train x y --out o", "unrecognized arguments: y"),
+        ("train x --ot o", "Did you mean --out?"),
+        ("train x --out o --training.steps many", "whole number.* many"),
+        ("train x --out o --training.steps 0", "steps must be at least 1"),
+        ("train x --out o --training.step 3", "mean --training.steps?"),
+        ("train x --out o --steps 3", "Did you mean --training.steps?"),
+        ("train x --out o --training.optimizer adamm", "adamw, adam, sgd"),
+        ("train x --out o --training.jit_compile x", "true or false or null"),
+        ("train x --out o --training 3", "pass --training.NAME"),
+        ("train x --out o --model.num_heads 5", r"hidden_dim \(384\)"),
+        ("train x --out o --model.block_types x", "attention, gru, lstm"),
+        ("train x --out o --generation.stop x", 'such as \\["a", "b"\\]'),
+        ("train x --out o --generation.sampler x", "sample, greedy, beam"),
+        ("train x --out o --redo x", "invalid choice: 'x'"),
+        ("train x --out o --seed x", "--seed must be a whole number"),
+        ("train x --out o --seed -1", "seed must be in"),
+        ("train x --out o --recipe nanno", "Did you mean nano?"),
+        ("train x --out o", "one of sotu, tinyshakespeare.*'x'"),
+        ("train tinyshakespear --out o", "Did you mean tinyshakespeare?"),
+        ("prepare empty --out o", "empty must hold .txt or .md files"),
+        ("prepare bytes.txt --out o", "bytes.txt .* 0xff at offset 3"),
+        ("prepare nul.txt --out o", "nul.txt .* 0x00 at offset 2"),
+        ("prepare blank.txt --out o", "nothing but whitespace"),
+        ("prepare text.txt --out empty/../text.txt", "text.txt must be a new"),
+        ("tokenizer empty --out o", "empty must be a corpus"),
+        ("encode empty empty --out o", "empty must be a corpus"),
+        ("pretrain empty empty --out o", "empty must be a token folder"),
+        ("pretrain nothing empty --out o", "nothing must be a token folder"),
+        ("evaluate empty empty", "empty must be a token folder"),
+        ("generate empty", "empty must be a preset"),
+        ("generate nothing", "nothing must be a preset"),
+        ("generate x --batch_size 3", "unrecognized arguments: --batch_size"),
+        ("export empty o", "empty must be a preset"),
+        ("export empty o --format onnx", "invalid choice: 'onnx'"),
+        ("inspect empty", "none of the files of one"),
+        ("inspect nothing", "nothing does not exist"),
+    ],
+)
+def test_wrong_input_is_one_line_and_writes_nothing(
+    line, expected, tmp_path, monkeypatch, refused
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "bytes.txt").write_bytes(b"abc\xff")
+    (tmp_path / "nul.txt").write_bytes(b"ab\0")
+    (tmp_path / "blank.txt").write_text("\n \n")
+    before = sorted(tmp_path.rglob("*"))
+    message = refused(*line.split())
+    assert re.search(expected, message), message
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_help_errors_and_recipes_do_not_wait_for_keras():
+    printed = run_python(
+        AS_COMMAND
+        + """
+for line in ("--help", "train --help", "train", "recipes", "recipes --json"):
+    try:
+        main(line.split())
+    except SystemExit as end:
+        assert end.code == 0
+print(sorted({"keras", "tensorflow", "keras_hub", "jax"} & set(sys.modules)))
+"""
+    )
+    assert printed.splitlines()[-1] == "[]"
+    assert "From text to a language model" in printed
+    assert "gpt2-small" in printed
+    assert "<class" not in printed
+    for command in cli.COMMANDS:
+        assert f"    {command} " in printed
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"keras-llm {__version__}\n"
+
+
+def test_a_recipe_gives_the_defaults_and_the_line_wins(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("training: {steps: 7, learning_rate: 3e-4}\nseed: 5\n")
+    line = f"train x --out o --recipe {file} --training.steps 8"
+    _, values = cli._parse(line.split())
+    assert values.recipe.training.steps == 8
+    assert values.recipe.training.learning_rate == 3e-4
+    assert values.recipe.seed == 5
+    _, values = cli._parse(["generate", "x", f"--recipe={file}", "--seed=6"])
+    assert values.recipe.seed == 6
+
+
+def test_every_stage_alone_gives_what_train_gives(tmp_path, run, call):
+    source = run.parent / "text.txt"
+    recipe = f"--recipe={run / 'recipe.yaml'}"
+    corpus, tokenizer, tokens = (
+        tmp_path / name for name in ("corpus", "tokenizer", "tokens")
+    )
+    report = call("prepare", source, "--out", corpus, recipe, "--json")
+    assert report["read"]["documents"] == 1
+    report = call("tokenizer", corpus, "--out", tokenizer, recipe, "--json")
+    assert report["model_type"] == "char"
+    report = call("encode", corpus, tokenizer, "--out", tokens, "--json")
+    assert set(report["splits"]) == {"train", "validation"}
+    for folder in (corpus, tokens):
+        assert files_of(folder) == files_of(run / folder.name)
+    out = tmp_path / "run"
+    report = call("pretrain", tokens, tokenizer, "--out", out, recipe, "--json")
+    assert report["steps"] == 4
+    alone = call("evaluate", out, tokens, "--json")
+    whole = call("train", source, "--out", run, recipe, "--json")
+    assert alone["validation"] == pytest.approx(whole["validation"])
+
+
+def test_train_shows_metrics_a_sample_and_what_is_next(run, call):
+    source, recipe = run.parent / "text.txt", run / "recipe.yaml"
+    shown = call("train", source, "--out", run, "--recipe", recipe)
+    assert "bits_per_byte" in shown
+    assert "=== step 4" in shown
+    assert f"keras-llm generate {run} --prompt TEXT" in shown
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("", "run"),
+        ("corpus", "corpus"),
+        ("tokenizer", "tokenizer"),
+        ("tokenizer/tokenizer.model", "tokenizer"),
+        ("tokens", "tokens"),
+        ("preset", "preset"),
+    ],
+)
+def test_every_artifact_is_explained(path, kind, run, call):
+    assert call("inspect", run / path, "--json")["kind"] == kind
+    assert call("inspect", run / path).startswith("kind")
+
+
+def test_prompts_are_continued(run, call):
+    alone = call("generate", run, "--prompt", "the", FEW)
+    assert alone.startswith("the")
+    both = call("generate", run, "--prompt", "the", "peace", FEW)
+    assert alone.strip() in both
+    answers = call("generate", run, "--prompt", "the", "", FEW, "--json")
+    assert [answer["prompt"] for answer in answers] == ["the", ""]
+    assert "the" + answers[0]["text"] == alone.removesuffix("\n")
+    assert answers[0]["num_tokens"] == 4
+
+
+def test_seed_and_sampler_decide_the_text(run, call):
+    def text(*options):
+        arguments = ("--prompt", "the", FEW, "--json", *options)
+        return call("generate", run, *arguments)[0]["text"]
+
+    assert text("--seed", 1) == text("--seed", 1) != text("--seed", 2)
+    greedy = text("--generation.sampler", "greedy")
+    assert greedy == text("--generation.temperature", 0)
+    assert text("--generation.sampler", "beam", "--generation.num_beams", 2)
+    stop = text("--seed", 1)[1]
+    assert stop not in text("--seed", 1, "--generation.stop+", stop)
+
+
+def test_a_long_prompt_is_refused_before_it_is_shown(run, refused):
+    message = refused("generate", run, "--prompt", "the people " * 9)
+    assert "100 tokens" in message
+    assert "32" in message
+
+
+def test_a_saved_model_is_written_explained_and_asked(run, tmp_path, call):
+    out = tmp_path / "saved" / "tiny"
+    report = call("export", run, out, FEW, "--json")
+    assert report == {"saved_model": str(out / "1")}
+    explained = call("inspect", out, "--json")
+    assert explained["kind"] == "SavedModel"
+    assert "serving_default" in explained["signatures"]
+    answer = call("generate", out, "--prompt", "the", "--json")
+    again = call("generate", run, "--prompt", "the", FEW, "--json")
+    assert answer[0]["text"] == again[0]["text"]
+
+
+def test_a_saved_model_is_not_put_into_a_run(tmp_path, refused):
+    run = copied_run(tmp_path)
+    before = files_of(run)
+    assert "must be a new folder" in refused("export", run, run)
+    assert files_of(run) == before
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "expected"),
+    [
+        ("stages.json", "inspect {}", "stages.json .* damaged"),
+        ("corpus/report.json", "inspect {}/corpus", "report.json .* damaged"),
+        ("tokenizer/tokenizer.model", "inspect {}/tokenizer", "not load"),
+        ("tokens/manifest.json", "inspect {}/tokens", "manifest.json .* dam"),
+        ("tokens/manifest.json", "evaluate {} {}/tokens", "manifest.json"),
+        ("training/log.csv", "inspect {}", "log.csv is damaged"),
+        ("preset/config.json", "generate {}", "preset cannot be read"),
+        ("preset/task.json", "inspect {}/preset", "preset cannot be read"),
+        ("preset/model.weights.h5", "generate {}", "preset cannot be read"),
+        (
+            "preset/assets/tokenizer/vocabulary.spm",
+            "generate {}",
+            "preset cannot be read",
+        ),
+    ],
+)
+def test_damaged_files_are_named(file, line, expected, tmp_path, refused):
+    run = copied_run(tmp_path)
+    (run / file).write_text("step\n3\n")
+    message = refused(*line.replace("{}", str(run)).split())
+    assert re.search(expected, message), message
+
+
+def test_a_damaged_shard_is_named(tmp_path, refused):
+    run = copied_run(tmp_path)
+    damage(run / "tokens" / "validation" / "00000.bin")
+    message = refused("evaluate", run, run / "tokens")
+    assert "validation/00000.bin is damaged" in message
+    assert "validation/00000.bin" in refused("inspect", run / "tokens")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--split", "tests"], "no tests split. It has: train, validation"),
+        (["--batch_size", "0"], "batch_size must be at least 1"),
+    ],
+)
+def test_evaluation_of_what_there_is_not(options, expected, run, refused):
+    assert expected in refused("evaluate", run, run / "tokens", *options)
+
+
+def test_a_prompt_too_long_for_samples_is_found_before_training(
+    tmp_path, run, refused
+):
+    message = refused(
+        "pretrain",
+        run / "tokens",
+        run / "tokenizer",
+        f"--out={tmp_path / 'out'}",
+        f"--recipe={run / 'recipe.yaml'}",
+        f"--training.sample_prompt={'people ' * 9}",
+    )
+    assert message.startswith("training.sample_prompt: ")
+    assert not (tmp_path / "out" / "training" / "log.csv").exists()
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    def defect(values, console):
+        raise ValueError("ours")
+
+    monkeypatch.setitem(
+        cli.COMMANDS, "recipes", replace(cli.COMMANDS["recipes"], run=defect)
+    )
+    with pytest.raises(ValueError, match="ours"):
+        main(["recipes"])
+
+
+def test_interrupts_leave_with_130(monkeypatch, capsys):
+    def interrupt(values, console):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setitem(
+        cli.COMMANDS, "recipes", replace(cli.COMMANDS["recipes"], run=interrupt)
+    )
+    assert main(["recipes"]) == 130
+    assert capsys.readouterr().err == "keras-llm: interrupted\n"
+
+
+def test_an_interrupt_that_a_library_swallows_is_not_lost():
+    with pytest.raises(KeyboardInterrupt):
+        with quiet._remembered_interrupts():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                pass
+    with quiet._remembered_interrupts():
+        pass
+
+
+def test_native_noise_is_dropped_and_errors_are_not(capfd):
+    with pytest.raises(InputError):
+        with quiet.quiet_native_code():
+            os.write(2, b"noise")
+            raise InputError("heard")
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
+
+
+def test_the_command_says_nothing_but_its_own_lines(tmp_path):
+    (tmp_path / "text.txt").write_text(sample_text(400))
+    shutil.copy(finished_run() / "recipe.yaml", tmp_path)
+    command = [sys.executable, "-c", AS_COMMAND + "sys.exit(main())"]
+    command += "train text.txt --out run --recipe recipe.yaml".split()
+    process = subprocess.Popen(
+        [*command, "--training.steps", "100000"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line.rstrip())
+        if line.startswith("step 4/"):
+            process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert lines[:4] == ["prepare", "tokenizer", "encode", "pretrain"]
+    assert lines[4].endswith(" parameters")
+    assert all(line.startswith("step ") for line in lines[5:-1]), lines
+    assert lines[-1].startswith("keras-llm: stopped at step ")
+    step = int(lines[-1].split()[-1])
+    checkpoints = tmp_path / "run" / "training" / "checkpoints"
+    assert (checkpoints / f"{step:08d}").is_dir()
