@@ -91,7 +91,9 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
 
 def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
     """Streams a single answer; several are generated together."""
-    if any(values.preset.glob("**/saved_model.pb")):
+    from keras_llm.export import is_saved_model
+
+    if is_saved_model(values.preset):
         return _ask_saved_model(values)
     from keras_llm.generation import TextGenerator
     from keras_llm.models import load_preset

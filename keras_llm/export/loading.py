@@ -58,6 +58,12 @@ def _check_answers_text(model, folder: Path) -> None:
     )
 
 
+def is_saved_model(path: Path) -> bool:
+    """Whether `path` is a SavedModel, or a folder of its versions."""
+    found = path.glob("saved_model.pb"), path.glob("*/saved_model.pb")
+    return any(any(each) for each in found)
+
+
 def version_folder(path: Path) -> Path:
     """The SavedModel at `path`, or the newest version under it.
 

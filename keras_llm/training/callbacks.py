@@ -5,6 +5,7 @@ A Keras "epoch" here is one row of the log, `log_interval` steps; `fit` calls
 """
 
 import math
+import os
 import signal
 import threading
 import time
@@ -44,15 +45,14 @@ class Clock(keras.callbacks.Callback):
         self.settings = settings
         self.interrupted = False
         self.speed = 0.0
-        self.resume(batch=0, seconds=0.0)
-
-    def resume(self, batch: int, seconds: float) -> None:
-        """Goes on from so many batches and seconds of training."""
-        self.batch = batch
-        self.seconds = seconds
+        self.batch = 0
+        self.seconds = 0.0
 
     def get_state(self) -> dict:
         return {"batch": self.batch, "seconds": self.seconds}
+
+    def set_state(self, state: dict) -> None:
+        vars(self).update(state)
 
     @property
     def step(self) -> int:
@@ -203,8 +203,6 @@ class Log(keras.callbacks.Callback):
 class Samples(keras.callbacks.Callback):
     """Writes what the model says as it learns to `samples.txt`."""
 
-    HEADING = "=== step "
-
     def __init__(
         self,
         clock: Clock,
@@ -228,31 +226,45 @@ class Samples(keras.callbacks.Callback):
         prompt = self.clock.settings.sample_prompt
         answer = self.generator.generate([prompt], self.settings)[0]
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{self.HEADING}{self.clock.step}\n")
+            file.write(f"=== step {self.clock.step}\n")
             file.write(f"{prompt}{answer.text}\n\n")
 
-    def cut(self, step: int) -> None:
-        """Removes the samples after `step`."""
-        if not self.path.exists():
-            return
-        head, *samples = self.path.read_text(encoding="utf-8").split(
-            self.HEADING
-        )
-        kept = [s for s in samples if int(s.split("\n")[0]) <= step]
-        text = head + "".join(self.HEADING + sample for sample in kept)
-        self.path.write_text(text, encoding="utf-8")
+    def get_state(self) -> dict:
+        return {"bytes": self.path.stat().st_size if self.path.exists() else 0}
+
+    def set_state(self, state: dict) -> None:
+        """Removes the samples that came later."""
+        if self.path.exists():
+            os.truncate(
+                self.path, min(state["bytes"], self.path.stat().st_size)
+            )
 
 
 class Checkpointer(keras.callbacks.Callback):
     """Saves after each validation and on Ctrl-C; keeps the last two, and the
     best.
+
+    Args:
+        clock: Knows the step.
+        validation: Knows the best step, if there is a validation split.
+        samples: Knows how many it has written, if any.
+        path: Folder of the checkpoints.
     """
 
-    def __init__(self, clock: Clock, validation: Validation | None, path: Path):
+    def __init__(
+        self,
+        clock: Clock,
+        validation: Validation | None,
+        samples: Samples | None,
+        path: Path,
+    ):
         super().__init__()
         self.clock = clock
         self.validation = validation
         self.path = path
+        callbacks = {"clock": clock, "validation": validation}
+        callbacks["samples"] = samples
+        self._stateful = {k: v for k, v in callbacks.items() if v is not None}
         self._metrics_to_restore = None
 
     def groups(self) -> dict:
@@ -282,9 +294,7 @@ class Checkpointer(keras.callbacks.Callback):
 
     def save(self) -> None:
         validation = self.validation
-        state = {"clock": self.clock.get_state()}
-        if validation is not None:
-            state["validation"] = validation.get_state()
+        state = {k: each.get_state() for k, each in self._stateful.items()}
         save_checkpoint(self.path, self.clock.step, self.groups(), state)
         steps = [int(path.name) for path in checkpoint_paths(self.path)]
         best = validation.best_step if validation is not None else None
@@ -293,10 +303,10 @@ class Checkpointer(keras.callbacks.Callback):
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to a checkpoint; call once the model is built."""
         checkpoint.restore(self.groups())
+        for name, callback in self._stateful.items():
+            callback.set_state(checkpoint.state[name])
         if not self.clock.at_row:
             self._metrics_to_restore = [
                 keras.ops.convert_to_numpy(variable)
                 for variable in self.model.metrics_variables
             ]
-        if self.validation is not None:
-            self.validation.set_state(checkpoint.state["validation"])

@@ -88,6 +88,7 @@ def pretrain(
             of another model, a loss that is no number.
         Interrupted: Ctrl-C, after a checkpoint.
     """
+    tokens, out = Path(tokens), Path(out)
     length = model.backbone.max_sequence_length
     windows = TrainingWindows(
         open_tokens(tokens, "train"), length, settings.batch_size, seed
@@ -144,21 +145,18 @@ class _Run:
                 _fit_samples(generation, settings),
             )
         self.checkpointer = Checkpointer(
-            self.clock, self.validation, out / "checkpoints"
+            self.clock, self.validation, self.samples, out / "checkpoints"
         )
         self.checkpointer.set_model(model)
 
     def resume(self) -> None:
         """Goes back to the newest whole checkpoint, or to the beginning."""
         checkpoint = latest_checkpoint(self.checkpointer.path)
-        step = 0
         if checkpoint is not None:
-            step = checkpoint.step
-            self.clock.resume(**checkpoint.state["clock"])
             self.checkpointer.restore(checkpoint)
-        cut_log(self.out / "log.csv", step)
-        if self.samples is not None:
-            self.samples.cut(step)
+        elif self.samples is not None:
+            self.samples.set_state({"bytes": 0})
+        cut_log(self.out / "log.csv", self.clock.step)
 
     def fit(self, windows: TrainingWindows, console: Console) -> None:
         if self.validation is not None and self.validation.out_of_patience:
