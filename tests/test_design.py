@@ -35,7 +35,7 @@ errors
 LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}
 TENSORFLOW = {
     "datasets/pipeline.py",
-    "generation/compiled.py",
+    "compilation.py",
     "inspection.py",
     "export",
     "serving",

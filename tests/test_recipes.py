@@ -69,7 +69,7 @@ def test_listed_parameters_are_those_of_the_model(name):
     [
         {"use_bias": True, "normalization": "layer"},
         {"use_bias": True, "normalization": "rms", "activation": "swiglu"},
-        {"tie_embeddings": False, "position_embedding": "learned"},
+        {"tie_word_embeddings": False, "position_embedding": "learned"},
         {"num_key_value_heads": 2, "query_key_norm": True},
         {"intermediate_dim": 0, "block_types": "gru"},
         {"intermediate_dim": 24, "block_types": ["lstm", "attention"]},

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_llm.compilation import compile_function
 from keras_llm.datasets import EvaluationWindows, Tokens
-from keras_llm.generation.compiled import compile_function
 
 
 @dataclass(frozen=True)

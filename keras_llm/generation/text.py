@@ -7,8 +7,8 @@ import keras_hub
 import numpy as np
 from keras import ops
 
+from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError
-from keras_llm.generation.compiled import compile_function
 from keras_llm.generation.decoding import (
     DecodingState,
     Sampling,
@@ -52,6 +52,11 @@ class TextGenerator:
     """
 
     def __init__(self, model: ScratchCausalLM):
+        if not hasattr(model, "initial_cache") or not model.preprocessor:
+            raise InputError(
+                "Expected a ScratchCausalLM with a preprocessor; other models "
+                f"have `model.generate`. Received: {type(model).__name__}"
+            )
         self.model = model
         self.tokenizer = model.preprocessor.tokenizer
         self.end_token_id = self.tokenizer.end_token_id
@@ -177,10 +182,13 @@ class TextGenerator:
         for row, ids in enumerate(answers.prompt_ids):
             total = len(ids) + settings.max_new_tokens
             total = min(total, self.model.backbone.max_sequence_length)
+            token_ids = np.zeros((1, total), "int32")
+            token_ids[0, : len(ids)] = ids
             outputs = search(
-                self.model.preprocessor.generate_preprocess(
-                    prompts[row : row + 1], sequence_length=total
-                )
+                {
+                    "token_ids": ops.convert_to_tensor(token_ids),
+                    "padding_mask": ops.arange(total)[None] < len(ids),
+                }
             )
             mask = ops.convert_to_numpy(outputs["padding_mask"])[0]
             tokens = ops.convert_to_numpy(outputs["token_ids"])[0]
@@ -301,9 +309,9 @@ def _cut_at_stop(text: str, stops: list[str]) -> tuple[str, bool]:
 def _safe_length(text: str, stops: list[str]) -> int:
     """How much of the text no later token can change."""
     text = text.rstrip("\ufffd")  # bytes of an unfinished character
-    safe = len(text)
+    safe = len(text.rstrip())  # a "word" model may yet drop spaces
     for stop in stops:
-        for length in range(min(len(stop) - 1, safe), 0, -1):
+        for length in range(min(len(stop) - 1, len(text)), 0, -1):
             if text.endswith(stop[:length]):
                 safe = min(safe, len(text) - length)
                 break

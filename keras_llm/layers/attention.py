@@ -25,7 +25,7 @@ class CausalSelfAttention(keras.layers.Layer):
         num_key_value_heads: int. Number of key and value heads; divides
             `num_heads`, and is `num_heads` if omitted.
         rotary: bool. Whether queries and keys are rotated by position.
-        rotary_max_wavelength: float. See `RotaryEmbedding`.
+        rope_max_wavelength: float. See `RotaryEmbedding`.
         query_key_norm: bool. Whether queries and keys are RMS-normalised per
             head (Henry et al. 2020, https://arxiv.org/abs/2010.04245).
         sliding_window: int. How many positions back each may look, itself
@@ -67,7 +67,7 @@ class CausalSelfAttention(keras.layers.Layer):
         num_heads: int,
         num_key_value_heads: int | None = None,
         rotary: bool = False,
-        rotary_max_wavelength: float = 10_000.0,
+        rope_max_wavelength: float = 10_000.0,
         query_key_norm: bool = False,
         sliding_window: int | None = None,
         causal: bool = True,
@@ -95,7 +95,7 @@ class CausalSelfAttention(keras.layers.Layer):
                 f"Received: {sliding_window}"
             )
         self.rotary = rotary
-        self.rotary_max_wavelength = rotary_max_wavelength
+        self.rope_max_wavelength = rope_max_wavelength
         self.query_key_norm = query_key_norm
         self.sliding_window = sliding_window
         self.causal = causal
@@ -124,7 +124,7 @@ class CausalSelfAttention(keras.layers.Layer):
             "attention_output", self.hidden_dim, self.output_initializer
         )
         self.rotary_embedding = RotaryEmbedding(
-            self.rotary_max_wavelength, dtype=self.dtype_policy
+            self.rope_max_wavelength, dtype=self.dtype_policy
         )
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="attention_dropout"
@@ -234,7 +234,7 @@ class CausalSelfAttention(keras.layers.Layer):
             "num_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "rotary": self.rotary,
-            "rotary_max_wavelength": self.rotary_max_wavelength,
+            "rope_max_wavelength": self.rope_max_wavelength,
             "query_key_norm": self.query_key_norm,
             "sliding_window": self.sliding_window,
             "causal": self.causal,

@@ -20,7 +20,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         hidden_dim: int. Width of the output.
         max_sequence_length: int. Number of learned positions; `None` for
             none, as with rotary positions.
-        tie_embeddings: bool. Whether the output projection is tied.
+        tie_word_embeddings: bool. Whether the output projection is tied.
         dropout: float in [0, 1). Share of outputs dropped while training.
         **kwargs: forwarded to `keras.layers.Layer`.
 
@@ -47,7 +47,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         vocabulary_size: int,
         hidden_dim: int,
         max_sequence_length: int | None = None,
-        tie_embeddings: bool = True,
+        tie_word_embeddings: bool = True,
         dropout: float = 0.0,
         **kwargs,
     ):
@@ -55,12 +55,12 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.max_sequence_length = max_sequence_length
-        self.tie_embeddings = tie_embeddings
+        self.tie_word_embeddings = tie_word_embeddings
         self.dropout = dropout
         self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size,
             hidden_dim,
-            tie_weights=tie_embeddings,
+            tie_weights=tie_word_embeddings,
             embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
             dtype=self.dtype_policy,
             name="token_embedding",
@@ -101,7 +101,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "vocabulary_size": self.vocabulary_size,
             "hidden_dim": self.hidden_dim,
             "max_sequence_length": self.max_sequence_length,
-            "tie_embeddings": self.tie_embeddings,
+            "tie_word_embeddings": self.tie_word_embeddings,
             "dropout": self.dropout,
         }
 

@@ -23,11 +23,11 @@ class ResidualBlock(keras.layers.Layer):
         block_type: str. `"attention"`, `"gru"`, `"lstm"` or `"rnn"`.
         intermediate_dim: int. Width inside the feed-forward layer,
             `4 * hidden_dim` if omitted; 0 for a block without one.
-        num_heads, num_key_value_heads, rotary, rotary_max_wavelength,
+        num_heads, num_key_value_heads, rotary, rope_max_wavelength,
             query_key_norm, sliding_window, causal: see `CausalSelfAttention`;
             ignored by recurrent blocks.
         normalization: str. `"layer"` or `"rms"`.
-        normalization_epsilon: float. Added to the variance.
+        layer_norm_epsilon: float. Added to the variance.
         activation: str. See `FeedForward`.
         use_bias: bool. Whether projections and layer normalisation have a
             bias.
@@ -61,12 +61,12 @@ class ResidualBlock(keras.layers.Layer):
         num_heads: int = 1,
         num_key_value_heads: int | None = None,
         rotary: bool = False,
-        rotary_max_wavelength: float = 10_000.0,
+        rope_max_wavelength: float = 10_000.0,
         query_key_norm: bool = False,
         sliding_window: int | None = None,
         causal: bool = True,
         normalization: str = "layer",
-        normalization_epsilon: float = 1e-5,
+        layer_norm_epsilon: float = 1e-5,
         activation: str = "gelu",
         use_bias: bool = True,
         dropout: float = 0.0,
@@ -88,12 +88,12 @@ class ResidualBlock(keras.layers.Layer):
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads
         self.rotary = rotary
-        self.rotary_max_wavelength = rotary_max_wavelength
+        self.rope_max_wavelength = rope_max_wavelength
         self.query_key_norm = query_key_norm
         self.sliding_window = sliding_window
         self.causal = causal
         self.normalization = normalization
-        self.normalization_epsilon = normalization_epsilon
+        self.layer_norm_epsilon = layer_norm_epsilon
         self.activation = activation
         self.use_bias = use_bias
         self.dropout = dropout
@@ -123,7 +123,7 @@ class ResidualBlock(keras.layers.Layer):
     def _make_norm(self, name):
         return make_norm(
             self.normalization,
-            self.normalization_epsilon,
+            self.layer_norm_epsilon,
             self.use_bias,
             dtype=self.dtype_policy,
             name=name,
@@ -142,7 +142,7 @@ class ResidualBlock(keras.layers.Layer):
             num_heads=self.num_heads,
             num_key_value_heads=self.num_key_value_heads,
             rotary=self.rotary,
-            rotary_max_wavelength=self.rotary_max_wavelength,
+            rope_max_wavelength=self.rope_max_wavelength,
             query_key_norm=self.query_key_norm,
             sliding_window=self.sliding_window,
             causal=self.causal,
@@ -201,12 +201,12 @@ class ResidualBlock(keras.layers.Layer):
             "num_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,
             "rotary": self.rotary,
-            "rotary_max_wavelength": self.rotary_max_wavelength,
+            "rope_max_wavelength": self.rope_max_wavelength,
             "query_key_norm": self.query_key_norm,
             "sliding_window": self.sliding_window,
             "causal": self.causal,
             "normalization": self.normalization,
-            "normalization_epsilon": self.normalization_epsilon,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
             "activation": self.activation,
             "use_bias": self.use_bias,
             "dropout": self.dropout,

@@ -33,15 +33,15 @@ class ScratchBackbone(keras_hub.models.Backbone):
             if omitted.
         max_sequence_length: int. Longest context, in tokens.
         position_embedding: str. `"learned"`, `"rotary"` or `"none"`.
-        rotary_max_wavelength: float. See `RotaryEmbedding`.
+        rope_max_wavelength: float. See `RotaryEmbedding`.
         normalization: str. `"layer"` or `"rms"`.
-        normalization_epsilon: float. Added to the variance.
+        layer_norm_epsilon: float. Added to the variance.
         activation: str. `"gelu"`, `"swiglu"` or `"relu_squared"`.
         query_key_norm: bool. Whether queries and keys are normalised.
         sliding_window: int. How many positions back attention sees; all if
             omitted.
         causal: bool. Whether attention looks only back.
-        tie_embeddings: bool. Whether the output projection is tied.
+        tie_word_embeddings: bool. Whether the output projection is tied.
         use_bias: bool. Whether projections and layer norms have a bias.
         zero_init_outputs: bool. Whether each branch's last projection starts
             at zero; otherwise it is scaled by depth, as in GPT-2.
@@ -79,14 +79,14 @@ class ScratchBackbone(keras_hub.models.Backbone):
         num_key_value_heads: int | None = None,
         max_sequence_length: int = 1024,
         position_embedding: str = "rotary",
-        rotary_max_wavelength: float = 10_000.0,
+        rope_max_wavelength: float = 10_000.0,
         normalization: str = "rms",
-        normalization_epsilon: float = 1e-5,
+        layer_norm_epsilon: float = 1e-5,
         activation: str = "gelu",
         query_key_norm: bool = False,
         sliding_window: int | None = None,
         causal: bool = True,
-        tie_embeddings: bool = True,
+        tie_word_embeddings: bool = True,
         use_bias: bool = False,
         zero_init_outputs: bool = False,
         dropout: float = 0.0,
@@ -116,14 +116,14 @@ class ScratchBackbone(keras_hub.models.Backbone):
             "num_key_value_heads": num_key_value_heads,
             "max_sequence_length": max_sequence_length,
             "position_embedding": position_embedding,
-            "rotary_max_wavelength": rotary_max_wavelength,
+            "rope_max_wavelength": rope_max_wavelength,
             "normalization": normalization,
-            "normalization_epsilon": normalization_epsilon,
+            "layer_norm_epsilon": layer_norm_epsilon,
             "activation": activation,
             "query_key_norm": query_key_norm,
             "sliding_window": sliding_window,
             "causal": causal,
-            "tie_embeddings": tie_embeddings,
+            "tie_word_embeddings": tie_word_embeddings,
             "use_bias": use_bias,
             "zero_init_outputs": zero_init_outputs,
             "dropout": dropout,
@@ -133,7 +133,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
             vocabulary_size,
             hidden_dim,
             max_sequence_length if position_embedding == "learned" else None,
-            tie_embeddings=tie_embeddings,
+            tie_word_embeddings=tie_word_embeddings,
             dropout=dropout,
             dtype=dtype,
             name="embedding",
@@ -144,7 +144,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
         ]
         final_norm = make_norm(
             normalization,
-            normalization_epsilon,
+            layer_norm_epsilon,
             use_bias,
             dtype=dtype,
             name="final_norm",
@@ -161,13 +161,13 @@ class ScratchBackbone(keras_hub.models.Backbone):
             dtype=dtype,
             **kwargs,
         )
-        self.settings = settings
+        self._config = settings
+        for name, value in settings.items():
+            setattr(self, name, value)
         self.embedding = embedding
         self.token_embedding = embedding.token_embedding
         self.blocks = blocks
         self.final_norm = final_norm
-        self.max_sequence_length = max_sequence_length
-        self.vocabulary_size = vocabulary_size
 
     def initial_cache(self, batch_size, max_length: int, dtype=None) -> list:
         """Empty caches, one entry a block, for `max_length` positions."""
@@ -205,7 +205,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
         return self.final_norm(x), updated
 
     def get_config(self):
-        return super().get_config() | self.settings
+        return super().get_config() | dict(self._config)
 
 
 def _make_block(settings, block_type, index, dtype):
@@ -214,9 +214,9 @@ def _make_block(settings, block_type, index, dtype):
         "num_heads",
         "intermediate_dim",
         "num_key_value_heads",
-        "rotary_max_wavelength",
+        "rope_max_wavelength",
         "normalization",
-        "normalization_epsilon",
+        "layer_norm_epsilon",
         "activation",
         "query_key_norm",
         "sliding_window",

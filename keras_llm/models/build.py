@@ -57,6 +57,20 @@ def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
                 f"{free / 1e6:.0f} MB free. Make room, and try again."
             )
         model.save_to_preset(str(folder))
+        for name in ("config.json", "task.json"):
+            _without_mixed_precision(folder / name)
+
+
+def _without_mixed_precision(path: Path) -> None:
+    """Makes a preset float32 that was trained in mixed precision.
+
+    Its weights are float32 already, and KerasHub 0.32 cannot read a preset
+    whose policy is mixed.
+    """
+    text = path.read_text(encoding="utf-8")
+    for policy in ("mixed_bfloat16", "mixed_float16"):
+        text = text.replace(f'"name": "{policy}"', '"name": "float32"')
+    path.write_text(text, encoding="utf-8")
 
 
 def load_preset(path: Path, **kwargs) -> keras_hub.models.CausalLM:
@@ -69,7 +83,6 @@ def load_preset(path: Path, **kwargs) -> keras_hub.models.CausalLM:
     Raises:
         InputError: No preset there, or a damaged one.
     """
-    path = Path(path)
     path = Path(path)
     folder = path / "preset" if (path / "preset").is_dir() else path
     if not (folder / "config.json").exists():

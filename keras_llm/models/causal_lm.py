@@ -54,7 +54,7 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
         preprocessor: ScratchCausalLMPreprocessor | None = None,
         **kwargs,
     ):
-        if not backbone.settings["causal"]:
+        if not backbone.causal:
             raise InputError(
                 "A causal language model needs a backbone with causal=True. "
                 "Received: causal=False"

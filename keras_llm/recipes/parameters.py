@@ -11,7 +11,7 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
     """Parameters of the `ScratchCausalLM` that the settings describe."""
     width = settings.hidden_dim
-    total = vocabulary_size * width * (1 if settings.tie_embeddings else 2)
+    total = vocabulary_size * width * (1 if settings.tie_word_embeddings else 2)
     if settings.position_embedding == "learned":
         total += settings.max_sequence_length * width
     types = settings.block_types

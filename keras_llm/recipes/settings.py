@@ -108,8 +108,8 @@ class ModelSettings:
         activation: `"gelu"`, `"swiglu"` or `"relu_squared"`.
         query_key_norm: Whether queries and keys are normalised.
         sliding_window: How many tokens back attention sees; all if omitted.
-        tie_embeddings: Whether the output projection is the transposed token
-            embedding.
+        tie_word_embeddings: Whether the output projection is the transposed
+            token embedding.
         use_bias: Whether projections have a bias.
         zero_init_outputs: Whether the last projection of each residual branch
             starts at zero.
@@ -128,7 +128,7 @@ class ModelSettings:
     activation: Activation = "gelu"
     query_key_norm: bool = False
     sliding_window: int | None = None
-    tie_embeddings: bool = True
+    tie_word_embeddings: bool = True
     use_bias: bool = False
     zero_init_outputs: bool = False
     dropout: float = 0.0

@@ -29,6 +29,11 @@ from keras_llm.training.checkpoints import (
 from keras_llm.training.log import append_row, draw_curves
 from keras_llm.training.optimizers import current_learning_rate
 
+ADVICE = (
+    "Pass a lower --training.learning_rate or a longer "
+    "--training.warmup_steps, with --redo pretrain or another --out."
+)
+
 
 class TrainingDiverged(InputError):
     """The loss is no longer a number."""
@@ -122,8 +127,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         kept = checkpoint_paths(self.checkpoints)
         raise TrainingDiverged(
             f"The loss became {logs['loss']} between steps {self.last_finite} "
-            f"and {self.clock.step}. Pass a lower --training.learning_rate or "
-            "a longer --training.warmup_steps. "
+            f"and {self.clock.step}. {ADVICE} "
             + (f"The last good checkpoint is {kept[-1]}." if kept else "")
         )
 
@@ -149,6 +153,11 @@ class Validation(keras.callbacks.Callback):
             return
         limit = self.clock.settings.validation_batches
         evaluation = self.evaluator.evaluate(self.tokens, limit)
+        if not math.isfinite(evaluation.loss):  # by the row's last update
+            raise TrainingDiverged(
+                f"The validation loss became {evaluation.loss} at step "
+                f"{self.clock.step}. {ADVICE}"
+            )
         logs["val_loss"] = evaluation.loss
         logs["val_accuracy"] = evaluation.accuracy
         if evaluation.loss < self.best_loss:

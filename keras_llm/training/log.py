@@ -52,11 +52,19 @@ def cut_log(path: Path, step: int) -> None:
     kept = [
         line
         for line in lines[1:]
-        if line.endswith("\n") and int(line.split(",")[0]) <= step
+        if line.endswith("\n") and _step_of(line) <= step
     ]
     beside = path.with_name(path.name + ".partial")
     beside.write_text("".join(lines[:1] + kept), encoding="utf-8")
     beside.replace(path)
+
+
+def _step_of(line: str) -> float:
+    """The step of a row; infinite where a crash has damaged it."""
+    try:
+        return int(line.split(",")[0])
+    except ValueError:
+        return float("inf")
 
 
 def draw_curves(log: Path, out: Path) -> None:

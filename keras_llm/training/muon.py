@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_llm.errors import InputError
 from keras_llm.registration import register
 
 
@@ -19,10 +20,18 @@ class BatchedMuon(keras.optimizers.Muon):
     Args:
         learning_rate: Learning rate of the matrices; AdamW's, for everything
             else, is `adam_lr_ratio` times that.
-        **kwargs: forwarded to `keras.optimizers.Muon`.
+        **kwargs: forwarded to `keras.optimizers.Muon`; `nesterov` and
+            `rms_rate` have no effect here.
     """
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        strategy = getattr(self, "_distribution_strategy", None)
+        if getattr(strategy, "num_replicas_in_sync", 1) > 1:
+            raise InputError(
+                "BatchedMuon does not sum gradients over the replicas of a "
+                "tf.distribute strategy. Use keras.optimizers.Muon there, or "
+                "keras.distribution on the JAX backend."
+            )
         rest, by_shape = [], {}
         for gradient, variable in zip(grads, trainable_variables, strict=True):
             index = self._get_variable_index(variable)

@@ -4,12 +4,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 from rich.console import Console
 
 from keras_llm.datasets import (
+    TokenManifest,
     Tokens,
     TrainingWindows,
     open_tokens,
@@ -176,7 +178,8 @@ class _Run:
             for first, rows, batches in self._stretches():
                 self.model.fit(
                     training_dataset(windows, first, rows * batches),
-                    epochs=rows,
+                    initial_epoch=first // batches,
+                    epochs=first // batches + rows,
                     steps_per_epoch=batches,
                     callbacks=callbacks,
                     shuffle=False,
@@ -205,15 +208,25 @@ class _Run:
         """Leaves the best weights in the model."""
         best = self.validation.best_step if self.validation else None
         if best is not None and best != self.clock.step:
-            path = self.checkpointer.path / f"{best:08d}"
-            groups = {"model": self.checkpointer.groups()["model"]}
-            read_checkpoint(path).restore(groups)
+            self._restore_weights(best)
         return TrainingResult(
             steps=self.clock.step,
             seconds=round(self.clock.seconds, 1),
             best_step=self.clock.step if best is None else best,
             best_loss=self.validation.best_loss if self.validation else None,
         )
+
+    def _restore_weights(self, step: int) -> None:
+        path = self.checkpointer.path / f"{step:08d}"
+        groups = {"model": self.checkpointer.groups()["model"]}
+        try:
+            read_checkpoint(path).restore(groups)
+        except InputError as error:
+            print(
+                f"keras-llm: {error} It was the best; the weights of step "
+                f"{self.clock.step} are kept instead.",
+                file=sys.stderr,
+            )
 
 
 @contextmanager
@@ -227,7 +240,8 @@ def _without_preprocessor(model: ScratchCausalLM) -> Iterator[None]:
 
 
 def _open_if_there(tokens: Path, split: str) -> Tokens | None:
-    return open_tokens(tokens, split) if (tokens / split).exists() else None
+    there = split in TokenManifest.load(tokens).splits
+    return open_tokens(tokens, split) if there else None
 
 
 def _jit_compile(model: keras.Model, settings: TrainingSettings) -> bool | str:
@@ -237,8 +251,8 @@ def _jit_compile(model: keras.Model, settings: TrainingSettings) -> bool | str:
         return "auto"
     # On a CPU, compiled attention gained nothing and a compiled recurrence
     # took twice as long, measured on `nano` and `gru-mini`.
-    gpu = any("GPU" in name for name in keras.distribution.list_devices())
-    return gpu and model.backbone.settings["block_types"] == ["attention"]
+    gpu = bool(keras.distribution.list_devices("gpu"))
+    return gpu and set(model.backbone.block_types) == {"attention"}
 
 
 def _fit_samples(
@@ -250,10 +264,9 @@ def _fit_samples(
 def _tensorboard(settings: TrainingSettings, out: Path) -> list:
     if not settings.tensorboard:
         return []
-    try:
-        return [keras.callbacks.TensorBoard(str(out / "tensorboard"))]
-    except ImportError as error:
+    if not all(map(find_spec, ("tensorboard", "tensorflow"))):
         raise InputError(
-            "training.tensorboard needs the package tensorboard: "
+            "training.tensorboard needs TensorFlow and TensorBoard: "
             'pip install "keras-llm[tensorboard]"'
-        ) from error
+        )
+    return [keras.callbacks.TensorBoard(str(out / "tensorboard"))]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from testing import BLOCK_TYPES, ragged_batch, tiny_backbone
 
-from keras_llm.generation.compiled import compile_function
+from keras_llm.compilation import compile_function
 from keras_llm.generation.decoding import Sampling, decode, prefill
 from keras_llm.models import ScratchCausalLM
 
@@ -22,11 +22,11 @@ TOTAL = 16
 def make_model(block_types, sampler="greedy", **options):
     # A tied head prefers the token that it has just seen, and one of columns
     # of unequal length the token of the longest.
-    options = {"tie_embeddings": False} | options
+    options = {"tie_word_embeddings": False} | options
     if block_types in ("gru", "lstm", "rnn"):
         options["num_layers"] = 1
     model = ScratchCausalLM(tiny_backbone(block_types, **options))
-    if not options["tie_embeddings"]:
+    if not options["tie_word_embeddings"]:
         head = model.backbone.token_embedding.reverse_embeddings
         head.assign(2 * head / np.linalg.norm(head, axis=0))
     model.compile(sampler=sampler, jit_compile=False)
@@ -118,7 +118,7 @@ def test_cached_generation_equals_uncached(block_types, position_embedding):
     [
         {"num_heads": 4, "num_key_value_heads": 1, "query_key_norm": True},
         {"sliding_window": 3, "normalization": "layer", "use_bias": True},
-        {"tie_embeddings": True, "activation": "swiglu"},
+        {"tie_word_embeddings": True, "activation": "swiglu"},
     ],
 )
 def test_cached_generation_equals_uncached_whatever_the_options(options):

@@ -226,3 +226,11 @@ def test_prompts_are_a_list(generator):
         generator.generate([])
     with pytest.raises(InputError, match="Received: 'war'"):
         generator.generate("war")
+
+
+def test_spaces_wait_for_what_follows():
+    # A word model decodes " \n" as "\n" once a word comes after it.
+    from keras_llm.generation.text import _safe_length
+
+    assert _safe_length("treaty \n", []) == len("treaty")
+    assert _safe_length("treaty\nwith", []) == len("treaty\nwith")

@@ -18,7 +18,7 @@ OPTIONS = {
     "rotary": {"rotary": True},
     "rotary of another wavelength": {
         "rotary": True,
-        "rotary_max_wavelength": 50.0,
+        "rope_max_wavelength": 50.0,
     },
     "without biases": {"use_bias": False},
     "encoder": {"causal": False},
@@ -86,8 +86,8 @@ def reference(layer, x, padding_mask):
         for head in range(layer.num_heads):
             q, k = query[:, head], key[:, head // group]
             if layer.rotary:
-                q = rotated(q, layer.rotary_max_wavelength)
-                k = rotated(k, layer.rotary_max_wavelength)
+                q = rotated(q, layer.rope_max_wavelength)
+                k = rotated(k, layer.rope_max_wavelength)
             for t in range(LENGTH):
                 seen = [
                     s

@@ -63,7 +63,7 @@ def test_an_odd_head_dimension_is_refused():
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_embedding_adds_positions_and_projects_back(tied):
-    layer = TokenAndPositionEmbedding(10, 8, 6, tie_embeddings=tied)
+    layer = TokenAndPositionEmbedding(10, 8, 6, tie_word_embeddings=tied)
     layer.build((None, None))
     randomize(layer)
     token_ids = np.array([[3, 1, 4], [1, 5, 9]], "int32")
@@ -97,7 +97,9 @@ def test_each_row_may_start_at_its_own_position():
     [(True, None, 80), (False, None, 160), (True, 6, 128)],
 )
 def test_tied_embeddings_have_one_matrix(tied, positions, expected):
-    layer = TokenAndPositionEmbedding(10, 8, positions, tie_embeddings=tied)
+    layer = TokenAndPositionEmbedding(
+        10, 8, positions, tie_word_embeddings=tied
+    )
     layer.build((None, None))
     assert layer.count_params() == expected
 

@@ -26,7 +26,7 @@ LAYERS = {
         num_heads=4,
         num_key_value_heads=2,
         rotary=True,
-        rotary_max_wavelength=100.0,
+        rope_max_wavelength=100.0,
         query_key_norm=True,
         sliding_window=3,
         causal=False,
@@ -52,7 +52,7 @@ LAYERS = {
             intermediate_dim=12,
             num_heads=2,
             normalization="rms",
-            normalization_epsilon=1e-3,
+            layer_norm_epsilon=1e-3,
             activation="relu_squared",
             dropout=0.5,
             kernel_initializer="he_normal",
@@ -65,7 +65,7 @@ LAYERS = {
 }
 OTHERS = {
     "embedding": lambda: TokenAndPositionEmbedding(
-        10, 8, 6, tie_embeddings=False, dropout=0.1
+        10, 8, 6, tie_word_embeddings=False, dropout=0.1
     ),
     "rotary embedding": lambda: RotaryEmbedding(max_wavelength=50.0),
     "gru cell": lambda: GRUCell(8),

@@ -87,12 +87,12 @@ def test_backbone_is_made_again_from_its_config():
         num_key_value_heads=2,
         position_embedding="learned",
         normalization="layer",
-        normalization_epsilon=1e-4,
+        layer_norm_epsilon=1e-4,
         activation="swiglu",
         query_key_norm=True,
         sliding_window=5,
         causal=False,
-        tie_embeddings=False,
+        tie_word_embeddings=False,
         use_bias=True,
         zero_init_outputs=True,
         dropout=0.1,
@@ -138,7 +138,7 @@ def test_initial_loss_is_that_of_guessing(block_types, tied):
             num_heads=2,
             hidden_dim=32,
             block_types=block_types,
-            tie_embeddings=tied,
+            tie_word_embeddings=tied,
         )
     )
     token_ids = np.random.default_rng(0).integers(0, 500, (8, 33))

@@ -75,7 +75,7 @@ def test_overfits_one_batch(block_types, tied):
             num_heads=2,
             hidden_dim=32,
             block_types=block_types,
-            tie_embeddings=tied,
+            tie_word_embeddings=tied,
             max_sequence_length=16,
         )
     )

@@ -136,3 +136,15 @@ def test_build_model_is_decided_by_its_seed():
     assert first.preprocessor.sequence_length == 32
     names = [block.block_type for block in first.backbone.blocks]
     assert names == ["gru", "attention"]
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_preset_of_a_mixed_precision_model_can_be_loaded(tmp_path, dtype):
+    from keras_llm.models import load_preset, save_preset
+
+    model = tiny_model(dtype=dtype)
+    save_preset(model, tmp_path / "preset")
+    loaded = load_preset(tmp_path / "preset")
+    assert loaded.dtype_policy.name == "float32"
+    for old, new in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(np.array(old), np.array(new))

@@ -1,5 +1,6 @@
 """What a training run leaves behind, and how it ends."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,14 @@ from keras_llm.recipes.settings import ModelSettings
 from keras_llm.training.callbacks import TrainingDiverged
 from keras_llm.training.checkpoints import checkpoint_paths
 from keras_llm.training.log import COLUMNS, read_log
+
+# So far that the last validation is not the best.
+TOO_FAST = {
+    "learning_rate": 0.3,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "global_clipnorm": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +67,7 @@ def test_last_two_checkpoints_and_the_best_stay(run):
 
 
 def test_model_ends_with_the_weights_of_the_best_validation(folder, tmp_path):
-    # The rate is raised so far that the last validation is not the best.
-    result, model = train(
-        folder,
-        tmp_path,
-        learning_rate=0.3,
-        schedule="constant",
-        warmup_steps=0,
-        global_clipnorm=0.0,
-    )
+    result, model = train(folder, tmp_path, **TOO_FAST)
     rows = [r for r in read_log(tmp_path / "log.csv") if r["val_loss"]]
     best = min(rows, key=lambda row: row["val_loss"])
     assert result.best_step == best["step"]
@@ -136,3 +137,73 @@ def test_last_short_row_is_logged(folder, tmp_path):
 def test_tensorboard_on_request(folder, tmp_path):
     train(folder, tmp_path, steps=6, tensorboard=True)
     assert list((tmp_path / "tensorboard").rglob("events.*"))
+
+
+def test_stops_when_the_last_update_of_a_row_spoils_the_weights(
+    folder, tmp_path, monkeypatch
+):
+    from keras_llm.training import callbacks
+
+    count = callbacks.Clock.on_train_batch_end
+
+    def poisoned(self, batch, logs=None):
+        count(self, batch, logs)
+        if self.batch == 24:  # step 12, after its loss was taken
+            weight = self.model.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan))
+
+    monkeypatch.setattr(callbacks.Clock, "on_train_batch_end", poisoned)
+    with pytest.raises(TrainingDiverged, match="at step 12"):
+        train(folder, tmp_path)
+    newest = checkpoint_paths(tmp_path / "checkpoints")[-1]
+    assert newest.name == "00000006"
+
+
+def test_damaged_best_checkpoint_does_not_strand_a_finished_run(
+    folder, tmp_path, capsys
+):
+    result, _ = train(folder, tmp_path, **TOO_FAST)
+    assert result.best_step < 24
+    best = tmp_path / "checkpoints" / f"{result.best_step:08d}"
+    (best / "variables.npz").write_bytes(b"damage")
+    again, _ = train(folder, tmp_path, **TOO_FAST)
+    assert again.steps == 24
+    assert "the weights of step 24 are kept" in capsys.readouterr().err
+
+
+def test_samples_by_beam_search(folder, tmp_path):
+    from training_run import MODEL, TRAINING
+
+    from keras_llm.models import build_model
+    from keras_llm.recipes.settings import GenerationSettings
+    from keras_llm.tokenizers import ScratchTokenizer
+    from keras_llm.training import pretrain
+
+    tokenizer = ScratchTokenizer.from_file(folder / "tokenizer")
+    model = build_model(MODEL, tokenizer)
+    settings = dataclasses.replace(TRAINING, steps=6)
+    beam = GenerationSettings(sampler="beam", num_beams=2)
+    pretrain(model, folder / "tokens", tmp_path, settings, beam)
+    assert (tmp_path / "samples.txt").read_text().startswith("=== step 6\na")
+
+
+@pytest.mark.parametrize(
+    ("devices", "block_types", "expected"),
+    [
+        (["gpu:0"], ["attention"], True),
+        (["gpu:0"], ["attention", "gru"], False),
+        ([], ["attention"], False),
+    ],
+)
+def test_compiles_where_it_helps(monkeypatch, devices, block_types, expected):
+    import keras
+    from testing import tiny_model
+
+    from keras_llm.training import compile_for_training
+
+    model = tiny_model(block_types)
+    monkeypatch.setattr(
+        keras.distribution, "list_devices", lambda kind=None: devices
+    )
+    compile_for_training(model, TRAINING)
+    assert model.jit_compile == expected

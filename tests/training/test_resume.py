@@ -97,7 +97,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
 
     def interrupt(self, *args, **kwargs):
         if self.batch + 1 == batch:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         count(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
