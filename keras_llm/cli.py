@@ -33,6 +33,7 @@ from keras_llm.recipes.settings import (
     TrainingSettings,
     field_types,
 )
+from keras_llm.run_folder import STAGES
 
 SECTIONS = {
     "corpus": CorpusSettings,
@@ -68,6 +69,10 @@ class Command:
     needs_keras: bool = True
 
 
+SOURCE = (
+    "A .txt or .md file, a folder of them, or one of sotu, tinyshakespeare and "
+    "wikitext2."
+)
 OUT = {
     "--out": {
         "type": Path,
@@ -80,12 +85,13 @@ COMMANDS = {
     "train": Command(
         commands.train,
         "All stages, from raw text to an evaluated preset.",
-        [("source", str, "A .txt or .md file, a folder of them, or a name.")],
+        [("source", str, SOURCE)],
         {
             **OUT,
             "--redo": {
-                "choices": list(commands.STAGES),
-                "help": "A stage to do again, with those after it.",
+                "choices": list(STAGES),
+                "help": "A stage to do again; those after it follow "
+                "where it comes out differently.",
             },
         },
         list(SECTIONS),
@@ -93,7 +99,7 @@ COMMANDS = {
     "prepare": Command(
         commands.prepare,
         "Raw text to split documents, with a report.",
-        [("source", str, "A .txt or .md file, a folder of them, or a name.")],
+        [("source", str, SOURCE)],
         OUT,
         ["corpus"],
         needs_keras=False,
@@ -343,12 +349,16 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
 
 
 def _recipe_of(arguments: list[str]) -> Recipe:
-    """The recipe that `--recipe` names, or the defaults of all settings."""
+    """The recipe that `--recipe` names, or that of the run that is used."""
     for index, argument in enumerate(arguments):
         if argument.startswith("--recipe="):
             return load_recipe(argument.removeprefix("--recipe="))
         if argument == "--recipe" and index + 1 < len(arguments):
             return load_recipe(arguments[index + 1])
+    if arguments[0] in ("generate", "export") and len(arguments) > 1:
+        of_the_run = Path(arguments[1]) / "recipe.yaml"
+        if of_the_run.is_file():
+            return load_recipe(str(of_the_run))
     return Recipe()
 
 

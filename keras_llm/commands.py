@@ -10,8 +10,7 @@ from rich.table import Table
 from keras_llm.errors import InputError
 from keras_llm.recipes import load_recipe, recipe_names
 from keras_llm.recipes.parameters import count_parameters
-
-STAGES = ("prepare", "tokenizer", "encode", "pretrain", "evaluate")
+from keras_llm.recipes.settings import GenerationSettings
 
 
 def train(values: Namespace, console: Console) -> dict[str, Any]:
@@ -118,6 +117,11 @@ def _ask_saved_model(values: Namespace) -> list[dict[str, Any]]:
     """Asks a SavedModel, whose settings were fixed when it was exported."""
     from keras_llm.export import load_saved_model
 
+    if values.recipe.generation != GenerationSettings() or values.seed:
+        raise InputError(
+            "A SavedModel decodes by the settings that it was exported with. "
+            "Pass --generation.… and --seed to `keras-llm export`."
+        )
     texts = load_saved_model(values.preset)(values.prompt)
     return _show_answers([{"text": text} for text in texts], values)
 

@@ -1,5 +1,6 @@
-"""Folders that are either complete or not there."""
+"""Files and folders that are either complete or not there."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,11 @@ def written_beside(out: Path) -> Iterator[Path]:
     """Yields a new folder, renamed to `out` when the block ends well.
 
     Args:
-        out: The folder to make; may exist if it is empty.
+        out: The folder to make; may exist if it is empty, but for hidden
+            entries, which stay.
 
     Raises:
-        InputError: `out` holds something, or the disk does not take it.
+        InputError: `out` holds something, or reading or writing failed.
     """
     out = Path(out).absolute()
     check_free(out)
@@ -26,21 +28,47 @@ def written_beside(out: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         if out.exists():
+            for hidden in out.iterdir():
+                hidden.rename(partial / hidden.name)
             out.rmdir()
         partial.rename(out)
     except OSError as error:
-        raise InputError(
-            f"{out} cannot be written: {error}. Nothing was left there."
-        ) from error
+        raise InputError(f"{out} was not written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(out: Path) -> None:
-    """Raises `InputError` unless `out` is new or an empty folder."""
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    """Raises `InputError` unless `is_free(out)`."""
+    if not is_free(out):
         raise InputError(
             f"{out} must be a new or empty folder. Received: "
             f"{'a folder with files' if out.is_dir() else 'a file'}. Pass "
             "another path, or delete it."
         )
+
+
+def is_free(path: Path) -> bool:
+    """Whether there is nothing, or a folder of hidden entries at most.
+
+    A killed run leaves hidden entries, and so do file managers.
+    """
+    if path.is_dir():
+        return all(entry.name.startswith(".") for entry in path.iterdir())
+    return not path.exists()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, with a line end after the text."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 
 from keras_llm.errors import InputError
+from keras_llm.files import is_free, write_text
 from keras_llm.recipes.settings import Recipe, to_dict
 
 # The folders that each stage writes; the names are those of the commands.
@@ -29,7 +30,10 @@ STAGES = {
 CONTENTS = {
     "files": "the text has changed",
     "model_file": "the file at tokenizer.model_path has changed",
+    "prepare": "the corpus was made again and is another",
+    "tokenizer": "the tokenizer was made again and is another",
     "tokens": "the tokens have changed",
+    "pretrain": "the model was trained again",
 }
 RECORDS = "stages.json"
 RECIPE = "recipe.yaml"
@@ -53,7 +57,8 @@ class Run:
 
         Args:
             recipe: All settings.
-            redo: A stage to do again, with those after it.
+            redo: A stage to do again; those after it follow where it comes
+                out differently.
 
         Raises:
             InputError: `out` holds something other than a run.
@@ -61,26 +66,22 @@ class Run:
         records = self.out / RECORDS
         if records.is_file():
             self.records = read_records(records)
-        elif self.out.exists() and (
-            not self.out.is_dir() or any(self.out.iterdir())
-        ):
+        elif not is_free(self.out):
             raise InputError(
                 f"{self.out} must be a new or empty folder, or an earlier run "
                 f"(with {RECORDS}). Pass another --out."
             )
-        names = list(STAGES)
-        # Forgotten when the first of them is due, and not before, so that a
-        # mistake in what comes first loses nothing.
-        self._redo = names[names.index(redo) :] if redo else []
+        # Forgotten when it is due, and not before, so that a mistake in what
+        # comes first loses nothing.
+        self._redo = redo
         self._recipe = yaml.safe_dump(to_dict(recipe), sort_keys=False)
 
     def digest(self, stage: str) -> str:
-        """A hash of all that a stage was made from."""
+        """A hash of what a finished stage was made from, and of its report."""
         record = self.records[stage]
-        made_from = json.dumps(
-            [record["settings"], record["input"]], sort_keys=True
-        )
-        return hashlib.sha256(made_from.encode()).hexdigest()
+        parts = [record[part] for part in ("settings", "input", "report")]
+        text = json.dumps(parts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def stage(
         self,
@@ -101,18 +102,27 @@ class Run:
             The report.
 
         Raises:
-            InputError: The stage was done with other settings or input.
+            InputError: The stage was done with other settings or input, and
+                not because an earlier one has been done again.
         """
-        if name in self._redo:
-            self._forget(self._redo)
-            self._redo = []
-        record = self.records.get(name)
-        done = record and record["finished"] and self._has_folders(name)
+        if name == self._redo:
+            self._redo = None
+            self._let_follow(name)
+            self._forget(name)
+        record = self.records.get(name, {})
+        if record.get("follows") and record["input"] != input:
+            self._check_same(name, record["settings"], settings)
+            self._forget(name)
+            record = {}
+        done = record.get("finished") and self._has_folders(name)
         if done or (record and self._can_resume(name)):
-            self._check_same(name, record, settings, input)
+            before = record["settings"] | record["input"]
+            self._check_same(name, before, settings | input)
         else:
-            self._forget([name])
+            self._forget(name)
         if done:
+            if record.pop("follows", False):
+                self._save()
             self.console.print(f"[dim]{name}: done before[/dim]")
             return record["report"]
         record = {"settings": settings, "input": input, "finished": False}
@@ -135,9 +145,8 @@ class Run:
         checkpoints = self.out / "training" / "checkpoints"
         return name == "pretrain" and any(checkpoints.glob("[0-9]*"))
 
-    def _check_same(self, name, record, settings, input):
-        before = _flat(record["settings"] | record["input"])
-        now = _flat(settings | input)
+    def _check_same(self, name, before, now):
+        before, now = _flat(before), _flat(now)
         for field in before | now:
             was, received = before.get(field), now.get(field)
             if was == received:
@@ -145,8 +154,7 @@ class Run:
             what = CONTENTS.get(field, f"{field} was {was!r}, now {received!r}")
             raise InputError(
                 f"{self.out} was made from other settings or text: {what}. "
-                f"Pass --redo {name} to do that stage and all after it again, "
-                "or another --out."
+                f"Pass --redo {name} to do that stage again, or another --out."
             )
 
     def _record(self, name, record):
@@ -164,19 +172,21 @@ class Run:
                 f"{self.out} cannot be written: {error}"
             ) from error
 
-    def _forget(self, names):
-        for name in names:
-            self.records.pop(name, None)
+    def _let_follow(self, name):
+        """Lets later stages be done again if their input becomes another.
+
+        Recorded, for this call may be interrupted.
+        """
+        names = list(STAGES)
+        for later in names[names.index(name) + 1 :]:
+            if later in self.records:
+                self.records[later]["follows"] = True
+
+    def _forget(self, name):
+        self.records.pop(name, None)
         self._save()  # first, for a folder without a record is not trusted
-        for name in names:
-            for folder in STAGES[name]:
-                shutil.rmtree(self.out / folder, ignore_errors=True)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        for folder in STAGES[name]:
+            shutil.rmtree(self.out / folder, ignore_errors=True)
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -187,16 +197,6 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, with a line end after the text."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_records(path: Path) -> dict[str, dict]:

@@ -18,9 +18,10 @@ from rich.progress import Progress
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.sources import read_source
 from keras_llm.errors import InputError
+from keras_llm.files import file_digest, write_text
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import Recipe, to_dict
-from keras_llm.run_folder import Run, file_digest, write_text
+from keras_llm.run_folder import Run
 
 
 def train(
@@ -36,7 +37,8 @@ def train(
         source: A file, a folder, or a name of the catalogue.
         recipe: All settings.
         out: Folder of the run.
-        redo: A stage to do again, with those after it.
+        redo: A stage to do again; those after it follow where it comes out
+            differently.
         console: Where progress is shown; the terminal if omitted.
 
     Returns:
@@ -56,7 +58,7 @@ def train(
     run.stage(
         "prepare",
         {"corpus": settings["corpus"]},
-        {"source": source, "files": _fingerprint(source)},
+        {"files": _fingerprint(source)},
         lambda: prepare_corpus(source, corpus, recipe, console),
     )
     run.stage(
@@ -278,7 +280,8 @@ def _tokens_digest(tokens: Path) -> str:
 def _check_tokenizer(tokens: Path, tokenizer: Any, name: str) -> None:
     from keras_llm.datasets import TokenManifest
 
-    received = hashlib.sha256(tokenizer.proto).hexdigest()
+    proto = getattr(tokenizer, "proto", b"")  # SentencePiece only
+    received = hashlib.sha256(proto).hexdigest()
     expected = TokenManifest.load(tokens).tokenizer_sha256
     if received != expected:
         raise InputError(

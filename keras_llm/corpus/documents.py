@@ -102,16 +102,16 @@ def read_documents(corpus: Path, split: str) -> Iterator[Document]:
     if not shards:
         raise InputError(f"{corpus} has no {split} split.")
     for shard in shards:
-        with shard.open(encoding="utf-8", newline="\n") as lines:
+        with shard.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 yield _parse(line, f"{shard}, line {number}")
 
 
-def _parse(line: str, where: str) -> Document:
+def _parse(line: bytes, where: str) -> Document:
     try:
-        return Document(**json.loads(line))
+        return Document(**json.loads(line.decode()))
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{where}: expected a JSON document with id, text and source. "
-            f"Received: {line[:60]!r} ({error})"
+            f"Received: {line[:60].decode(errors='replace')!r} ({error})"
         ) from error

@@ -5,15 +5,15 @@ of rules or of what is written.
 """
 
 import codecs
-import difflib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_llm.corpus.catalogue import CATALOGUE, local_files
 from keras_llm.errors import InputError
+from keras_llm.recipes.loading import nearest
 
 SUFFIXES = (".txt", ".md")
 PART_CHARACTERS = 4_000_000
@@ -139,12 +139,10 @@ def read_source(source: str) -> Source:
             for path, split in local_files(source)
         ]
         return Source(source, tuple(files), CATALOGUE[source].licence)
-    nearest = difflib.get_close_matches(source, CATALOGUE, n=1)
-    hint = f" Did you mean {nearest[0]}?" if nearest else ""
     raise InputError(
         "The source must be a .txt or .md file, a folder of them, or one of "
         f"{', '.join(CATALOGUE)}. Received: {source!r}, which does not "
-        f"exist.{hint}"
+        f"exist.{nearest(source, list(CATALOGUE))}"
     )
 
 
@@ -192,7 +190,11 @@ def _files_at(path: Path) -> list[TextFile]:
             f"The folder {path} must hold {' or '.join(SUFFIXES)} files. "
             "Received: none that is not hidden."
         )
-    return [_file_in(path, file) for file in found]
+    files = [_file_in(path, file) for file in found]
+    if any(file.split == "train" for file in files):
+        return files
+    # A lone `dev` or `notes.test.md` does not mean a split.
+    return [replace(file, split=None) for file in files]
 
 
 def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:

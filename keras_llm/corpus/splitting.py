@@ -65,7 +65,7 @@ def divide(texts: Sequence[TextSummary], settings: SplitSettings) -> Division:
     if method == "given" and not named:
         raise InputError(
             'corpus.split.method is "given", but the source names no splits '
-            "(folders or files called train, validation and test). Pass "
+            "(folders or files called train, and validation or test). Pass "
             "--corpus.split.method auto."
         )
     # Decimal fractions: 1 - 0.1 - 0.2 is not 0.7 in floating point.
@@ -199,7 +199,7 @@ def _character_start(data: bytes, offset: int) -> int:
 def _empty_split(split: str, share: float, method: str) -> InputError:
     why = {
         "hash": f"no document's hash fell into its share of {share:g}",
-        "position": f"its share of {share:g} of the text is no character",
+        "position": f"{share:g} of this text is less than one character",
         "given": "the source has no text for it, or none was kept",
     }[method]
     advice = ["add text"]

@@ -1,6 +1,5 @@
 """Token shards on disk: the manifest, and a view over all of a split."""
 
-import hashlib
 import json
 from bisect import bisect_right
 from dataclasses import asdict, dataclass
@@ -10,9 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from keras_llm.errors import InputError
+from keras_llm.files import file_digest, write_text
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
+ENCODE_AGAIN = (
+    "Encode the text again (`keras-llm encode`, or `keras-llm train … --redo "
+    "encode`)."
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,7 @@ class TokenManifest:
 
     def save(self, folder: Path) -> None:
         """Writes the manifest into its folder."""
-        text = json.dumps(asdict(self), indent=2)
-        (folder / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+        write_text(folder / MANIFEST_NAME, json.dumps(asdict(self), indent=2))
 
     @classmethod
     def load(cls, folder: Path) -> "TokenManifest":
@@ -93,8 +96,8 @@ class TokenManifest:
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{path} must be a token manifest of format version "
-                f"{FORMAT_VERSION}; it is damaged or of another version. Make "
-                "it again with --redo encode."
+                f"{FORMAT_VERSION}; it is damaged or of another version. "
+                f"{ENCODE_AGAIN}"
             ) from error
 
     @classmethod
@@ -187,13 +190,8 @@ def _check(path: Path, shard: Shard, verify: bool) -> None:
         found = "is missing"
     elif (size := path.stat().st_size) != shard.bytes:
         found = f"has {size:,} bytes instead of {shard.bytes:,}"
-    elif verify and _sha256(path) != shard.sha256:
+    elif verify and file_digest(path) != shard.sha256:
         found = "is damaged: its checksum is not the manifest's"
     else:
         return
-    raise InputError(f"{path} {found}. Make it again with --redo encode.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    raise InputError(f"{path} {found}. {ENCODE_AGAIN}")

@@ -53,8 +53,8 @@ def _check_answers_text(model, folder: Path) -> None:
             return
     raise InputError(
         f"{folder} must have the signature serving_default, from prompt to "
-        f"text. It has {', '.join(model.signatures) or 'none'} of another "
-        "kind. Make one with `keras-llm export`."
+        f"text. Its signatures are: {', '.join(model.signatures) or 'none'}. "
+        "Make one with `keras-llm export`."
     )
 
 

@@ -6,7 +6,7 @@ import keras
 
 from keras_llm.errors import InputError
 from keras_llm.export.loading import import_tensorflow, versions
-from keras_llm.files import written_beside
+from keras_llm.files import is_free, written_beside
 from keras_llm.models import ScratchCausalLM
 from keras_llm.recipes.settings import GenerationSettings
 
@@ -68,12 +68,11 @@ def to_saved_model(
 
 def _next_version(path: Path) -> int:
     earlier = versions(path)
-    others = sorted(path.iterdir()) if path.is_dir() else []
-    if others and not earlier:
+    if not earlier and not is_free(path):
         raise InputError(
             f"{path} must be a new folder, or one of versions (1, 2 and so "
-            f"on). Received: a folder with {others[0].name}. Pass another, "
-            "such as saved_models/NAME."
+            f"on). Received: {'a folder of' if path.is_dir() else 'a file,'} "
+            "something else. Pass another, such as saved_models/NAME."
         )
     return max(earlier, default=0) + 1
 

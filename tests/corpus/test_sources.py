@@ -76,6 +76,13 @@ def test_splits_are_known_by_folder_or_file_name(tmp_path):
     assert {file.id: file.split for file in files} == expected
 
 
+def test_without_a_train_split_no_name_means_one(tmp_path):
+    for name in ("a.txt", "dev/b.txt", "notes.test.md"):
+        write(tmp_path / name)
+    files = read_source(str(tmp_path)).files
+    assert {file.split for file in files} == {None}
+
+
 def test_a_lone_file_is_not_a_split(tmp_path):
     [file] = read_source(str(write(tmp_path / "test.txt"))).files
     assert file.split is None

@@ -161,7 +161,11 @@ def test_given_without_splits_is_refused():
     "documents, method, message",
     [
         ({"train": 3}, "hash", "The validation split is empty.*position"),
-        ({"train": 1}, "position", "no character.*split.validation 0"),
+        (
+            {"train": 1},
+            "position",
+            "0.1 of this text is less than.*split.validation 0",
+        ),
         ({"validation": 3}, "given", "The train split is empty.*position"),
         (
             {"train": 1, "validation": 1, "test": 0},

@@ -16,7 +16,7 @@ from tiny_corpus import (
     write_documents,
 )
 
-from keras_llm.corpus.documents import Document
+from keras_llm.corpus.documents import Document, read_documents
 from keras_llm.datasets import TokenManifest, encode, open_tokens
 from keras_llm.datasets import encoding as encoding_module
 from keras_llm.errors import InputError
@@ -216,6 +216,14 @@ def test_unreadable_manifest(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match="--redo encode"):
         open_tokens(tmp_path, "train")
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    corpus = sample_corpus(tmp_path / "corpus")
+    with (corpus / "train" / "00000.jsonl").open("ab") as shard:
+        shard.write(b'{"id": "\xff"}\n')
+    with pytest.raises(InputError, match=r"00000\.jsonl, line 5: expected"):
+        list(read_documents(corpus, "train"))
 
 
 def test_nothing_half_written_is_left(tmp_path):

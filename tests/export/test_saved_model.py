@@ -227,15 +227,22 @@ def test_failed_export_leaves_nothing(tmp_path, model, monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, "disk is full")
 
     monkeypatch.setattr(tf.saved_model, "save", full_disk)
-    with pytest.raises(InputError, match="1 cannot be written: disk is full"):
+    with pytest.raises(InputError, match="1 was not written: disk is full"):
         to_saved_model(model, tmp_path, GREEDY)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_path_under_a_file(tmp_path, model):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="was not written"):
         to_saved_model(model, tmp_path / "file" / "name", GREEDY)
+
+
+def test_a_killed_export_does_not_block_its_folder(tmp_path, model):
+    (tmp_path / ".1.partial" / "assets").mkdir(parents=True)
+    (tmp_path / ".DS_Store").touch()
+    assert to_saved_model(model, tmp_path, GREEDY) == tmp_path / "1"
+    assert (tmp_path / ".DS_Store").exists()
 
 
 def test_beam_search_is_refused(tmp_path, model):
@@ -280,5 +287,5 @@ def test_damaged_saved_model(tmp_path, model):
 
 def test_saved_model_of_something_else(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
-    with pytest.raises(InputError, match="serving_default"):
+    with pytest.raises(InputError, match="Its signatures are: none"):
         load_saved_model(tmp_path)
