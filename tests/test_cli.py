@@ -345,7 +345,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
 
 def test_interrupts_leave_with_130(monkeypatch, capsys):
     def interrupt(values, console):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setitem(
         cli.COMMANDS, "recipes", replace(cli.COMMANDS["recipes"], run=interrupt)
@@ -358,7 +358,7 @@ def test_an_interrupt_that_a_library_swallows_is_not_lost():
     with pytest.raises(KeyboardInterrupt):
         with quiet._remembered_interrupts():
             try:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt:
                 pass
     with quiet._remembered_interrupts():
