@@ -112,22 +112,21 @@ class Clock(keras.callbacks.Callback):
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Ends the run as soon as the log would show a loss that is no number."""
+    """Ends the run at the first batch whose loss is no number."""
 
     def __init__(self, clock: Clock, checkpoints: Path):
         super().__init__()
         self.clock = clock
         self.checkpoints = checkpoints
-        self.last_finite = clock.step
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_train_batch_end(self, batch, logs=None):
         if math.isfinite(logs["loss"]):
-            self.last_finite = self.clock.step
             return
+        accumulation = self.clock.settings.gradient_accumulation_steps
         kept = checkpoint_paths(self.checkpoints)
         raise TrainingDiverged(
-            f"The loss became {logs['loss']} between steps {self.last_finite} "
-            f"and {self.clock.step}. {ADVICE} "
+            f"The loss became {logs['loss']} at step "
+            f"{math.ceil(self.clock.batch / accumulation)}. {ADVICE} "
             + (f"The last good checkpoint is {kept[-1]}." if kept else "")
         )
 
