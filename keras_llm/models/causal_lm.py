@@ -1,7 +1,5 @@
 """The language model: a backbone, its output projection and generation."""
 
-import difflib
-
 import keras
 import keras_hub
 from keras import ops
@@ -9,6 +7,7 @@ from keras import ops
 from keras_llm.errors import InputError
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
+from keras_llm.recipes.loading import nearest
 from keras_llm.registration import register
 
 SAMPLERS = ("beam", "greedy", "random", "top_k", "top_p")
@@ -75,11 +74,10 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
         """
         # KerasHub takes unknown names, and fails when text is generated.
         if isinstance(sampler, str) and sampler not in SAMPLERS:
-            nearest = difflib.get_close_matches(sampler, SAMPLERS, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
             raise InputError(
                 f"sampler must be one of {', '.join(SAMPLERS)}, or a "
-                f"keras_hub.samplers.Sampler. Received: {sampler!r}.{hint}"
+                f"keras_hub.samplers.Sampler. Received: {sampler!r}."
+                + nearest(sampler, list(SAMPLERS))
             )
         super().compile(*args, sampler=sampler, **kwargs)
 

@@ -6,7 +6,6 @@ number for a name is whole, and its checksum tells if it has been damaged
 since.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from keras_llm.errors import InputError
+from keras_llm.files import file_digest
 
 VARIABLES = "variables.npz"
 STATE = "checkpoint.json"
@@ -85,7 +85,7 @@ def save_checkpoint(
         record = {
             "format": 1,
             "step": step,
-            "sha256": _digest(partial / VARIABLES),
+            "sha256": file_digest(partial / VARIABLES),
             "dtypes": dtypes,
             "state": state,
         }
@@ -115,7 +115,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         record = json.loads((path / STATE).read_text())
-        digest = _digest(path / VARIABLES)
+        digest = file_digest(path / VARIABLES)
         whole = digest == record["sha256"]
         checkpoint = Checkpoint(
             path, record["step"], record["state"], record["dtypes"]
@@ -156,8 +156,3 @@ def _from_bits(array: np.ndarray, dtype: str) -> np.ndarray:
     import ml_dtypes  # comes with Keras
 
     return array.view(ml_dtypes.bfloat16)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
