@@ -249,7 +249,7 @@ def evaluate_preset(
     batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Loss, perplexity, bits per byte and accuracy over whole splits."""
-    from keras_llm.datasets import open_tokens
+    from keras_llm.datasets import EvaluationWindows, open_tokens
     from keras_llm.evaluation import Evaluator
     from keras_llm.models import load_preset
 
@@ -258,12 +258,14 @@ def evaluate_preset(
     model = load_preset(preset)
     _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
     length = model.backbone.max_sequence_length
-    evaluator = Evaluator(model, length, batch_size)
+    evaluator = Evaluator(model)
     report = {}
     for split in splits:
         with console.status(f"evaluating {split}"):
-            evaluation = evaluator.evaluate(open_tokens(tokens, split))
-        report[split] = evaluation.to_dict()
+            windows = EvaluationWindows(
+                open_tokens(tokens, split), length, batch_size
+            )
+            report[split] = evaluator.evaluate(windows).to_dict()
     return report
 
 

@@ -21,7 +21,6 @@ from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import torch
 from rich.console import Console
 from torch import nn
@@ -108,7 +107,9 @@ class PeerRun:
         windows = EvaluationWindows(tokens, LENGTH, 1)
         total = count = 0.0
         for index in range(len(windows)):
-            ids, labels, weight = map(torch.tensor, windows.batch(index))
+            features, *rest = windows.batch(index)
+            ids = torch.tensor(features["token_ids"])
+            labels, weight = map(torch.tensor, rest)
             keep = weight > 0
             nats = self.model.loss(ids, labels.long(), reduction="none")
             total += float(nats[keep.flatten()].sum())
@@ -124,12 +125,10 @@ def time_steps(recipe, run: Path, steps: int = 100, rounds: int = 5) -> dict:
     compile_for_training(model, recipe.training)
     model.preprocessor = None
     windows = TrainingWindows(tokens, LENGTH, BATCH, seed=0)
-    mask = np.ones((BATCH, LENGTH), "int32")
     peer = PeerRun(tokens, steps=10**9)
 
     def ours(step):
-        ids, labels = windows.batch(step)
-        model.train_on_batch({"token_ids": ids, "padding_mask": mask}, labels)
+        model.train_on_batch(*windows.batch(step))
 
     def theirs(step):
         peer.train_step()

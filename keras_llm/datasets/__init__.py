@@ -1,18 +1,19 @@
 """Documents to token shards to batches. Knows nothing of models."""
 
-from keras_llm.datasets.pipeline import evaluation_dataset, training_dataset
+from keras_llm.datasets.batches import Batches
+from keras_llm.datasets.pipeline import dataset
 from keras_llm.datasets.tokens import TokenManifest, Tokens, open_tokens
 from keras_llm.datasets.windows import EvaluationWindows, TrainingWindows
 
 __all__ = [
+    "Batches",
     "EvaluationWindows",
     "TokenManifest",
     "Tokens",
     "TrainingWindows",
+    "dataset",
     "encode",
-    "evaluation_dataset",
     "open_tokens",
-    "training_dataset",
 ]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_llm.datasets.batches import token_batch, token_signature
 from keras_llm.datasets.permutation import permute
 from keras_llm.datasets.tokens import Tokens
 from keras_llm.errors import InputError
@@ -38,17 +39,27 @@ class TrainingWindows:
         fitting = (len(tokens) - 1) // sequence_length
         self.windows_per_epoch = max(1, fitting - 1)
 
-    def batch(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def signature(self) -> tuple:
+        return token_signature(self.batch_size, self.sequence_length)
+
+    def batch(self, k: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Batch `k`, counted over all epochs.
 
         Returns:
-            `token_ids` and `labels` (the same, one token on), both int32
+            A dict of int32 `token_ids` and bool `padding_mask`, and int32
+            `labels` (the same tokens, one on), all
             `(batch_size, sequence_length)`.
         """
         starts = self.starts(k)
         size = self.sequence_length + 1
         rows = np.stack([self._tokens.read(start, size) for start in starts])
-        return rows[:, :-1], rows[:, 1:]
+        padding_mask = np.ones((self.batch_size, self.sequence_length), bool)
+        return token_batch(rows[:, :-1], rows[:, 1:], padding_mask=padding_mask)
+
+    def num_tokens(self, k: int) -> int:
+        """Tokens of a batch, the same for all."""
+        return self.batch_size * self.sequence_length
 
     def starts(self, k: int) -> np.ndarray:
         """First tokens of the windows of batch `k`, int64 `(batch_size,)`."""
@@ -78,24 +89,37 @@ class EvaluationWindows:
 
     Args:
         tokens: Tokens of a split.
-        sequence_length: Tokens a window.
-        batch_size: Windows a batch.
+        sequence_length: Tokens a window; the context a prediction may use.
+        batch_size: Windows a batch; as many as make 4096 tokens if omitted.
     """
 
-    def __init__(self, tokens: Tokens, sequence_length: int, batch_size: int):
+    def __init__(
+        self,
+        tokens: Tokens,
+        sequence_length: int,
+        batch_size: int | None = None,
+    ):
         self._tokens = tokens
+        self.text_bytes = tokens.text_bytes
         self.sequence_length = sequence_length
-        self.batch_size = batch_size
+        self.batch_size = batch_size or max(1, 4096 // sequence_length)
 
     def __len__(self) -> int:
         per_batch = self.batch_size * self.sequence_length
         return -(-len(self._tokens) // per_batch)
 
-    def batch(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    @property
+    def signature(self) -> tuple:
+        return token_signature(self.batch_size, self.sequence_length, True)
+
+    def batch(
+        self, k: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Batch `k` of `len(self)`.
 
         Returns:
-            int32 `token_ids`, int32 `labels` and float32 `sample_weight`, all
+            A dict of int32 `token_ids` and bool `padding_mask`, int32
+            `labels` and float32 `sample_weight`, all
             `(batch_size, sequence_length)`.
         """
         size = self.batch_size * self.sequence_length
@@ -108,9 +132,13 @@ class EvaluationWindows:
         token_ids = np.zeros(size, np.int32)
         token_ids[0] = read[0] if start else self._tokens.end_token_id
         token_ids[1:held] = labels[: held - 1]
-        weights = (np.arange(size) < held).astype(np.float32)
+        mask = np.arange(size) < held
         shape = (self.batch_size, self.sequence_length)
-        return tuple(x.reshape(shape) for x in (token_ids, labels, weights))
+        token_ids, labels, mask = (
+            array.reshape(shape) for array in (token_ids, labels, mask)
+        )
+        weights = mask.astype(np.float32)
+        return token_batch(token_ids, labels, weights, padding_mask=mask)
 
 
 def _check_length(tokens: Tokens, sequence_length: int) -> None:

@@ -3,13 +3,27 @@
 import math
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Protocol
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_llm.compilation import compile_function
-from keras_llm.datasets import EvaluationWindows, Tokens
+from keras_llm.datasets import Batches
+
+
+class EvaluationBatches(Batches, Protocol):
+    """A finite number of weighted batches.
+
+    Args:
+        text_bytes: UTF-8 bytes of the text that they hold, where all of it
+            counts, or `None`.
+    """
+
+    text_bytes: int | None
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -21,7 +35,7 @@ class Evaluation:
         perplexity: `exp(loss)`.
         bits_per_byte: Total negative log-likelihood in bits, over the bytes
             of UTF-8 text: comparable between tokenizers. `None` where only a
-            part of the split was read.
+            part of the text was read or counts.
         accuracy: Share of tokens that were the likeliest, in [0, 1].
         num_tokens: Tokens predicted, each document's end token included.
     """
@@ -37,29 +51,18 @@ class Evaluation:
 
 
 class Evaluator:
-    """Reads a split in windows and sums over tokens, in one pass.
+    """Sums over the tokens of all batches, in one pass.
 
-    Every token is predicted exactly once. Sums are kept in double precision
-    and divided once, so that the batch size does not change the result.
+    Sums are kept in double precision and divided once, so that the batch size
+    does not change the result.
 
     Args:
         model: a `keras_hub.models.CausalLM`.
-        sequence_length: Tokens a window; the context a prediction may use.
-        batch_size: Windows a batch; as many as make 4096 tokens if omitted.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        sequence_length: int,
-        batch_size: int | None = None,
-    ):
-        self.sequence_length = sequence_length
-        self.batch_size = batch_size or max(1, 4096 // sequence_length)
-
-        def sums(token_ids, labels, weights):
-            inputs = {"token_ids": token_ids, "padding_mask": weights > 0}
-            logits = ops.cast(model(inputs, training=False), "float32")
+    def __init__(self, model: keras.Model):
+        def sums(features, labels, weights):
+            logits = ops.cast(model(features, training=False), "float32")
             nats = keras.losses.sparse_categorical_crossentropy(
                 labels, logits, from_logits=True
             )
@@ -70,32 +73,30 @@ class Evaluator:
         self._sums = compile_function(sums, model)
 
     def evaluate(
-        self, tokens: Tokens, max_batches: int | None = None
+        self, batches: EvaluationBatches, max_batches: int | None = None
     ) -> Evaluation:
         """Evaluates a split, or its first `max_batches` batches.
 
         Args:
-            tokens: The split's tokens.
+            batches: Of the split; every token that counts is a label once.
             max_batches: Where to stop; at the end if omitted.
         """
-        windows = EvaluationWindows(
-            tokens, self.sequence_length, self.batch_size
-        )
         nats = right = count = 0.0
-        for index in islice(range(len(windows)), max_batches):
-            batch = windows.batch(index)
+        for index in islice(range(len(batches)), max_batches):
+            batch = batches.batch(index)
             batch_nats, batch_right = self._sums(
-                *map(ops.convert_to_tensor, batch)
+                *keras.tree.map_structure(ops.convert_to_tensor, batch)
             )
             nats += float(batch_nats)
             right += float(batch_right)
-            count += float(np.sum(batch[2], dtype="float64"))
-        whole = max_batches is None or max_batches >= len(windows)
+            count += float(np.sum(batch[-1], dtype="float64"))
+        whole = max_batches is None or max_batches >= len(batches)
+        text_bytes = batches.text_bytes if whole else None
         bits = nats / math.log(2)
         return Evaluation(
             loss=nats / count,
             perplexity=math.exp(min(nats / count, 700.0)),
-            bits_per_byte=bits / tokens.text_bytes if whole else None,
+            bits_per_byte=bits / text_bytes if text_bytes else None,
             accuracy=right / count,
             num_tokens=int(count),
         )

@@ -185,7 +185,8 @@ def _of_tokens(tokens, count, shape, vocabulary, seed) -> list[Batch]:
             "that it was trained on."
         )
     windows = TrainingWindows(open_tokens(tokens, "train"), length, rows, seed)
-    return [windows.batch(index) for index in range(count)]
+    batches = map(windows.batch, range(count))
+    return [(features["token_ids"], labels) for features, labels in batches]
 
 
 def _chain(count, shape, vocabulary, seed) -> list[Batch]:

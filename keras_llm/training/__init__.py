@@ -1,11 +1,13 @@
 """Training by `model.compile` and `model.fit`, resumable at any step."""
 
 from keras_llm.training.muon import BatchedMuon
-from keras_llm.training.pretrain import (
+from keras_llm.training.pretrain import pretrain
+from keras_llm.training.run import (
     Interrupted,
     TrainingResult,
+    TrainingRun,
     compile_for_training,
-    pretrain,
+    next_token_loss,
 )
 from keras_llm.training.schedules import WarmupSchedule
 
@@ -13,7 +15,9 @@ __all__ = [
     "BatchedMuon",
     "Interrupted",
     "TrainingResult",
+    "TrainingRun",
     "WarmupSchedule",
     "compile_for_training",
+    "next_token_loss",
     "pretrain",
 ]

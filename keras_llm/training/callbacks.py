@@ -9,17 +9,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 
-from keras_llm.datasets import Tokens
 from keras_llm.errors import InputError
-from keras_llm.evaluation import Evaluator
-from keras_llm.generation import TextGenerator
-from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
+from keras_llm.recipes.settings import TrainingSettings
 from keras_llm.training.checkpoints import (
     Checkpoint,
     checkpoint_paths,
@@ -31,7 +28,7 @@ from keras_llm.training.optimizers import current_learning_rate
 
 ADVICE = (
     "Pass a lower --training.learning_rate or a longer "
-    "--training.warmup_steps, with --redo pretrain or another --out."
+    "--training.warmup_steps, with --redo or another --out."
 )
 
 
@@ -40,21 +37,30 @@ class TrainingDiverged(InputError):
 
 
 class Clock(keras.callbacks.Callback):
-    """Counts batches, steps and seconds of training, validation left out.
+    """Counts batches, steps, tokens and seconds of training.
 
-    Every other callback asks it.
+    Validation is left out of the seconds. Every other callback asks it.
+
+    Args:
+        settings: Of the run.
+        num_tokens: Tokens of a batch, by its number.
     """
 
-    def __init__(self, settings: TrainingSettings):
+    def __init__(
+        self, settings: TrainingSettings, num_tokens: Callable[[int], int]
+    ):
         super().__init__()
         self.settings = settings
         self.interrupted = False
-        self.speed = 0.0
+        self.tokens_per_second = 0.0
         self.batch = 0
+        self.tokens = 0
         self.seconds = 0.0
+        self._num_tokens = num_tokens
 
     def get_state(self) -> dict:
-        return {"batch": self.batch, "seconds": self.seconds}
+        names = ("batch", "tokens", "seconds")
+        return {name: getattr(self, name) for name in names}
 
     def set_state(self, state: dict) -> None:
         vars(self).update(state)
@@ -97,9 +103,10 @@ class Clock(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._started = time.monotonic()
-        self._epoch_batch = self.batch
+        self._epoch_tokens = self.tokens
 
     def on_train_batch_end(self, batch, logs=None):
+        self.tokens += self._num_tokens(self.batch)
         self.batch += 1
         if self.interrupted:
             self.model.stop_training = True
@@ -107,8 +114,8 @@ class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self._started
         self.seconds += seconds
-        # Batches a second.
-        self.speed = (self.batch - self._epoch_batch) / max(seconds, 1e-9)
+        tokens = self.tokens - self._epoch_tokens
+        self.tokens_per_second = tokens / max(seconds, 1e-9)
 
 
 class StopOnDivergence(keras.callbacks.Callback):
@@ -132,17 +139,20 @@ class StopOnDivergence(keras.callbacks.Callback):
 
 
 class Validation(keras.callbacks.Callback):
-    """Evaluates, remembers the best step, and stops early if asked to.
+    """Validates, remembers the best step, and stops early if asked to.
 
-    Puts `val_loss` and `val_accuracy` into the logs of the epochs after which
-    they are due, for the callbacks that follow.
+    Puts what it finds, with `val_` before each name, into the logs of the
+    epochs after which it is due, for the callbacks that follow.
+
+    Args:
+        clock: Knows the step.
+        validate: Returns the loss, and what else is logged.
     """
 
-    def __init__(self, clock: Clock, evaluator: Evaluator, tokens: Tokens):
+    def __init__(self, clock: Clock, validate: Callable[[], dict[str, float]]):
         super().__init__()
         self.clock = clock
-        self.evaluator = evaluator
-        self.tokens = tokens
+        self.validate = validate
         self.best_step = None
         self.best_loss = math.inf
         self.waited = 0
@@ -150,18 +160,17 @@ class Validation(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not self.clock.at_validation:
             return
-        limit = self.clock.settings.validation_batches
-        evaluation = self.evaluator.evaluate(self.tokens, limit)
-        if not math.isfinite(evaluation.loss):  # by the row's last update
+        found = self.validate()
+        loss = found["loss"]
+        if not math.isfinite(loss):  # by the row's last update
             raise TrainingDiverged(
-                f"The validation loss became {evaluation.loss} at step "
+                f"The validation loss became {loss} at step "
                 f"{self.clock.step}. {ADVICE}"
             )
-        logs["val_loss"] = evaluation.loss
-        logs["val_accuracy"] = evaluation.accuracy
-        if evaluation.loss < self.best_loss:
+        logs.update({f"val_{name}": value for name, value in found.items()})
+        if loss < self.best_loss:
             self.best_step = self.clock.step
-            self.best_loss = evaluation.loss
+            self.best_loss = loss
             self.waited = 0
         else:
             self.waited += 1
@@ -184,25 +193,24 @@ class Validation(keras.callbacks.Callback):
 class Log(keras.callbacks.Callback):
     """Writes a row of the log, and draws the curves after a validation."""
 
-    def __init__(self, clock: Clock, folder: Path, tokens_a_batch: int):
+    def __init__(self, clock: Clock, folder: Path, columns: tuple[str, ...]):
         super().__init__()
         self.clock = clock
         self.folder = folder
-        self.tokens_a_batch = tokens_a_batch
+        self.columns = columns
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.clock.at_row:
             return
+        measured = ("loss", "val_loss", *self.columns)
         row = {
             "step": self.clock.step,
-            "tokens": self.clock.batch * self.tokens_a_batch,
+            "tokens": self.clock.tokens,
+            **{k: float(logs[k]) if k in logs else None for k in measured},
             "learning_rate": current_learning_rate(self.model.optimizer),
-            "tokens_per_second": round(self.clock.speed * self.tokens_a_batch),
+            "tokens_per_second": round(self.clock.tokens_per_second),
             "seconds": round(self.clock.seconds, 2),
         }
-        for name in ("loss", "val_loss", "val_accuracy"):
-            if name in logs:
-                row[name] = float(logs[name])
         append_row(self.folder / "log.csv", row)
         if self.clock.at_validation:
             draw_curves(self.folder / "log.csv", self.folder / "curves.png")
@@ -211,31 +219,18 @@ class Log(keras.callbacks.Callback):
 class Samples(keras.callbacks.Callback):
     """Writes what the model says as it learns to `samples.txt`."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        folder: Path,
-        generator: TextGenerator,
-        settings: GenerationSettings,
-    ):
+    def __init__(self, clock: Clock, folder: Path, sample: Callable[[], str]):
         super().__init__()
         self.clock = clock
         self.path = folder / "samples.txt"
-        self.generator = generator
-        self.settings = settings
-        try:  # before steps are done that would be lost
-            generator.encode_prompt(clock.settings.sample_prompt)
-        except InputError as error:
-            raise InputError(f"training.sample_prompt: {error}") from error
+        self.sample = sample
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.clock.at_validation:
             return
-        prompt = self.clock.settings.sample_prompt
-        answer = self.generator.generate([prompt], self.settings)[0]
+        text = self.sample()
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"=== step {self.clock.step}\n")
-            file.write(f"{prompt}{answer.text}\n\n")
+            file.write(f"=== step {self.clock.step}\n{text}\n\n")
 
     def get_state(self) -> dict:
         return {"bytes": self.path.stat().st_size if self.path.exists() else 0}
@@ -276,11 +271,15 @@ class Checkpointer(keras.callbacks.Callback):
         self._metrics_to_restore = None
 
     def groups(self) -> dict:
-        """Variables by group; seeds of dropout are among the model's."""
+        """What training changes; seeds of dropout are among the model's.
+
+        Frozen weights are left out: they are what the run began with.
+        """
         metrics = self.model.metrics_variables
-        known = {id(variable) for variable in metrics}
+        frozen = self.model.non_trainable_weights
+        left_out = {id(variable) for variable in [*metrics, *frozen]}
         return {
-            "model": [v for v in self.model.variables if id(v) not in known],
+            "model": [v for v in self.model.variables if id(v) not in left_out],
             "optimizer": self.model.optimizer.variables,
             "metrics": metrics,
         }

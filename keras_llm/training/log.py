@@ -5,25 +5,19 @@ from pathlib import Path
 
 from keras_llm.errors import InputError
 
-COLUMNS = (
-    "step",
-    "tokens",
-    "loss",
-    "val_loss",
-    "val_accuracy",
-    "learning_rate",
-    "tokens_per_second",
-    "seconds",
-)
 # The columns in which two runs of one recipe may differ.
 TIMINGS = ("tokens_per_second", "seconds")
+COUNTS = ("step", "tokens", *TIMINGS)
 
 
 def append_row(path: Path, row: dict) -> None:
-    """Adds a row; columns that it lacks stay empty."""
+    """Adds a row; what is `None` stays empty.
+
+    The last column is never empty, so that a row cut off by a crash is known.
+    """
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
@@ -38,7 +32,7 @@ def read_log(path: Path) -> list[dict[str, float | None]]:
             return [
                 {k: float(v) if v else None for k, v in row.items()}
                 for row in csv.DictReader(file)
-                if row[COLUMNS[-1]]
+                if [*row.values()][-1]
             ]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {error!r}") from error
@@ -68,26 +62,36 @@ def _step_of(line: str) -> float:
 
 
 def draw_curves(log: Path, out: Path) -> None:
-    """Draws training and validation loss and the learning rate as a PNG."""
+    """Draws training and validation loss and the learning rate as a PNG.
+
+    Whatever else the log has, accuracy say, gets a picture of its own.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = read_log(log)
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    loss, rate = figure.subplots(
-        2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]}
+    panels = _panels(rows)
+    figure = Figure(
+        figsize=(8, 3 + 1.5 * len(panels)), dpi=120, layout="constrained"
     )
-    for axes, column, label, style in (
-        (loss, "loss", "training", {"color": "#9bb7d4", "linewidth": 1}),
-        (loss, "val_loss", "validation", {"color": "#c1440e", "marker": "."}),
-        (rate, "learning_rate", "learning rate", {"color": "#555555"}),
-    ):
-        points = [(r["step"], r[column]) for r in rows if r[column] is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+    FigureCanvasAgg(figure)
+    heights = [3] + [1] * (len(panels) - 1)
+    all_axes = figure.subplots(
+        len(panels), 1, sharex=True, gridspec_kw={"height_ratios": heights}
+    )
+    for axes, (label, columns) in zip(all_axes, panels.items(), strict=True):
+        for column, style in columns.items():
+            points = [
+                (row["step"], row[column])
+                for row in rows
+                if row[column] is not None
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), **style)
+        axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    validated = [r for r in rows if r["val_loss"] is not None]
+    loss = all_axes[0]
+    validated = [row for row in rows if row["val_loss"] is not None]
     if validated:
         best = min(validated, key=lambda row: row["val_loss"])
         loss.set_title(
@@ -95,10 +99,24 @@ def draw_curves(log: Path, out: Path) -> None:
             f"at step {best['step']:.0f}",
             fontsize=10,
         )
-    loss.set_ylabel("loss (nats per token)")
     loss.legend(frameon=False)
-    rate.set_ylabel("learning rate")
-    rate.set_xlabel("step")
+    all_axes[-1].set_xlabel("step")
     beside = out.with_name(f".{out.name}.partial")
     figure.savefig(beside, format="png")
     beside.replace(out)
+
+
+TRAINING = {"color": "#9bb7d4", "linewidth": 1, "label": "training"}
+VALIDATION = {"color": "#c1440e", "marker": ".", "label": "validation"}
+
+
+def _panels(rows: list[dict]) -> dict[str, dict[str, dict]]:
+    """Columns and their style, by what their axis says."""
+    panels = {"loss": {}, "learning rate": {"learning_rate": TRAINING}}
+    for column in rows[0]:
+        name = column.removeprefix("val_")
+        if name not in (*COUNTS, "learning_rate"):
+            style = TRAINING if name == column else VALIDATION
+            panels.setdefault(name.replace("_", " "), {})[column] = style
+    panels["learning rate"] = panels.pop("learning rate")
+    return panels

@@ -20,14 +20,12 @@ class ProgressBar(keras.callbacks.Callback):
 
     Args:
         clock: Knows the step.
-        tokens_a_batch: For the speed.
         console: Where to draw.
     """
 
-    def __init__(self, clock: Clock, tokens_a_batch: int, console: Console):
+    def __init__(self, clock: Clock, console: Console):
         super().__init__()
         self.clock = clock
-        self.tokens_a_batch = tokens_a_batch
         self.console = console
         self._bar = Progress(
             TextColumn("training"),
@@ -60,7 +58,7 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.update(self._task, completed=self.clock.step)
 
     def on_epoch_end(self, epoch, logs=None):
-        speed = self.clock.speed * self.tokens_a_batch
+        speed = self.clock.tokens_per_second
         self._bar.update(self._task, loss=logs["loss"], speed=speed)
         if "val_loss" in logs:
             validation = f"validation {logs['val_loss']:.3f}"

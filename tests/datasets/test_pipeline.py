@@ -12,10 +12,9 @@ from tiny_corpus import sample_tokenizer
 from keras_llm.datasets import (
     EvaluationWindows,
     TrainingWindows,
+    dataset,
     encode,
-    evaluation_dataset,
     open_tokens,
-    training_dataset,
 )
 from keras_llm.errors import InputError
 
@@ -42,14 +41,22 @@ def without_tensorflow(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
 
 
-def test_training_batches_in_order(training):
-    dataset = training_dataset(training, start_step=5, steps=7)
-    assert len(dataset) == 7
-    for k, (features, labels) in enumerate(dataset, start=5):
-        token_ids, expected = training.batch(k)
-        assert np.array_equal(features["token_ids"], token_ids)
-        assert np.array_equal(labels, expected)
-        assert np.all(features["padding_mask"])
+def assert_equal_batches(one, other):
+    parts = zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True)
+    for array, expected in parts:
+        assert np.asarray(array).dtype == np.asarray(expected).dtype
+        assert np.array_equal(array, expected)
+
+
+def test_batches_in_order(training, evaluation):
+    for batches, start, count in [
+        (training, 5, 7),
+        (evaluation, 0, len(evaluation)),
+    ]:
+        served = dataset(batches, start, count)
+        assert len(served) == count > 2
+        for k, batch in enumerate(served, start):
+            assert_equal_batches(batch, batches.batch(k))
 
 
 def test_shapes_are_static(training, evaluation):
@@ -58,51 +65,29 @@ def test_shapes_are_static(training, evaluation):
         "token_ids": spec,
         "padding_mask": tf.TensorSpec((4, 16), tf.bool),
     }
-    assert training_dataset(training, 0, 1).element_spec == (features, spec)
+    assert dataset(training, 0, 1).element_spec == (features, spec)
     weight = tf.TensorSpec((4, 16), tf.float32)
-    dataset = evaluation_dataset(evaluation)
-    assert dataset.element_spec == (features, spec, weight)
-
-
-def test_evaluation_batches(evaluation):
-    dataset = evaluation_dataset(evaluation)
-    assert len(dataset) == len(evaluation) > 2
-    for k, (features, labels, weight) in enumerate(dataset):
-        token_ids, expected, weights = evaluation.batch(k)
-        assert np.array_equal(features["token_ids"], token_ids)
-        assert np.array_equal(features["padding_mask"], weights > 0)
-        assert np.array_equal(labels, expected)
-        assert np.array_equal(weight, weights)
-    assert not np.all(weight)
-
-
-def test_evaluation_may_stop_early(evaluation):
-    assert len(evaluation_dataset(evaluation, 2)) == 2
-    assert len(evaluation_dataset(evaluation, 10**6)) == len(evaluation)
+    assert dataset(evaluation, 0, 1).element_spec == (features, spec, weight)
 
 
 def assert_equal_datasets(first, second):
     assert len(first) == len(second) > 0
     for one, other in zip(first, second, strict=True):
-        parts = zip(
-            keras.tree.flatten(one), keras.tree.flatten(other), strict=True
-        )
-        for array, expected in parts:
-            assert np.asarray(array).dtype == np.asarray(expected).dtype
-            assert np.array_equal(array, expected)
+        assert_equal_batches(one, other)
 
 
 def test_grain_serves_the_same_batches(training, evaluation, request):
-    from_tf = [training_dataset(training, 3, 5), evaluation_dataset(evaluation)]
+    served = [(training, 3, 5), (evaluation, 0, len(evaluation))]
+    from_tf = [dataset(*each) for each in served]
     request.getfixturevalue("without_tensorflow")
-    assert_equal_datasets(training_dataset(training, 3, 5), from_tf[0])
-    assert_equal_datasets(evaluation_dataset(evaluation), from_tf[1])
+    for each, expected in zip(served, from_tf, strict=True):
+        assert_equal_datasets(dataset(*each), expected)
 
 
 def test_missing_grain(training, without_tensorflow, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     with pytest.raises(InputError, match=r'pip install "keras-llm\[jax\]"'):
-        training_dataset(training, 0, 1)
+        dataset(training, 0, 1)
 
 
 # Trains a small model for as many steps as there are batches, and prints
@@ -137,8 +122,8 @@ losses = []
 log = keras.callbacks.LambdaCallback(
     on_train_batch_end=lambda batch, logs: losses.append(logs["loss"])
 )
-model.fit(training_dataset(training, 2, 6), callbacks=[log], verbose=0)
-losses.append(model.evaluate(evaluation_dataset(held), verbose=0))
+model.fit(dataset(training, 2, 6), callbacks=[log], verbose=0)
+losses.append(model.evaluate(dataset(held, 0, len(held)), verbose=0))
 assert ("tensorflow" in sys.modules) == (sys.argv[2] != "blocked")
 print(*losses)
 """

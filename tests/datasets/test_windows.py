@@ -16,6 +16,7 @@ class CountingTokens:
     """Tokens 100, 101, 102, …, so that an id tells its position."""
 
     end_token_id = END
+    text_bytes = None
 
     def __init__(self, count):
         self.count = count
@@ -62,6 +63,12 @@ def training(count=1001, length=10, batch_size=4, seed=0):
     return TrainingWindows(CountingTokens(count), length, batch_size, seed)
 
 
+def ids_and_labels(windows, k):
+    features, labels = windows.batch(k)
+    assert features["padding_mask"].all()
+    return features["token_ids"], labels
+
+
 def epoch_starts(windows, epoch):
     n = windows.windows_per_epoch
     all_starts = [windows.starts(k) for k in range(2 + (epoch + 1) * n)]
@@ -69,7 +76,7 @@ def epoch_starts(windows, epoch):
 
 
 def test_labels_are_the_next_tokens():
-    token_ids, labels = training().batch(3)
+    token_ids, labels = ids_and_labels(training(), 3)
     assert token_ids.shape == labels.shape == (4, 10)
     assert token_ids.dtype == labels.dtype == np.int32
     assert np.array_equal(token_ids + 1, labels)
@@ -103,23 +110,23 @@ def test_every_token_is_seen_in_some_epoch():
 
 def test_batch_is_a_function_of_seed_and_k():
     windows = training(seed=7)
-    later = windows.batch(123)
+    later = ids_and_labels(windows, 123)
     for k in range(9):
         windows.batch(k)
     for other in (windows, training(seed=7)):
-        assert np.array_equal(other.batch(123), later)
-    assert not np.array_equal(training(seed=8).batch(123), later)
+        assert np.array_equal(ids_and_labels(other, 123), later)
+    assert not np.array_equal(ids_and_labels(training(seed=8), 123), later)
 
 
 def test_batch_may_span_epochs():
     windows = training(count=31, batch_size=7)
     assert windows.windows_per_epoch == 2
-    assert windows.batch(0)[0].shape == (7, 10)
+    assert windows.batch(0)[1].shape == (7, 10)
 
 
 def test_text_of_exactly_one_window():
     windows = training(count=11)
-    token_ids, labels = windows.batch(5)
+    token_ids, labels = ids_and_labels(windows, 5)
     assert np.array_equal(token_ids, np.tile(np.arange(100, 110), (4, 1)))
     assert np.array_equal(labels, np.tile(np.arange(101, 111), (4, 1)))
 
@@ -139,7 +146,11 @@ def test_text_shorter_than_a_window():
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_evaluation_covers_every_token_once_in_order(count, batch_size):
     windows = EvaluationWindows(CountingTokens(count), 10, batch_size)
-    batches = [windows.batch(k) for k in range(len(windows))]
+    batches = []
+    for k in range(len(windows)):
+        features, labels, weight = windows.batch(k)
+        assert np.array_equal(features["padding_mask"], weight > 0)
+        batches.append((features["token_ids"], labels, weight))
     dtypes = [np.int32, np.int32, np.float32]
     for batch in batches:
         assert [array.shape for array in batch] == 3 * [(batch_size, 10)]
@@ -168,7 +179,8 @@ def test_evaluation_reads_no_more_than_a_batch():
         def __len__(self):
             return 1000
 
-    windows = EvaluationWindows(Recorded(read=read, end_token_id=END), 10, 4)
+    recorded = Recorded(read=read, end_token_id=END, text_bytes=1)
+    windows = EvaluationWindows(recorded, 10, 4)
     for k in range(len(windows)):
         windows.batch(k)
     assert longest == 41

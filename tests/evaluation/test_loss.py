@@ -7,7 +7,7 @@ import pytest
 from testing import tiny_model
 
 from keras_llm.corpus.prepare import prepare
-from keras_llm.datasets import encode, open_tokens
+from keras_llm.datasets import EvaluationWindows, encode, open_tokens
 from keras_llm.evaluation import Evaluator
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
@@ -37,6 +37,11 @@ def tokens(model, tmp_path_factory):
     return open_tokens(folder / "tokens", "test")
 
 
+def evaluate(model, tokens, batch_size, *limit):
+    windows = EvaluationWindows(tokens, 16, batch_size)
+    return Evaluator(model).evaluate(windows, *limit)
+
+
 def reference(model, tokens, length):
     """Total nats, right guesses and tokens, window by window in NumPy."""
     ids = tokens.read(0, len(tokens))
@@ -57,7 +62,7 @@ def reference(model, tokens, length):
 
 def test_equals_a_plain_sum_over_all_tokens(model, tokens):
     nats, right, count = reference(model, tokens, 16)
-    evaluation = Evaluator(model, 16, batch_size=4).evaluate(tokens)
+    evaluation = evaluate(model, tokens, 4)
     assert evaluation.num_tokens == count == len(tokens)
     assert evaluation.loss == pytest.approx(nats / count, rel=1e-6)
     assert evaluation.perplexity == pytest.approx(
@@ -70,10 +75,7 @@ def test_equals_a_plain_sum_over_all_tokens(model, tokens):
 
 
 def test_batch_size_does_not_change_the_result(model, tokens):
-    results = [
-        Evaluator(model, 16, batch_size=size).evaluate(tokens)
-        for size in (1, 3, 64)
-    ]
+    results = [evaluate(model, tokens, batch_size) for batch_size in (1, 3, 64)]
     for result in results[1:]:
         assert result.num_tokens == results[0].num_tokens
         assert result.loss == pytest.approx(results[0].loss, rel=1e-6)
@@ -81,6 +83,6 @@ def test_batch_size_does_not_change_the_result(model, tokens):
 
 
 def test_part_of_a_split_has_no_bits_per_byte(model, tokens):
-    evaluation = Evaluator(model, 16, batch_size=1).evaluate(tokens, 2)
+    evaluation = evaluate(model, tokens, 1, 2)
     assert evaluation.num_tokens == 32
     assert evaluation.bits_per_byte is None

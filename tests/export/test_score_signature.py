@@ -72,8 +72,11 @@ def test_a_score_is_the_loss_of_evaluation(model, served):
     ids = np.array([tokens_of(text)], "int32")
     start = tiny_tokenizer().start_token_id
     inputs = np.concatenate([[[start]], ids[:, :-1]], axis=1)
-    nats, _ = Evaluator(model, ids.shape[1])._sums(
-        inputs, ids, np.ones(ids.shape, "float32")
+    ones = np.ones(ids.shape)
+    nats, _ = Evaluator(model)._sums(
+        {"token_ids": inputs, "padding_mask": ones > 0},
+        ids,
+        ones.astype("float32"),
     )
     score = served.score([text])["log_likelihood"][0]
     np.testing.assert_allclose(score, -float(nats), rtol=1e-6)

@@ -1,0 +1,289 @@
+"""The one training run: everything that is trained is trained by this.
+
+Knows nothing of text or of what is learned: a run is a model, batches, a loss,
+a validation and a budget.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+from rich.console import Console
+
+from keras_llm.datasets import Batches, dataset
+from keras_llm.errors import InputError
+from keras_llm.recipes.settings import TrainingSettings
+from keras_llm.training.callbacks import (
+    Checkpointer,
+    Clock,
+    Log,
+    Samples,
+    StopOnDivergence,
+    Validation,
+)
+from keras_llm.training.checkpoints import latest_checkpoint, read_checkpoint
+from keras_llm.training.log import cut_log
+from keras_llm.training.optimizers import make_optimizer
+from keras_llm.training.progress import ProgressBar
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after a checkpoint has been written."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended.
+
+    Args:
+        steps: Optimizer updates done.
+        seconds: Seconds of training, validation left out.
+        best_step: Step of the lowest validation loss, whose weights the model
+            has now; the last step without a validation split.
+        best_loss: That loss, in nats per token where tokens are predicted, or
+            `None`.
+    """
+
+    steps: int
+    seconds: float
+    best_step: int
+    best_loss: float | None
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What one kind of training has of its own.
+
+    Args:
+        model: What `fit` is called on. One with a preprocessor takes batches,
+            not strings, while it is trained.
+        batches: What it reads.
+        loss: Of a batch.
+        metrics: Beside the loss, weighted by the rows' or positions' weights.
+        validate: Returns what the log shows of a validation, by name; the
+            lowest `"loss"` is the best. No validation if omitted.
+        columns: Names of what `metrics` and, with `val_` before them,
+            `validate` return beside the loss.
+        sample: Returns what `samples.txt` shows of the model as it is.
+    """
+
+    model: keras.Model
+    batches: Batches
+    loss: keras.losses.Loss
+    metrics: Sequence[keras.metrics.Metric] = ()
+    validate: Callable[[], dict[str, float]] | None = None
+    columns: tuple[str, ...] = ()
+    sample: Callable[[], str] | None = None
+
+    def train(
+        self,
+        out: Path,
+        settings: TrainingSettings,
+        console: Console | None = None,
+    ) -> TrainingResult:
+        """Trains, or goes on where an earlier call stopped.
+
+        Leaves the weights of the best validation in the model, and in `out`
+        the log, the curves, samples and checkpoints.
+
+        Args:
+            out: Folder of this run.
+            settings: How to train, and for how long.
+            console: Where progress is shown; the terminal if omitted.
+
+        Raises:
+            InputError: Nothing to train, a checkpoint of another model, a
+                loss that is no number.
+            Interrupted: Ctrl-C, after a checkpoint.
+        """
+        out = Path(out)
+        out.mkdir(parents=True, exist_ok=True)
+        compile_for_training(self.model, settings, self.loss, self.metrics)
+        fitting = _Fitting(self, out, settings)
+        fitting.resume()
+        console = console or Console(file=sys.stderr)
+        with _without_preprocessor(self.model), fitting.clock.interruptible():
+            fitting.fit(console)
+        if fitting.clock.interrupted:
+            raise Interrupted(f"stopped at step {fitting.clock.step}")
+        return fitting.finish()
+
+
+def compile_for_training(
+    model: keras.Model,
+    settings: TrainingSettings,
+    loss: keras.losses.Loss | None = None,
+    metrics: Sequence[keras.metrics.Metric] = (),
+) -> None:
+    """Compiles a model, with optimizer variables, as the settings say.
+
+    Args:
+        model: The model.
+        settings: Its optimizer, and whether XLA compiles.
+        loss: Of a batch; that of next tokens if omitted.
+        metrics: Beside the loss.
+
+    Raises:
+        InputError: None of the model's weights is to be trained.
+    """
+    if not model.trainable_variables:
+        raise InputError(
+            f"{model.name} has no weights to train: all are frozen. Set "
+            "`trainable = True` where it should learn, or choose other "
+            "targets of the adapter."
+        )
+    model.compile(
+        optimizer=make_optimizer(settings, model),
+        loss=next_token_loss() if loss is None else loss,
+        weighted_metrics=list(metrics),
+        jit_compile=_jit_compile(model, settings),
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def next_token_loss() -> keras.losses.Loss:
+    """Nats per token that counts, from logits."""
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+
+
+class _Fitting:
+    """The callbacks of one `TrainingRun.train`, and where it stands."""
+
+    def __init__(self, run: TrainingRun, out: Path, settings: TrainingSettings):
+        self.run = run
+        self.model = run.model
+        self.out = out
+        self.settings = settings
+        self.clock = Clock(settings, run.batches.num_tokens)
+        self.validation = self.samples = None
+        if run.validate is not None:
+            self.validation = Validation(self.clock, run.validate)
+        if run.sample is not None:
+            self.samples = Samples(self.clock, out, run.sample)
+        self.checkpointer = Checkpointer(
+            self.clock, self.validation, self.samples, out / "checkpoints"
+        )
+        self.checkpointer.set_model(self.model)
+
+    def resume(self) -> None:
+        """Goes back to the newest whole checkpoint, or to the beginning."""
+        checkpoint = latest_checkpoint(self.checkpointer.path)
+        if checkpoint is not None:
+            self.checkpointer.restore(checkpoint)
+        elif self.samples is not None:
+            self.samples.set_state({"bytes": 0})
+        cut_log(self.out / "log.csv", self.clock.step)
+
+    def fit(self, console: Console) -> None:
+        if self.validation is not None and self.validation.out_of_patience:
+            return
+        with ProgressBar(self.clock, console) as bar:
+            callbacks = [
+                self.clock,
+                StopOnDivergence(self.clock, self.checkpointer.path),
+                self.validation,
+                Log(self.clock, self.out, self.run.columns),
+                self.samples,
+                self.checkpointer,
+                bar,
+                *_tensorboard(self.settings, self.out),
+            ]
+            callbacks = [each for each in callbacks if each is not None]
+            for first, rows, batches in self._stretches():
+                self.model.fit(
+                    dataset(self.run.batches, first, rows * batches),
+                    initial_epoch=first // batches,
+                    epochs=first // batches + rows,
+                    steps_per_epoch=batches,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+                if self.model.stop_training:
+                    return
+
+    def _stretches(self) -> Iterator[tuple[int, int, int]]:
+        """First batch, rows of the log, and batches a row.
+
+        A `fit` has epochs of one length. The row that an interrupt has cut,
+        and a last short one, take a call of their own.
+        """
+        accumulation = self.settings.gradient_accumulation_steps
+        row = self.settings.log_interval * accumulation
+        end = self.settings.steps * accumulation
+        batch = self.clock.batch
+        while batch < end:
+            to_boundary = min(row - batch % row, end - batch)
+            rows = (end - batch) // row if to_boundary == row else 1
+            yield batch, rows, to_boundary
+            batch += rows * to_boundary
+
+    def finish(self) -> TrainingResult:
+        """Leaves the best weights in the model."""
+        best = self.validation.best_step if self.validation else None
+        if best is not None and best != self.clock.step:
+            self._restore_weights(best)
+        return TrainingResult(
+            steps=self.clock.step,
+            seconds=round(self.clock.seconds, 1),
+            best_step=self.clock.step if best is None else best,
+            best_loss=self.validation.best_loss if self.validation else None,
+        )
+
+    def _restore_weights(self, step: int) -> None:
+        path = self.checkpointer.path / f"{step:08d}"
+        groups = {"model": self.checkpointer.groups()["model"]}
+        try:
+            read_checkpoint(path).restore(groups)
+        except InputError as error:
+            print(
+                f"keras-llm: {error} It was the best; the weights of step "
+                f"{self.clock.step} are kept instead.",
+                file=sys.stderr,
+            )
+
+
+@contextmanager
+def _without_preprocessor(model: keras.Model) -> Iterator[None]:
+    """Within, `fit` takes batches of tokens instead of strings."""
+    preprocessor = getattr(model, "preprocessor", None)
+    if preprocessor is None:
+        yield
+        return
+    model.preprocessor = None
+    try:
+        yield
+    finally:
+        model.preprocessor = preprocessor
+
+
+def _jit_compile(model: keras.Model, settings: TrainingSettings) -> bool | str:
+    if settings.jit_compile is not None:
+        return settings.jit_compile
+    if keras.config.backend() != "tensorflow":
+        return "auto"
+    # On a CPU, compiled attention gained nothing and a compiled recurrence
+    # took twice as long, measured on `nano` and `gru-mini`.
+    gpu = bool(keras.distribution.list_devices("gpu"))
+    backbone = getattr(model, "backbone", model)
+    return gpu and set(getattr(backbone, "block_types", ())) <= {"attention"}
+
+
+def _tensorboard(settings: TrainingSettings, out: Path) -> list:
+    if not settings.tensorboard:
+        return []
+    if not all(map(find_spec, ("tensorboard", "tensorflow"))):
+        raise InputError(
+            "training.tensorboard needs TensorFlow and TensorBoard: "
+            'pip install "keras-llm[tensorboard]"'
+        )
+    return [keras.callbacks.TensorBoard(str(out / "tensorboard"))]
