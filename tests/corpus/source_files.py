@@ -32,6 +32,10 @@ def page(texts):
     return f"<html><body>{body}</body></html>".encode()
 
 
+def json_array(texts):
+    return json.dumps([{"text": text} for text in texts]).encode()
+
+
 def json_lines(texts):
     return "".join(json.dumps({"text": t}) + "\n" for t in texts).encode()
 
@@ -133,6 +137,7 @@ def zstandard(data):
 FORMATS = {
     ".txt": plain,
     ".html": page,
+    ".json": json_array,
     ".jsonl": json_lines,
     ".csv": table,
     ".tsv": tabs,

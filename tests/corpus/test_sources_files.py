@@ -88,7 +88,7 @@ def test_corpora_among_the_files_are_left_out(tmp_path):
     write(tmp_path / "report/report.json", "{}")
     corpus_of_ours(tmp_path / "out")
     corpus_of_ours(tmp_path / "deep/run/corpus")
-    expected = ["a.txt", "report/train/b.txt"]
+    expected = ["a.txt", "report/report.json", "report/train/b.txt"]
     assert ids(tmp_path) == expected
     for pattern in ("*", "**", "**/*", "**/*.*"):
         assert ids(tmp_path / pattern) == expected, pattern

@@ -1,6 +1,6 @@
 """Which columns of a record are its text and its split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from string import Formatter
 from typing import Any
@@ -14,12 +14,34 @@ from keras_llm.errors import InputError
 from keras_llm.recipes.corpus_settings import CorpusSettings
 
 MOST_NAMES = 8  # of columns in a message
+# A record's number in its file, and its values or why there are none.
+Numbered = tuple[int, dict[str, Any] | Unreadable]
 
 
-class Fields:
-    """What to take of a record: a column, or a template made of several.
+class Columns:
+    """Which columns of a table are read; all of them if none is named.
 
     Numbers for names, from 1, mean a table without a header.
+
+    Args:
+        names: Of the columns, in any order.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = list(dict.fromkeys(names))
+        numbered = bool(self.names) and all(map(_is_number, self.names))
+        self.has_header = not numbered
+
+    def missing(self, columns: list[str]) -> Unreadable | None:
+        """Why a table of these columns cannot be used, if it cannot."""
+        absent = [name for name in self.names if name not in columns]
+        if not absent:
+            return None
+        return _no_field(absent[0], "columns", columns)
+
+
+class Fields(Columns):
+    """What to take of a record: a column, or a template made of several.
 
     Args:
         settings: `text`, `template` and `split_column` are used.
@@ -38,20 +60,15 @@ class Fields:
         wanted = [name for _, name in self._pieces if name is not None]
         if self._split is not None:
             wanted.append(self._split)
-        self.names = list(dict.fromkeys(wanted))
-        self.has_header = not all(map(_is_number, self.names))
-
-    def missing(self, columns: list[str]) -> Unreadable | None:
-        """Why a table of these columns has no text, if it has none."""
-        absent = [name for name in self.names if name not in columns]
-        if not absent:
-            return None
-        return _no_field(absent[0], "columns", columns)
+        super().__init__(wanted)
 
     def documents(
-        self, record: Mapping[str, Any], origin: Origin
+        self, record: Mapping[str, Any] | Unreadable, origin: Origin
     ) -> Iterator[Document]:
         """Yields the parts of a record's text, or that it has none."""
+        if isinstance(record, Unreadable):
+            yield origin.unreadable(record)
+            return
         try:
             origin = self._with_split(record, origin)
             text = self._text(record)

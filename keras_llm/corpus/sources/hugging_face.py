@@ -60,6 +60,24 @@ def dataset_files(
     ]
 
 
+def dataset_rows(source: str) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Yields the rows of a dataset as they are, each with its split.
+
+    Args:
+        source: As `dataset_files` takes it.
+
+    Raises:
+        InputError: There is no such dataset, or it cannot be read.
+    """
+    splits = _opened(*_parsed(source))
+    try:
+        for key, data in splits.items():
+            for row in data:
+                yield _split(key), dict(row)
+    except Exception as error:  # of the network, of the files, of their types
+        raise _refused(source, error) from error
+
+
 def _parsed(source: str) -> tuple[str, str | None, str | None]:
     """Name, configuration and split of a dataset."""
     rest = source.removeprefix(PREFIX)

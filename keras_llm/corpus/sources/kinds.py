@@ -13,6 +13,7 @@ FORMATS = {
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
+    ".json": "json",
     ".jsonl": "json_lines",
     ".ndjson": "json_lines",
     ".csv": "csv",

@@ -16,11 +16,12 @@ from keras_llm.corpus.sources.encodings import check_encoding
 from keras_llm.corpus.sources.fields import Fields
 from keras_llm.corpus.sources.files import SourceFile
 from keras_llm.corpus.sources.formats.epub import read_epub
-from keras_llm.corpus.sources.formats.json_lines import read_json_lines
 from keras_llm.corpus.sources.formats.pages import read_html, read_text
-from keras_llm.corpus.sources.formats.parquet import read_parquet
 from keras_llm.corpus.sources.formats.pdf import read_pdf
-from keras_llm.corpus.sources.formats.tables import read_csv, read_tsv
+from keras_llm.corpus.sources.formats.records import (
+    RECORD_FORMATS,
+    records_in,
+)
 from keras_llm.corpus.sources.formats.warc import read_warc
 from keras_llm.corpus.sources.kinds import kind_of
 from keras_llm.corpus.sources.streams import Disk, nothing
@@ -142,21 +143,27 @@ class FileReader(PipelineStep):
     ) -> Iterator[Document]:
         format = member.kind.format
         stream = member.stream
-        if format == "json_lines":
-            start, stop = file.start, file.stop
-            return read_json_lines(stream, origin, self._fields, start, stop)
-        if format == "parquet":
-            return read_parquet(stream, origin, self._fields)
-        if format in _TABLES:
-            read = _TABLES[format]
-            return read(stream, origin, self._fields, self._encoding)
+        if format in RECORD_FORMATS:
+            found = records_in(
+                stream,
+                format,
+                self._fields,
+                self._encoding,
+                (file.start, file.stop),
+            )
+            return (
+                document
+                for number, record in found
+                for document in self._fields.documents(
+                    record, origin.inner(f"@{number}")
+                )
+            )
         if format in _BOOKS:
             return _BOOKS[format](stream, origin)
         return _TEXTS[format](stream, origin, self._encoding)
 
 
 _TEXTS = {"text": read_text, "html": read_html, "warc": read_warc}
-_TABLES = {"csv": read_csv, "tsv": read_tsv}
 _BOOKS = {"epub": read_epub, "pdf": read_pdf}
 
 

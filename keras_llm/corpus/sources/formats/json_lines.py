@@ -1,4 +1,7 @@
-"""JSON Lines: a record a line, known by where the line begins."""
+"""JSON and JSON Lines: a record an object, or a line.
+
+A line is known by where it begins.
+"""
 
 import codecs
 import io
@@ -6,32 +9,23 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from datatrove.data import Document
-
-from keras_llm.corpus.sources.fields import Fields
-from keras_llm.corpus.sources.texts import Origin
+from keras_llm.corpus.sources.fields import Numbered
 from keras_llm.corpus.sources.unreadable import Unreadable
 
 LINE_BYTES = 64 * 2**20
+FILE_BYTES = 2**29
 SKIP_BYTES = 2**20
 
 
-def read_json_lines(
-    stream: io.BufferedReader,
-    origin: Origin,
-    fields: Fields,
-    start: int = 0,
-    stop: int | None = None,
-) -> Iterator[Document]:
-    """Yields the documents of the lines that begin in a range of bytes.
+def json_line_records(
+    stream: io.BufferedReader, start: int = 0, stop: int | None = None
+) -> Iterator[Numbered]:
+    """Yields the records of the lines that begin in a range of bytes.
 
-    Their ids are that of the file, `@` and the offset of the line, wherever
-    the file is cut.
+    Their numbers are the offsets of the lines, wherever the file is cut.
 
     Args:
         stream: Binary stream, from its begin; it seeks if `start` is not 0.
-        origin: That of the file.
-        fields: Which keys are the text and the split.
         start: First byte of the range.
         stop: The byte after its last; the end of the file if omitted.
 
@@ -44,14 +38,35 @@ def read_json_lines(
             return  # what begins at 0 tells
         raise Unreadable("not_text", "JSON Lines must be UTF-8.")
     for offset, line in _lines(stream, start, stop):
-        here = origin.inner(f"@{offset}")
         try:
             record = _record(line)
         except Unreadable as error:
-            yield here.unreadable(error)
-            continue
+            record = error
         if record is not None:
-            yield from fields.documents(record, here)
+            yield offset, record
+
+
+def json_records(stream: io.BufferedReader) -> Iterator[Numbered]:
+    """Yields the objects of one JSON array, or the one that a file is.
+
+    Their numbers are from 1.
+
+    Args:
+        stream: Binary stream, from its begin; read whole.
+
+    Raises:
+        Unreadable: The file is no such JSON.
+    """
+    content = stream.read(FILE_BYTES + 1)
+    if len(content) > FILE_BYTES:
+        raise Unreadable(
+            "too_large",
+            f"It is longer than {FILE_BYTES} bytes. JSON Lines may be.",
+        )
+    value = _parsed(content.removeprefix(codecs.BOM_UTF8))
+    values = value if isinstance(value, list) else [value]
+    for number, each in enumerate(values, 1):
+        yield number, each if isinstance(each, dict) else _no_object(each)
 
 
 def _lines(
@@ -88,20 +103,26 @@ def _skip(stream: io.BufferedReader, most: int | None) -> int:
     return count
 
 
-def _record(line: bytes | None) -> dict[str, Any] | None:
+def _record(line: bytes | None) -> dict[str, Any] | Unreadable | None:
     """The record of a line; `None` if the line is blank."""
     if line is None:
         detail = f"The line is longer than {LINE_BYTES} bytes."
         raise Unreadable("too_large", detail)
     if not line.strip():
         return None
+    record = _parsed(line)
+    return record if isinstance(record, dict) else _no_object(record)
+
+
+def _parsed(content: bytes) -> Any:
     try:
-        record = json.loads(line.decode())
+        return json.loads(content.decode())
     except UnicodeDecodeError as error:
         raise Unreadable("not_text", f"{error}.") from error
     except (ValueError, RecursionError) as error:
         raise Unreadable("invalid_json", f"{error}.") from error
-    if not isinstance(record, dict):
-        kind = type(record).__name__
-        raise Unreadable("invalid_json", f"It is a {kind}, not an object.")
-    return record
+
+
+def _no_object(value: Any) -> Unreadable:
+    kind = type(value).__name__
+    return Unreadable("invalid_json", f"It is a {kind}, not an object.")

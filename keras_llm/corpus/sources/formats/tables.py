@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from itertools import chain, count
 from typing import BinaryIO
 
-from datatrove.data import Document
-
 from keras_llm.corpus.sources.encodings import characters
-from keras_llm.corpus.sources.fields import Fields
-from keras_llm.corpus.sources.texts import Origin
+from keras_llm.corpus.sources.fields import Columns, Numbered
 from keras_llm.corpus.sources.unreadable import Unreadable
 
 ROW_CHARACTERS = 64 * 2**20
@@ -18,47 +15,41 @@ DELIMITERS = (",", ";", "\t", "|")
 _LINE_END = re.compile("\r\n|\n|\r(?=[^\n])")
 
 
-def read_csv(
-    stream: BinaryIO,
-    origin: Origin,
-    fields: Fields,
-    encoding: str | None = None,
-) -> Iterator[Document]:
-    """Yields the documents of a table with quoting rules (RFC 4180).
+def csv_records(
+    stream: BinaryIO, wanted: Columns, encoding: str | None = None
+) -> Iterator[Numbered]:
+    """Yields the rows of a table with quoting rules (RFC 4180).
 
     Cells are divided by whichever of `DELIMITERS` makes the columns that are
-    asked for.
+    asked for, or the most columns.
 
     Args:
         stream: Binary stream, from its begin.
-        origin: That of the file; a row's id adds `@` and its number, from 1
-            after the header.
-        fields: Which columns are the text and the split.
+        wanted: Which columns there must be. A row's number is from 1 after
+            the header.
         encoding: Detected if omitted.
+
+    Raises:
+        Unreadable: There are no such columns.
     """
     csv.field_size_limit(ROW_CHARACTERS)
     lines = _Lines(characters(stream, encoding))
     first = lines.first()
-    delimiter = next(
-        (mark for mark in DELIMITERS if _fits(first, mark, fields)), ","
-    )
+    delimiter = max(DELIMITERS, key=lambda mark: _fit(first, mark, wanted))
     rows = csv.reader(lines, delimiter=delimiter)
-    yield from _documents(rows, lines, origin, fields)
+    yield from _records(rows, lines, wanted)
 
 
-def read_tsv(
-    stream: BinaryIO,
-    origin: Origin,
-    fields: Fields,
-    encoding: str | None = None,
-) -> Iterator[Document]:
-    """Yields the documents of a table of lines and tabs, without quoting.
+def tsv_records(
+    stream: BinaryIO, wanted: Columns, encoding: str | None = None
+) -> Iterator[Numbered]:
+    """Yields the rows of a table of lines and tabs, without quoting.
 
-    The arguments are those of `read_csv`.
+    The arguments are those of `csv_records`.
     """
     lines = _Lines(characters(stream, encoding))
     rows = map(lambda line: line.rstrip("\r\n").split("\t"), lines)
-    yield from _documents(rows, lines, origin, fields)
+    yield from _records(rows, lines, wanted)
 
 
 class _Lines:
@@ -119,41 +110,40 @@ def _lines(pieces: Iterator[str]) -> Iterator[str | None]:
         yield held
 
 
-def _fits(line: str, delimiter: str, fields: Fields) -> bool:
+def _fit(line: str, delimiter: str, wanted: Columns) -> tuple[bool, int]:
+    """How well a delimiter suits a table: its columns, or else many."""
     try:
         cells = next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
-        return False
-    return not fields.missing(_columns(cells, fields))
+        return False, 0
+    fits = not wanted.missing(_columns(cells, wanted))
+    return fits, 0 if fits and wanted.names else len(cells)
 
 
-def _columns(cells: list[str], fields: Fields) -> list[str]:
+def _columns(cells: list[str], wanted: Columns) -> list[str]:
     """Names of the columns, by the first row."""
-    if fields.has_header:
+    if wanted.has_header:
         return [cell.strip() for cell in cells]
     return [str(number) for number in range(1, len(cells) + 1)]
 
 
-def _documents(
-    rows: Iterator[list[str]], lines: _Lines, origin: Origin, fields: Fields
-) -> Iterator[Document]:
+def _records(
+    rows: Iterator[list[str]], lines: _Lines, wanted: Columns
+) -> Iterator[Numbered]:
     found = _rows(rows, lines)
     begin, first = next(found, (0, []))
     if isinstance(first, Unreadable):
         raise first
-    columns = _columns(first, fields)
-    if first and (missing := fields.missing(columns)):
+    columns = _columns(first, wanted)
+    if first and (missing := wanted.missing(columns)):
         raise missing
-    if first and not fields.has_header:
+    if first and not wanted.has_header:
         found = chain([(begin, first)], found)
         begin = 0
     for number, row in found:
-        here = origin.inner(f"@{number - begin}")
-        if isinstance(row, Unreadable):
-            yield here.unreadable(row)
-        else:
-            record = dict(zip(columns, row, strict=False))
-            yield from fields.documents(record, here)
+        if not isinstance(row, Unreadable):
+            row = dict(zip(columns, row, strict=False))
+        yield number - begin, row
 
 
 def _rows(
