@@ -25,6 +25,7 @@ from keras_llm.errors import InputError
 from keras_llm.recipes import load_recipe
 from keras_llm.recipes.settings import TokenizerSettings
 from keras_llm.run_folder import STAGES, Run
+from keras_llm.workflow import pretraining
 
 BPE = changed("tokenizer", TokenizerSettings("bpe", vocabulary_size=320))
 
@@ -315,7 +316,7 @@ def test_a_given_tokenizer_is_watched(tmp_path):
     given = tmp_path / "given.model"
     shutil.copy(finished_run() / "tokenizer" / "tokenizer.model", given)
     recipe = changed("tokenizer.model_path", str(given))
-    before = workflow._given_tokenizer(recipe)
+    before = pretraining._given_tokenizer(recipe)
     given.write_bytes(given.read_bytes() + b"\0")
-    assert workflow._given_tokenizer(recipe) != before
-    assert workflow._given_tokenizer(RECIPE) == {}
+    assert pretraining._given_tokenizer(recipe) != before
+    assert pretraining._given_tokenizer(RECIPE) == {}

@@ -1,0 +1,21 @@
+"""Composes the stages of a run, from text or data to an evaluated preset."""
+
+from keras_llm.workflow.pretraining import (
+    encode_corpus,
+    evaluate_preset,
+    held_out_splits,
+    make_tokenizer,
+    prepare_corpus,
+    pretrain_run,
+    train,
+)
+
+__all__ = [
+    "encode_corpus",
+    "evaluate_preset",
+    "held_out_splits",
+    "make_tokenizer",
+    "prepare_corpus",
+    "pretrain_run",
+    "train",
+]
