@@ -43,6 +43,7 @@ TENSORFLOW = {
     "tokenizers/byte_pair_splitting.py",
     "tokenizers/byte_pair_text.py",
     "tokenizers/byte_pair_written.py",
+    "tokenizers/sentence_piece_lifetime.py",
     "compilation.py",
     "inspection.py",
     "export",

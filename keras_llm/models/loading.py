@@ -79,7 +79,7 @@ def _load(preset: str, kinds: list[type], **kwargs) -> Any:
         task = _task_class(preset)
         kind = next((kind for kind in kinds if issubclass(task, kind)), None)
         if kind is not None:
-            return kind.from_preset(preset, **kwargs)
+            return _lasting(kind.from_preset(preset, **kwargs))
     except Exception as error:  # h5py, SentencePiece, the network: each its own
         first_line = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(f"{preset} cannot be read: {first_line}") from error
@@ -88,6 +88,16 @@ def _load(preset: str, kinds: list[type], **kwargs) -> Any:
         f"{preset} must be the preset of a {expected}. Received: that of a "
         f"{task.__name__}."
     )
+
+
+def _lasting(task: Any) -> Any:
+    """The task, whose tokenizer outlives `keras.utils.set_random_seed`."""
+    tokenizer = getattr(task.preprocessor, "tokenizer", None)
+    if getattr(tokenizer, "_sentence_piece", None) is not None:
+        from keras_llm.tokenizers.sentence_piece_lifetime import outlive_kernels
+
+        outlive_kernels(tokenizer, tokenizer.proto)
+    return task
 
 
 def _task_class(preset: str) -> type:

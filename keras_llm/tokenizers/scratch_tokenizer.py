@@ -78,6 +78,11 @@ class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
     def _set_proto_tf(self, proto):
         with quiet_native_code():
             super()._set_proto_tf(proto)
+        from keras_llm.tokenizers.sentence_piece_lifetime import (
+            outlive_kernels,
+        )
+
+        outlive_kernels(self, proto)
 
     def _update_special_token_ids(self):
         processor = self._sentence_piece_spm

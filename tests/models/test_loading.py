@@ -5,10 +5,13 @@ import re
 
 import huggingface_hub
 import kagglehub
+import keras
 import keras_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 from testing import tiny_model
+from tiny_corpus import other_model
 
 from keras_llm.cli import main
 from keras_llm.errors import InputError
@@ -67,6 +70,24 @@ def test_a_backbone_alone_is_a_language_model(tmp_path):
     assert type(loaded) is part.GPT2CausalLM
     for old, new in zip(backbone.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(np.array(old), np.array(new))
+
+
+def test_a_stock_model_that_was_loaded_takes_strings_after_a_seed(tmp_path):
+    tokenizer = part.LlamaTokenizer(other_model())
+    size = tokenizer.vocabulary_size()
+    shape = {k: v for k, v in SHAPE.items() if k != "num_heads"}
+    del shape["max_sequence_length"]
+    backbone = part.LlamaBackbone(
+        vocabulary_size=size, num_query_heads=2, num_key_value_heads=1, **shape
+    )
+    preprocessor = part.LlamaCausalLMPreprocessor(tokenizer, sequence_length=8)
+    part.LlamaCausalLM(backbone, preprocessor).save_to_preset(str(tmp_path))
+    loaded = load_task(tmp_path).preprocessor
+    keras.utils.set_random_seed(1)
+    rows = tf.data.Dataset.from_tensors(["the people"]).map(loaded)
+    ((inputs, _, _),) = rows
+    expected = tokenizer(["the people"])[0][:6]
+    assert inputs["token_ids"].numpy()[0, 1:7].tolist() == expected
 
 
 def test_other_tasks_are_refused_by_name(tmp_path):

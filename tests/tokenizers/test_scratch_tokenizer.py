@@ -1,5 +1,6 @@
 """The KerasHub tokenizer: exact, safe, and the same on every path."""
 
+import functools
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tiny_corpus import VOCABULARY_SIZES, other_model, sample_tokenizer
 
 from keras_llm.errors import InputError
-from keras_llm.tokenizers import ScratchTokenizer
+from keras_llm.tokenizers import ScratchBytePairTokenizer, ScratchTokenizer
 
 SUBWORDS = ["unigram", "bpe"]
 MODEL_TYPES = list(VOCABULARY_SIZES)
@@ -132,6 +133,54 @@ def test_model_from_elsewhere_keeps_its_names(tmp_path):
     assert tokenizer.pad_token == "<unk>"
     assert tokenizer.end_token_id == 2
     assert isinstance(tokenizer, keras_hub.tokenizers.Tokenizer)
+
+
+def of_bytes(proto):
+    """A byte-pair tokenizer of two merges; it takes no model."""
+    return ScratchBytePairTokenizer(
+        {"t": 0, "h": 1, "e": 2, " ": 3, "th": 4, "the": 5},
+        [("t", "h"), ("th", "e")],
+        end_token_ids=[3],
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        ScratchTokenizer,
+        functools.partial(ScratchTokenizer, add_bos=True),
+        of_bytes,
+    ],
+    ids=["pieces", "pieces with a start", "bytes"],
+)
+def test_what_was_made_of_a_tokenizer_outlives_a_seed(make):
+    # What every notebook does: clears TensorFlow's cache of kernels.
+    tokenizer = make(other_model())
+    rows = tf.data.Dataset.from_tensor_slices(["the", "teeth"]).map(tokenizer)
+    begun = iter(rows.repeat(2))
+    tokenize, back = map(
+        tf.function, (tokenizer.tokenize, tokenizer.detokenize)
+    )
+    ids = [row.numpy().tolist() for row in (next(begun), next(begun))]
+    text = back(tf.ragged.constant(ids)).numpy()
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        assert [row.numpy().tolist() for row in rows] == ids
+        assert tokenize(tf.constant(["the", "teeth"])).to_list() == ids
+        assert (back(tf.ragged.constant(ids)).numpy() == text).all()
+    assert [row.numpy().tolist() for row in begun] == ids
+    assert in_graph(tokenizer, ["the", "teeth"]) == ids
+    assert in_python(tokenizer, ["the", "teeth"]) == ids
+
+
+def test_tokenizers_of_one_model_keep_their_options_apart():
+    plain, started = (
+        ScratchTokenizer(other_model(), add_bos=add_bos)
+        for add_bos in (False, True)
+    )
+    (ids,) = in_graph(plain, ["the people"])
+    assert in_graph(started, ["the people"]) == [[1, *ids]]
+    assert in_graph(plain, ["the people"]) == [ids]
 
 
 def test_missing_file(tmp_path):
