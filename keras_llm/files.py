@@ -2,13 +2,21 @@
 
 import errno
 import hashlib
+import json
 import os
+import shlex
 import shutil
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from keras_llm.errors import InputError, Interrupted
+
+MADE = "made"  # what is to be put in place, in the folder of resumable work
+MOST_OF_A_COMMAND = 200  # characters shown
 
 
 @contextmanager
@@ -64,13 +72,13 @@ def resumable_work(out: Path, key: str) -> Iterator[Path]:
     """Yields a folder beside `out` that outlives an interruption.
 
     Args:
-        out: What is to be made in it; not touched here.
+        out: Where its folder `MADE` is put when the block ends well.
         key: Digest of all that the work depends on. What was left by work
             with another key is deleted.
 
     Yields:
         The folder, with what an interrupted run left in it. It is deleted
-        when the block ends well, or because of the input.
+        when the block has ended well, or because of the input.
 
     Raises:
         InputError: `out` is not free, cannot be written, or another command
@@ -81,26 +89,53 @@ def resumable_work(out: Path, key: str) -> Iterator[Path]:
         work = _work_folder(out, key)
         try:
             yield work
+            put_in_place(work / MADE, out)
         except Interrupted:
             raise
         except InputError:
-            shutil.rmtree(work, ignore_errors=True)
+            _clear(work)
             raise
         except OSError as error:
             raise Interrupted(
                 f"{out} was not written: {error}. The same command goes on "
                 "from there."
             ) from error
-        shutil.rmtree(work, ignore_errors=True)
+        _clear(work)
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Within, no other command writes `out`, which is free at first."""
-    from filelock import FileLock, Timeout
+    with one_command(_lock_beside(out), out):
+        check_free(out)
+        yield
 
-    path = out.with_name(f".{out.name}.lock")
+
+def _lock_beside(out: Path) -> Path:
+    return out.with_name(f".{out.name}.lock")
+
+
+@contextmanager
+def one_command(path: Path, out: Path) -> Iterator[None]:
+    """Within, no other command writes `out`.
+
+    The lock is the operating system's: it is gone with the process that held
+    it, and holds between machines where the file system passes `flock` on,
+    as NFS does. Where there is none, the file itself is the lock, and one
+    that was left on another machine has to be deleted by hand.
+
+    Args:
+        path: The lock's file, hidden, and deleted at the end, with the
+            folders that were made for it if they are empty.
+        out: What errors call it.
+
+    Raises:
+        InputError: Another command holds it, or it cannot be written.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
     lock = FileLock(path)
+    made = [each for each in path.parents if not each.exists()]
     with _refusing(out):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,17 +147,45 @@ def _locked(out: Path) -> Iterator[None]:
         except Timeout as error:
             raise InputError(
                 f"{out} must be written by one command at a time. Received: "
-                "another that is writing it. Wait for it, or pass another "
-                "path."
+                f"another that is writing it{_holder(path)}. Wait until that "
+                "has ended, or pass another path."
             ) from error
     try:
-        check_free(out)
+        if not isinstance(lock, SoftFileLock):  # which writes its own
+            _write_holder(path)
         yield
     finally:
         # While it is held: whoever waits for it sees that its file is gone.
         with suppress(OSError):  # Windows deletes no open file
             path.unlink()
         lock.release()
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+def _write_holder(path: Path) -> None:
+    holder = {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "process": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now().astimezone().isoformat(" ", "seconds"),
+    }
+    with suppress(OSError):  # a full disk; Windows, which locks the content
+        path.write_text(json.dumps(holder), encoding="utf-8")
+
+
+def _holder(path: Path) -> str:
+    """Who holds a lock, for the end of a sentence; empty if unknown."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        command = holder["command"][:MOST_OF_A_COMMAND]
+        return (
+            f": `{command}`, process {holder['process']} on {holder['host']}, "
+            f"since {holder['since']}"
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 @contextmanager
@@ -141,16 +204,36 @@ def _work_folder(out: Path, key: str) -> Path:
     """The folder of the work with this key, as it was left."""
     work = out.with_name(f".{out.name}.work")
     with _refusing(out):
-        if not _has_key(work, key):
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
+        if not _can_go_on(work, key):
+            _clear(work)
+            (work / MADE).mkdir(parents=True)
             write_text(work / "key", key)
     return work
 
 
-def _has_key(work: Path, key: str) -> bool:
+def _can_go_on(work: Path, key: str) -> bool:
+    """Whether all is there that its marks of what is done stand for."""
     path = work / "key"
-    return path.is_file() and path.read_text(encoding="utf-8").strip() == key
+    if not path.is_file() or not (work / MADE).is_dir():  # as it moved
+        return False
+    return path.read_text(encoding="utf-8").strip() == key
+
+
+def _clear(work: Path) -> None:
+    """Deletes a work folder, of which a part alone is never gone on with."""
+    (work / "key").unlink(missing_ok=True)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _sweep(out: Path) -> None:
+    """Deletes what a command left that was killed when it had made `out`."""
+    lock = _lock_beside(out)
+    if not lock.exists():
+        return
+    work = out.with_name(f".{out.name}.work")
+    with suppress(InputError), one_command(lock, out):
+        if work.is_dir() and not (work / MADE).exists():
+            _clear(work)
 
 
 def check_free(out: Path) -> None:
@@ -158,6 +241,7 @@ def check_free(out: Path) -> None:
     with _refusing(out):
         free = is_free(out)
     if not free:
+        _sweep(out)
         raise InputError(
             f"{out} must be a new or empty folder. Received: "
             f"{'a folder with files' if out.is_dir() else 'a file'}. Pass "

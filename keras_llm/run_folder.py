@@ -7,7 +7,8 @@ the input that they were made from.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from keras_llm.errors import InputError
-from keras_llm.files import is_free, write_text
+from keras_llm.files import is_free, one_command, write_text
 from keras_llm.recipes.settings import Recipe, to_dict
 
 # The folders that each stage writes; the names are those of the commands.
@@ -37,6 +38,7 @@ CONTENTS = {
 }
 RECORDS = "stages.json"
 RECIPE = "recipe.yaml"
+LOCK = ".lock"
 
 
 class Run:
@@ -52,8 +54,13 @@ class Run:
         self.console = console
         self.records: dict[str, dict] = {}
 
-    def open(self, recipe: Recipe, redo: str | None = None) -> None:
-        """Reads the records of an earlier run; writes nothing yet.
+    @contextmanager
+    def opened(
+        self, recipe: Recipe, redo: str | None = None
+    ) -> Iterator["Run"]:
+        """Within, no other command works on the run.
+
+        Reads the records of an earlier one; writes nothing yet.
 
         Args:
             recipe: All settings.
@@ -61,12 +68,11 @@ class Run:
                 out differently.
 
         Raises:
-            InputError: `out` holds something other than a run.
+            InputError: `out` holds something other than a run, or another
+                command works on it.
         """
         records = self.out / RECORDS
-        if records.is_file():
-            self.records = read_records(records)
-        elif not is_free(self.out):
+        if not records.is_file() and not is_free(self.out):
             raise InputError(
                 f"{self.out} must be a new or empty folder, or an earlier run "
                 f"(with {RECORDS}). Pass another --out."
@@ -75,6 +81,10 @@ class Run:
         # comes first loses nothing.
         self._redo = redo
         self._recipe = yaml.safe_dump(to_dict(recipe), sort_keys=False)
+        with one_command(self.out / LOCK, self.out):
+            if records.is_file():
+                self.records = read_records(records)
+            yield self
 
     def digest(self, stage: str) -> str:
         """A hash of what a finished stage was made from, and of its report."""
@@ -165,8 +175,9 @@ class Run:
         records = json.dumps(self.records, indent=1)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            write_text(self.out / RECIPE, self._recipe)
+            # First, for it is what a run is known by.
             write_text(self.out / RECORDS, records)
+            write_text(self.out / RECIPE, self._recipe)
         except OSError as error:
             raise InputError(
                 f"{self.out} cannot be written: {error}"

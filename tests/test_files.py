@@ -1,5 +1,6 @@
 """Folders are complete or not there; hidden entries do not count."""
 
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +8,8 @@ import pytest
 
 from keras_llm.errors import InputError, Interrupted
 from keras_llm.files import (
+    MADE,
+    check_free,
     is_free,
     put_in_place,
     resumable_work,
@@ -72,7 +75,7 @@ def test_what_a_killed_command_held_is_free(tmp_path):
     process.communicate()
     with resumable_work(out, "key") as work:
         assert (work / "half").exists()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_folder_that_was_filled_meanwhile_is_found_at_once(tmp_path):
@@ -110,19 +113,44 @@ def test_work_outlives_what_keeps_it_from_its_place(tmp_path):
     out = tmp_path / "out"
     with pytest.raises(Interrupted, match="out must be a new or empty"):
         with resumable_work(out, "key") as work:
-            (work / "made").mkdir()
+            (work / MADE / "new").touch()
             out.mkdir()
             (out / ".hidden").touch()
             (out / "late.txt").touch()
-            put_in_place(work / "made", out)
     assert {path.name for path in out.iterdir()} == {".hidden", "late.txt"}
-    with resumable_work(tmp_path / "else", "key"):
-        pass
     (out / "late.txt").unlink()
-    with resumable_work(out, "key") as work:
-        put_in_place(work / "made", out)
+    with resumable_work(out, "key"):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert [path.name for path in out.iterdir()] == [".hidden"]
+    assert {path.name for path in out.iterdir()} == {".hidden", "new"}
+
+
+def test_work_whose_output_has_moved_is_not_gone_on_with(tmp_path):
+    # As a command leaves it that is killed before it has tidied up.
+    out, left = tmp_path / "out", tmp_path / ".out.work"
+    with resumable_work(out, "key") as work:
+        (work / "half").touch()
+        shutil.copytree(work, tmp_path / "copy")
+    for is_made in (True, False):
+        shutil.copytree(tmp_path / "copy", left)
+        (left / MADE).rmdir()
+        (tmp_path / ".out.lock").touch()
+        if is_made:
+            with pytest.raises(InputError, match="must be a new or empty"):
+                (out / "made").touch()
+                check_free(out)
+        else:
+            shutil.rmtree(out)
+            with resumable_work(out, "key") as work:
+                assert not (work / "half").exists()
+        assert {path.name for path in tmp_path.iterdir()} == {"out", "copy"}
+
+
+def test_folders_made_for_a_lock_do_not_outlast_an_error(tmp_path):
+    with pytest.raises(InputError, match="nothing there"):
+        with resumable_work(tmp_path / "new" / "folder" / "out", "key"):
+            raise InputError("nothing there")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_says_why(tmp_path):

@@ -3,7 +3,11 @@
 import errno
 import gzip
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +26,10 @@ from tiny_run import (
 
 from keras_llm import workflow
 from keras_llm.errors import InputError
+from keras_llm.inspection import inspect_artifact
 from keras_llm.recipes import load_recipe
 from keras_llm.recipes.settings import TokenizerSettings
-from keras_llm.run_folder import STAGES, Run
+from keras_llm.run_folder import RECORDS, STAGES, Run, read_records
 from keras_llm.workflow import pretraining
 
 BPE = changed("tokenizer", TokenizerSettings("bpe", vocabulary_size=320))
@@ -227,10 +232,10 @@ def test_damaged_records_are_named(tmp_path, text):
         train_again(tmp_path)
 
 
-def run_of(folder: Path, redo=None) -> Run:
-    run = Run(folder, QUIET)
-    run.open(RECIPE, redo)
-    return run
+def stage(folder: Path, *arguments, redo=None):
+    """A stage alone, as a command of its own."""
+    with Run(folder, QUIET).opened(RECIPE, redo) as run:
+        return run.stage(*arguments)
 
 
 def fail():
@@ -239,10 +244,11 @@ def fail():
 
 def test_a_stage_that_failed_binds_nobody(tmp_path):
     with pytest.raises(InputError, match="too large"):
-        run_of(tmp_path).stage("tokenizer", {"size": 9}, {}, fail)
+        stage(tmp_path, "tokenizer", {"size": 9}, {}, fail)
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "half").touch()
-    report = run_of(tmp_path).stage(
+    report = stage(
+        tmp_path,
         "tokenizer",
         {"size": 3},
         {},
@@ -253,15 +259,14 @@ def test_a_stage_that_failed_binds_nobody(tmp_path):
 
 def test_training_that_can_go_on_is_not_lost(tmp_path):
     checkpoint = tmp_path / "training" / "checkpoints" / "00000002"
-    run = run_of(tmp_path)
     with pytest.raises(InputError, match="too large"):
-        run.stage("pretrain", {"steps": 9}, {}, fail)
+        stage(tmp_path, "pretrain", {"steps": 9}, {}, fail)
     checkpoint.mkdir(parents=True)
     with pytest.raises(InputError, match="steps was 9, now 3"):
-        run_of(tmp_path).stage("pretrain", {"steps": 3}, {}, dict)
-    run_of(tmp_path).stage("pretrain", {"steps": 9}, {}, dict)
+        stage(tmp_path, "pretrain", {"steps": 3}, {}, dict)
+    stage(tmp_path, "pretrain", {"steps": 9}, {}, dict)
     assert checkpoint.is_dir()
-    run_of(tmp_path, "pretrain").stage("pretrain", {"steps": 3}, {}, dict)
+    stage(tmp_path, "pretrain", {"steps": 3}, {}, dict, redo="pretrain")
     assert not checkpoint.exists()
 
 
@@ -270,8 +275,73 @@ def test_a_full_disk_names_the_stage_and_leaves_it_unfinished(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(InputError, match="encode.*No space left"):
-        run_of(tmp_path).stage("encode", {}, {}, full)
-    assert not run_of(tmp_path).records["encode"]["finished"]
+        stage(tmp_path, "encode", {}, {}, full)
+    records = read_records(tmp_path / RECORDS)
+    assert not records["encode"]["finished"]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rich.console import Console
+from keras_llm.recipes.settings import Recipe
+from keras_llm.run_folder import Run
+
+with Run(Path(sys.argv[1]), Console(quiet=True)).opened(Recipe()):
+    print("here", flush=True)
+    time.sleep(100)
+"""
+
+
+def test_a_second_command_is_told_of_the_first_until_it_is_dead(tmp_path):
+    run = copied_run(tmp_path)
+    before = write_times(run)
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(run), "a word"],
+        env=os.environ | {"KERAS_LLM_WORKER": "1"},
+        stdout=subprocess.PIPE,
+    )
+    assert first.stdout.readline() == b"here\n"
+    parts = run / "tokens", run / "tokenizer"
+    for command in (
+        train_again,
+        lambda run: train_again(run, redo="prepare"),
+        lambda run: workflow.pretrain_run(*parts, run, RECIPE, console=QUIET),
+    ):
+        with pytest.raises(InputError, match="one command at a time") as error:
+            command(run)
+        told = f"`-c {run} 'a word'`, process {first.pid} on "
+        assert told + socket.gethostname() in str(error.value)
+    report = inspect_artifact(run)
+    first.kill()
+    first.communicate()
+    assert inspect_artifact(run) == report
+    train_again(run)
+    assert write_times(run) == before
+
+
+@pytest.mark.slow
+def test_of_two_commands_at_once_one_trains(tmp_path):
+    source = finished_run().parent / "text.txt"
+    run = tmp_path / "run"
+    main = "import sys; from keras_llm.entry import main; sys.exit(main())"
+    command = [sys.executable, "-c", main, "train", str(source)]
+    command += ["--recipe", str(finished_run() / "recipe.yaml")]
+    command += ["--out", str(run)]
+    both = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = {
+        process.returncode: error
+        for process in both
+        for error in [process.communicate()[1]]
+    }
+    assert sorted(told) == [0, 2]
+    assert "another that is writing it: `" in told[2]
+    log = (run / "training" / "log.csv").read_text("utf-8").splitlines()
+    assert [row.split(",")[0] for row in log] == ["step", "2", "4"]
+    assert not any(path.name.startswith(".") for path in run.rglob("*"))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

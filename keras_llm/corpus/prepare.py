@@ -63,7 +63,7 @@ from keras_llm.corpus.store import CleanedWriter, Store
 from keras_llm.corpus.summary import merged_tallies, summarise
 from keras_llm.corpus.writing import CleanedReader, Cut, SplitWriter
 from keras_llm.errors import InputError
-from keras_llm.files import check_free, put_in_place, resumable_work
+from keras_llm.files import MADE, check_free, resumable_work
 from keras_llm.recipes.corpus_settings import CorpusSettings, ExecutionSettings
 
 SHOWN = 120  # characters of what was dropped, in a message
@@ -121,7 +121,6 @@ def prepare(
             stages.collect_test_split()
             stages.write()
             report = stages.report(files)
-            put_in_place(stages.corpus, out)
     return report
 
 
@@ -137,7 +136,7 @@ class _Stages:
     ):
         is_web = settings.cleaning == "web"
         self.work = work
-        self.corpus = work / "corpus"
+        self.corpus = work / MADE
         self.store = Store(work / "cleaned")
         self.store.folder.mkdir(exist_ok=True)
         self.settings = settings

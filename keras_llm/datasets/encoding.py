@@ -23,11 +23,7 @@ from keras_llm.datasets.tokens import (
     SplitTokens,
     TokenManifest,
 )
-from keras_llm.files import (
-    check_free,
-    put_in_place,
-    resumable_work,
-)
+from keras_llm.files import MADE, check_free, resumable_work
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.tokenizers.encoders import load_encoder
 
@@ -86,8 +82,7 @@ def encode(
             tokenizer_sha256=digest,
             splits=_splits(work, sources),
         )
-        manifest.save(work / "tokens")
-        put_in_place(work / "tokens", out)
+        manifest.save(work / MADE)
     return manifest
 
 

@@ -13,7 +13,7 @@ from datatrove.pipeline.base import PipelineStep
 
 from keras_llm.corpus.documents import Document, read_shard
 from keras_llm.corpus.executors import advance
-from keras_llm.files import write_text
+from keras_llm.files import MADE, write_text
 from keras_llm.tokenizers.encoders import TextEncoder, load_encoder
 from keras_llm.tokenizers.processor import cut_at_lines
 
@@ -85,7 +85,7 @@ class EncodeShard(PipelineStep):
         for folder in (partial.parent, self.work / "counts"):
             folder.mkdir(exist_ok=True)
         count = self._encode(documents, partial)
-        out = self.work / "tokens" / source.split / source.out
+        out = self.work / MADE / source.split / source.out
         out.parent.mkdir(parents=True, exist_ok=True)
         if count.tokens:
             partial.replace(out)

@@ -56,13 +56,24 @@ def train(
         Metrics of each held-out split, and where things are.
 
     Raises:
-        InputError: `out` is no run, or a run of other settings or text; or
-            as the stages raise it.
+        InputError: `out` is no run, or a run of other settings or text, or
+            another command works on it; or as the stages raise it.
     """
-    out, console = Path(out), console or Console(stderr=True)
     sources = [source] if isinstance(source, str) else list(source)
-    run = Run(out, console)
-    run.open(recipe, redo)
+    run = Run(Path(out), console or Console(stderr=True))
+    with run.opened(recipe, redo):
+        make_tokens(run, sources, recipe, execution)
+        return _make_model(run, recipe)
+
+
+def make_tokens(
+    run: Run,
+    sources: Sequence[str],
+    recipe: Recipe,
+    execution: ExecutionSettings | None = None,
+) -> None:
+    """The stages from text to tokens; the arguments are those of `train`."""
+    out, console = run.out, run.console
     corpus, tokenizer, tokens = (
         out / name for name in ("corpus", "tokenizer", "tokens")
     )
@@ -85,12 +96,17 @@ def train(
         {"tokenizer": run.digest("tokenizer")},
         lambda: encode_corpus(corpus, tokenizer, tokens, console, execution),
     )
-    _pretrain(run, tokens, tokenizer, recipe)
+
+
+def _make_model(run: Run, recipe: Recipe) -> dict[str, Any]:
+    """The stages from tokens to an evaluated preset."""
+    out = run.out
+    _pretrain(run, out / "tokens", out / "tokenizer", recipe)
     report = run.stage(
         "evaluate",
         {},
         {"pretrain": run.digest("pretrain")},
-        lambda: _evaluate_run(out, console),
+        lambda: _evaluate_run(out, run.console),
     )
     return {
         **report,
@@ -125,8 +141,8 @@ def pretrain_run(
         InputError: as `train`.
     """
     run = Run(Path(out), console or Console(stderr=True))
-    run.open(recipe, redo)
-    return _pretrain(run, Path(tokens), Path(tokenizer), recipe)
+    with run.opened(recipe, redo):
+        return _pretrain(run, Path(tokens), Path(tokenizer), recipe)
 
 
 def prepare_corpus(

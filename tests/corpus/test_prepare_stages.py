@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 from testing import DATA, needs_data
 
+from keras_llm import files
 from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
@@ -376,7 +377,7 @@ def test_evaluation_files_that_changed_are_read_again(leaking, tmp_path):
     settings = CorpusSettings(contamination=[str(questions)], split=ALL_TRAIN)
     write(questions, json.dumps({"text": text_of(20, 999)}))
     with pytest.MonkeyPatch.context() as broken, pytest.raises(Interrupted):
-        broken.setattr(prepare_module, "put_in_place", fails)
+        broken.setattr(files, "put_in_place", fails)
         prepare(leaking, tmp_path / "out", settings)
     write(questions, json.dumps({"text": " ".join(words(60, 3))}))
     report = prepare(leaking, tmp_path / "out", settings)

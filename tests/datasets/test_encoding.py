@@ -209,7 +209,7 @@ def test_killed_encoding_goes_on(tmp_path):
     finished = kill_in_the_middle(corpus, tokenizer, out)
     assert 2 <= len(finished) < 41
     name = f"train/{min(finished)}.bin"
-    made = (tmp_path / ".tokens.work/tokens" / name).stat().st_mtime_ns
+    made = (tmp_path / ".tokens.work/made" / name).stat().st_mtime_ns
     encode(corpus, tokenizer, out)
     assert all_files(out) == all_files(tmp_path / "whole")
     assert (out / name).stat().st_mtime_ns == made
