@@ -22,17 +22,22 @@ class CausalSelfAttention(keras.layers.Layer):
 
     Args:
         hidden_dim: int. Width of input and output.
-        num_heads: int. Number of query heads; divides `hidden_dim`.
+        num_heads: int. Number of query heads; divides `hidden_dim` where
+            `head_dim` is omitted.
         num_key_value_heads: int. Number of key and value heads; divides
             `num_heads`, and is `num_heads` if omitted.
+        head_dim: int. Width of a head, `hidden_dim / num_heads` if omitted.
         rotary: bool. Whether queries and keys are rotated by position.
         rope_max_wavelength, rope_scaling: see `RotaryEmbedding`.
         query_key_norm: bool. Whether queries and keys are RMS-normalised per
             head (Henry et al. 2020, https://arxiv.org/abs/2010.04245).
+        query_key_norm_epsilon: float. Added to their mean square.
         sliding_window: int. How many positions back each may look, itself
             included; all if omitted.
         causal: bool. `False` lets every position look at all (an encoder).
         use_bias: bool. Whether the projections have a bias.
+        output_bias: bool. Whether the output projection has one, `use_bias`
+            if omitted.
         dropout: float in [0, 1). Share of attention weights dropped while
             training.
         kernel_initializer: of the query, key and value projections.
@@ -67,13 +72,16 @@ class CausalSelfAttention(keras.layers.Layer):
         hidden_dim: int,
         num_heads: int,
         num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
         rotary: bool = False,
         rope_max_wavelength: float = 10_000.0,
         rope_scaling: dict | None = None,
         query_key_norm: bool = False,
+        query_key_norm_epsilon: float = 1e-6,
         sliding_window: int | None = None,
         causal: bool = True,
         use_bias: bool = True,
+        output_bias: bool | None = None,
         dropout: float = 0.0,
         kernel_initializer="glorot_uniform",
         output_initializer="glorot_uniform",
@@ -81,14 +89,20 @@ class CausalSelfAttention(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         num_key_value_heads = num_key_value_heads or num_heads
-        _check_divides(num_heads, "num_heads", hidden_dim, "hidden_dim")
+        if head_dim is None:
+            _check_divides(num_heads, "num_heads", hidden_dim, "hidden_dim")
+            head_dim = hidden_dim // num_heads
         _check_divides(
             num_key_value_heads, "num_key_value_heads", num_heads, "num_heads"
         )
+        if head_dim < 1:
+            raise InputError(
+                f"head_dim must be at least 1. Received: {head_dim}"
+            )
         self.hidden_dim = hidden_dim
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads
-        self.head_dim = hidden_dim // num_heads
+        self.head_dim = head_dim
         if rotary:
             check_even(self.head_dim)
         if sliding_window is not None and sliding_window < 1:
@@ -100,19 +114,21 @@ class CausalSelfAttention(keras.layers.Layer):
         self.rope_max_wavelength = rope_max_wavelength
         self.rope_scaling = rope_scaling
         self.query_key_norm = query_key_norm
+        self.query_key_norm_epsilon = query_key_norm_epsilon
         self.sliding_window = sliding_window
         self.causal = causal
         self.use_bias = use_bias
+        self.output_bias = use_bias if output_bias is None else output_bias
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)
         self._make_layers()
 
     def _make_layers(self):
-        def projection(name, width, initializer):
+        def projection(name, width, initializer, use_bias=self.use_bias):
             return keras.layers.Dense(
                 width,
-                use_bias=self.use_bias,
+                use_bias=use_bias,
                 kernel_initializer=initializer.clone(),
                 dtype=self.dtype_policy,
                 name=name,
@@ -120,11 +136,15 @@ class CausalSelfAttention(keras.layers.Layer):
 
         key_value_dim = self.num_key_value_heads * self.head_dim
         kernel = self.kernel_initializer
-        self.query = projection("query", self.hidden_dim, kernel)
+        query_dim = self.num_heads * self.head_dim
+        self.query = projection("query", query_dim, kernel)
         self.key = projection("key", key_value_dim, kernel)
         self.value = projection("value", key_value_dim, kernel)
         self.attention_output = projection(
-            "attention_output", self.hidden_dim, self.output_initializer
+            "attention_output",
+            self.hidden_dim,
+            self.output_initializer,
+            self.output_bias,
         )
         self.rotary_embedding = RotaryEmbedding(
             self.rope_max_wavelength,
@@ -137,14 +157,17 @@ class CausalSelfAttention(keras.layers.Layer):
         if self.query_key_norm:
             self.query_norm, self.key_norm = (
                 keras.layers.RMSNormalization(
-                    dtype=self.dtype_policy, name=name
+                    epsilon=self.query_key_norm_epsilon,
+                    dtype=self.dtype_policy,
+                    name=name,
                 )
                 for name in ("query_norm", "key_norm")
             )
 
     def build(self, input_shape):
-        for layer in (self.query, self.key, self.value, self.attention_output):
+        for layer in (self.query, self.key, self.value):
             layer.build((None, None, self.hidden_dim))
+        self.attention_output.build((None, None, self.query.units))
         if self.query_key_norm:
             for layer in (self.query_norm, self.key_norm):
                 layer.build((None, None, None, self.head_dim))
@@ -222,7 +245,7 @@ class CausalSelfAttention(keras.layers.Layer):
         return mask
 
     def _attend(self, query, key, value, mask, training):
-        """float `(batch, queries, hidden_dim)`: the weighted values."""
+        """float `(batch, queries, query_dim)`: the weighted values."""
         length, groups = ops.shape(query)[1], self.num_key_value_heads
         # Grouped queries share a key head: (b)atch, (q)uery, (g)roup, (h)ead.
         shape = (-1, length, groups, self.num_heads // groups, self.head_dim)
@@ -234,10 +257,10 @@ class CausalSelfAttention(keras.layers.Layer):
         weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
         weights = self.dropout_layer(weights, training=training)
         x = ops.einsum("bghqk,bkgd->bqghd", weights, value)
-        return ops.reshape(x, (-1, length, self.hidden_dim))
+        return ops.reshape(x, (-1, length, self.query.units))
 
     def _attend_to_cache(self, query, key, value, positions):
-        """float `(batch, queries, hidden_dim)`: as `_attend`, from a cache."""
+        """float `(batch, queries, query_dim)`: as `_attend`, from a cache."""
         # A step of decoding has nothing to move. Asked of the static shape,
         # for the length is a tensor where it is not known.
         is_step = query.shape[1] == 1
@@ -268,26 +291,29 @@ class CausalSelfAttention(keras.layers.Layer):
         return ops.reshape(x, (-1, groups, heads * length, dim))
 
     def _by_positions(self, x, length, is_step):
-        """What `_by_groups` gives as `(batch, length, hidden_dim)`."""
+        """What `_by_groups` gives as `(batch, length, query_dim)`."""
         groups, dim = self.num_key_value_heads, self.head_dim
         heads = self.num_heads // groups
         if not is_step:
             x = ops.reshape(x, (-1, groups, heads, length, dim))
             x = ops.transpose(x, (0, 3, 1, 2, 4))
-        return ops.reshape(x, (-1, length, self.hidden_dim))
+        return ops.reshape(x, (-1, length, self.query.units))
 
     def get_config(self):
         return super().get_config() | {
             "hidden_dim": self.hidden_dim,
             "num_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
             "rotary": self.rotary,
             "rope_max_wavelength": self.rope_max_wavelength,
             "rope_scaling": self.rope_scaling and dict(self.rope_scaling),
             "query_key_norm": self.query_key_norm,
+            "query_key_norm_epsilon": self.query_key_norm_epsilon,
             "sliding_window": self.sliding_window,
             "causal": self.causal,
             "use_bias": self.use_bias,
+            "output_bias": self.output_bias,
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer

@@ -12,12 +12,25 @@ from keras_llm.registration import register
 # What each kind of scaling is given by.
 ROPE_SCALINGS = {
     "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor", "original_max_position_embeddings"),
     "llama3": (
         "factor",
         "low_freq_factor",
         "high_freq_factor",
         "original_max_position_embeddings",
     ),
+}
+# What may be given besides, and what it is if it is not.
+ROPE_OPTIONS = {
+    "yarn": {
+        "attention_factor": None,
+        "mscale": None,
+        "mscale_all_dim": None,
+        "beta_fast": 32,
+        "beta_slow": 1,
+        "truncate": True,
+    }
 }
 
 
@@ -132,10 +145,14 @@ class RotaryEmbedding(keras.layers.Layer):
         scaling: dict. How rotations were slowed down to reach further than a
             model was trained at first, in Hugging Face's terms: `rope_type`
             `"linear"` with a `factor` (Chen et al. 2023,
-            https://arxiv.org/abs/2306.15595), or `"llama3"`, which scales slow
+            https://arxiv.org/abs/2306.15595); `"llama3"`, which scales slow
             rotations only, with `low_freq_factor`, `high_freq_factor` and
             `original_max_position_embeddings` besides
-            (https://arxiv.org/abs/2407.21783). `None` for none.
+            (https://arxiv.org/abs/2407.21783); `"yarn"` (Peng et al. 2023,
+            https://arxiv.org/abs/2309.00071), which does so too and sharpens
+            attention, with `original_max_position_embeddings` and the
+            options of `ROPE_OPTIONS`; or `"dynamic"`, which changes nothing
+            up to `max_sequence_length`. `None` for none.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
@@ -169,26 +186,51 @@ class RotaryEmbedding(keras.layers.Layer):
         frequencies = self._scaled(ops.power(float(self.max_wavelength), -half))
         angle = ops.cast(positions, "float32")[..., None] * frequencies
         angle = angle[:, :, None, :]  # (batch, length, 1, head_dim / 2)
-        cos = ops.cast(ops.cos(angle), x.dtype)
-        sin = ops.cast(ops.sin(angle), x.dtype)
+        cos, sin = ops.cos(angle), ops.sin(angle)
+        if self.scaling is not None and self.scaling["rope_type"] == "yarn":
+            magnitude = _magnitude(self.scaling)
+            cos, sin = magnitude * cos, magnitude * sin
+        cos, sin = ops.cast(cos, x.dtype), ops.cast(sin, x.dtype)
         first, second = ops.split(x, 2, axis=-1)
         return ops.concatenate(
             [first * cos - second * sin, second * cos + first * sin], axis=-1
         )
 
     def _scaled(self, frequencies):
-        if self.scaling is None:
+        kind = self.scaling and self.scaling["rope_type"]
+        # What is dynamic begins beyond the longest context, where none is.
+        if kind in (None, "dynamic"):
             return frequencies
         slowed = frequencies / self.scaling["factor"]
-        if self.scaling["rope_type"] == "linear":
+        if kind == "linear":
             return slowed
-        low, high, trained = (
-            float(self.scaling[name]) for name in ROPE_SCALINGS["llama3"][1:]
-        )
-        # How often a rotation goes round in the length of first training.
-        turns = trained * frequencies / (2 * math.pi)
-        kept = ops.clip((turns - low) / (high - low), 0.0, 1.0)
+        if kind == "yarn":
+            kept = self._kept_by_yarn(frequencies.shape[0])
+        else:
+            low, high, trained = (
+                float(self.scaling[name])
+                for name in ROPE_SCALINGS["llama3"][1:]
+            )
+            # How often a rotation goes round in the length of first training.
+            turns = trained * frequencies / (2 * math.pi)
+            kept = ops.clip((turns - low) / (high - low), 0.0, 1.0)
         return kept * frequencies + (1 - kept) * slowed
+
+    def _kept_by_yarn(self, count):
+        """Which share of each of `count` rotations is not slowed down."""
+        scaling = ROPE_OPTIONS["yarn"] | dict(self.scaling)
+        trained = scaling["original_max_position_embeddings"]
+
+        def place(turns):  # of the rotation that goes round so often
+            length = math.log(trained / (2 * math.pi * turns))
+            return count * length / math.log(self.max_wavelength)
+
+        low, high = place(scaling["beta_fast"]), place(scaling["beta_slow"])
+        if scaling["truncate"]:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, 2 * count - 1)
+        places = ops.arange(count, dtype="float32")
+        return 1 - ops.clip((places - low) / ((high - low) or 1e-3), 0.0, 1.0)
 
     def compute_output_shape(self, input_shape, *args):
         return input_shape
@@ -210,19 +252,32 @@ def check_rope_scaling(scaling: dict) -> None:
             f"Received: {rope_type!r}"
         )
     expected = set(ROPE_SCALINGS[rope_type])
-    if set(scaling) - {"rope_type"} != expected:
+    optional = set(ROPE_OPTIONS.get(rope_type, ()))
+    if set(scaling) - {"rope_type"} - optional != expected:
         raise InputError(
             f"rope_scaling of rope_type {rope_type} must have "
             f"{', '.join(sorted(expected))}. Received: {scaling}"
         )
 
 
+def _magnitude(scaling: dict) -> float:
+    """By which YaRN makes queries and keys longer."""
+    if scaling.get("attention_factor") is not None:
+        return scaling["attention_factor"]
+
+    def grown(weight):
+        return 1 + 0.1 * weight * math.log(max(scaling["factor"], 1))
+
+    weights = scaling.get("mscale"), scaling.get("mscale_all_dim")
+    return grown(weights[0]) / grown(weights[1]) if all(weights) else grown(1)
+
+
 def check_even(head_dim: int) -> None:
     """Raises `InputError` if rotary positions cannot pair the dimensions."""
     if head_dim % 2:
         raise InputError(
-            "Rotary positions need an even head dimension (hidden_dim / "
-            f"num_heads). Received: {head_dim}"
+            "Rotary positions need an even head dimension (head_dim, or "
+            f"hidden_dim / num_heads). Received: {head_dim}"
         )
 
 

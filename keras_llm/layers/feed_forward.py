@@ -7,7 +7,14 @@ from keras_llm.errors import InputError
 from keras_llm.layers.rows import on_rows
 from keras_llm.registration import register
 
-ACTIVATIONS = ("gelu", "swiglu", "relu_squared")
+NONLINEARITIES = {
+    "gelu": lambda x: ops.gelu(x, approximate=True),
+    "gelu_exact": lambda x: ops.gelu(x, approximate=False),
+    "relu": ops.relu,
+    "relu_squared": lambda x: ops.square(ops.relu(x)),
+    "silu": ops.silu,
+}
+ACTIVATIONS = (*NONLINEARITIES, "swiglu")
 
 
 @register
@@ -17,12 +24,14 @@ class FeedForward(keras.layers.Layer):
     With `activation="swiglu"` the first projection is doubled and one half
     gates the other (Shazeer 2020, https://arxiv.org/abs/2002.05202);
     `"relu_squared"` is So et al. 2021, https://arxiv.org/abs/2109.08668;
-    `"gelu"` is the tanh form of GPT-2.
+    `"gelu"` is the tanh form of GPT-2, `"gelu_exact"` the one of Hendrycks
+    and Gimpel 2016, https://arxiv.org/abs/1606.08415.
 
     Args:
         hidden_dim: int. Width of input and output.
         intermediate_dim: int. Width between the projections.
-        activation: str. `"gelu"`, `"swiglu"` or `"relu_squared"`.
+        activation: str. `"gelu"`, `"gelu_exact"`, `"relu"`, `"relu_squared"`,
+            `"silu"` or `"swiglu"`.
         use_bias: bool. Whether the projections have a bias.
         kernel_initializer: of the first projection.
         output_initializer: of the second projection.
@@ -96,10 +105,8 @@ class FeedForward(keras.layers.Layer):
         hidden = self.intermediate(x)  # (rows, intermediate)
         if self.activation == "swiglu":
             hidden = ops.silu(self.gate(x)) * hidden
-        elif self.activation == "relu_squared":
-            hidden = ops.square(ops.relu(hidden))
         else:
-            hidden = ops.gelu(hidden, approximate=True)
+            hidden = NONLINEARITIES[self.activation](hidden)
         return self.feed_forward_output(hidden)
 
     def get_config(self):

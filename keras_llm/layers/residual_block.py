@@ -23,14 +23,21 @@ class ResidualBlock(keras.layers.Layer):
         block_type: str. `"attention"`, `"gru"`, `"lstm"` or `"rnn"`.
         intermediate_dim: int. Width inside the feed-forward layer,
             `4 * hidden_dim` if omitted; 0 for a block without one.
-        num_heads, num_key_value_heads, rotary, rope_max_wavelength,
-            rope_scaling, query_key_norm, sliding_window, causal: see
-            `CausalSelfAttention`; ignored by recurrent blocks.
+        num_heads, num_key_value_heads, head_dim, rotary, rope_max_wavelength,
+            rope_scaling, query_key_norm, query_key_norm_epsilon,
+            sliding_window, causal: see `CausalSelfAttention`; ignored by
+            recurrent blocks.
         normalization: str. `"layer"` or `"rms"`.
         layer_norm_epsilon: float. Added to the variance.
         activation: str. See `FeedForward`.
         use_bias: bool. Whether projections and layer normalisation have a
             bias.
+        attention_bias: bool. Whether queries, keys and values have one,
+            `use_bias` if omitted.
+        attention_output_bias: bool. Whether their output projection has one,
+            `attention_bias` if omitted.
+        feed_forward_bias: bool. Whether the feed-forward layer has one,
+            `use_bias` if omitted.
         dropout: float in [0, 1). Share of attention weights and of each
             branch's outputs dropped while training.
         kernel_initializer: of projections.
@@ -60,16 +67,21 @@ class ResidualBlock(keras.layers.Layer):
         intermediate_dim: int | None = None,
         num_heads: int = 1,
         num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
         rotary: bool = False,
         rope_max_wavelength: float = 10_000.0,
         rope_scaling: dict | None = None,
         query_key_norm: bool = False,
+        query_key_norm_epsilon: float = 1e-6,
         sliding_window: int | None = None,
         causal: bool = True,
         normalization: str = "layer",
         layer_norm_epsilon: float = 1e-5,
         activation: str = "gelu",
         use_bias: bool = True,
+        attention_bias: bool | None = None,
+        attention_output_bias: bool | None = None,
+        feed_forward_bias: bool | None = None,
         dropout: float = 0.0,
         kernel_initializer="glorot_uniform",
         output_initializer="glorot_uniform",
@@ -88,16 +100,23 @@ class ResidualBlock(keras.layers.Layer):
         self.intermediate_dim = intermediate_dim
         self.num_heads = num_heads
         self.num_key_value_heads = num_key_value_heads
+        self.head_dim = head_dim
         self.rotary = rotary
         self.rope_max_wavelength = rope_max_wavelength
         self.rope_scaling = rope_scaling
         self.query_key_norm = query_key_norm
+        self.query_key_norm_epsilon = query_key_norm_epsilon
         self.sliding_window = sliding_window
         self.causal = causal
         self.normalization = normalization
         self.layer_norm_epsilon = layer_norm_epsilon
         self.activation = activation
         self.use_bias = use_bias
+        self.attention_bias = _or(attention_bias, use_bias)
+        self.attention_output_bias = _or(
+            attention_output_bias, self.attention_bias
+        )
+        self.feed_forward_bias = _or(feed_forward_bias, use_bias)
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)
@@ -112,7 +131,7 @@ class ResidualBlock(keras.layers.Layer):
                 self.hidden_dim,
                 self.intermediate_dim,
                 activation=self.activation,
-                use_bias=self.use_bias,
+                use_bias=self.feed_forward_bias,
                 kernel_initializer=self.kernel_initializer,
                 output_initializer=self.output_initializer,
                 dtype=self.dtype_policy,
@@ -143,13 +162,16 @@ class ResidualBlock(keras.layers.Layer):
             self.hidden_dim,
             num_heads=self.num_heads,
             num_key_value_heads=self.num_key_value_heads,
+            head_dim=self.head_dim,
             rotary=self.rotary,
             rope_max_wavelength=self.rope_max_wavelength,
             rope_scaling=self.rope_scaling,
             query_key_norm=self.query_key_norm,
+            query_key_norm_epsilon=self.query_key_norm_epsilon,
             sliding_window=self.sliding_window,
             causal=self.causal,
-            use_bias=self.use_bias,
+            use_bias=self.attention_bias,
+            output_bias=self.attention_output_bias,
             dropout=self.dropout,
             kernel_initializer=self.kernel_initializer,
             output_initializer=self.output_initializer,
@@ -203,16 +225,21 @@ class ResidualBlock(keras.layers.Layer):
             "intermediate_dim": self.intermediate_dim,
             "num_heads": self.num_heads,
             "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
             "rotary": self.rotary,
             "rope_max_wavelength": self.rope_max_wavelength,
             "rope_scaling": self.rope_scaling and dict(self.rope_scaling),
             "query_key_norm": self.query_key_norm,
+            "query_key_norm_epsilon": self.query_key_norm_epsilon,
             "sliding_window": self.sliding_window,
             "causal": self.causal,
             "normalization": self.normalization,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "activation": self.activation,
             "use_bias": self.use_bias,
+            "attention_bias": self.attention_bias,
+            "attention_output_bias": self.attention_output_bias,
+            "feed_forward_bias": self.feed_forward_bias,
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
@@ -221,6 +248,10 @@ class ResidualBlock(keras.layers.Layer):
                 self.output_initializer
             ),
         }
+
+
+def _or(option: bool | None, default: bool) -> bool:
+    return default if option is None else option
 
 
 def make_norm(

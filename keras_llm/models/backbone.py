@@ -31,19 +31,27 @@ class ScratchBackbone(keras_hub.models.Backbone):
             `"attention"`, `"gru"`, `"lstm"`, `"rnn"`.
         num_key_value_heads: int. Number of key and value heads, `num_heads`
             if omitted.
+        head_dim: int. Width of a head, `hidden_dim / num_heads` if omitted.
         max_sequence_length: int. Longest context, in tokens.
         position_embedding: str. `"learned"`, `"rotary"` or `"none"`.
         rope_max_wavelength: float. See `RotaryEmbedding`.
         rope_scaling: dict. See `RotaryEmbedding`.
+        rotary_layers: bool or list of bool, repeated to `num_layers`. Which
+            blocks rotate, with rotary positions.
         normalization: str. `"layer"` or `"rms"`.
         layer_norm_epsilon: float. Added to the variance.
-        activation: str. `"gelu"`, `"swiglu"` or `"relu_squared"`.
+        activation: str. See `FeedForward`.
         query_key_norm: bool. Whether queries and keys are normalised.
+        query_key_norm_epsilon: float. Added to their mean square.
         sliding_window: int. How many positions back attention sees; all if
             omitted.
+        sliding_window_layers: bool or list of bool, repeated to
+            `num_layers`. Which blocks have the window.
         causal: bool. Whether attention looks only back.
         tie_word_embeddings: bool. Whether the output projection is tied.
         use_bias: bool. Whether projections and layer norms have a bias.
+        attention_bias, attention_output_bias, feed_forward_bias: bool. Whether
+            those projections have one; see `ResidualBlock`.
         zero_init_outputs: bool. Whether each branch's last projection starts
             at zero; otherwise it is scaled by depth, as in GPT-2.
         dropout: float in [0, 1). Share of activations dropped while training.
@@ -78,18 +86,25 @@ class ScratchBackbone(keras_hub.models.Backbone):
         intermediate_dim: int | None = None,
         block_types: str | list[str] = "attention",
         num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
         max_sequence_length: int = 1024,
         position_embedding: str = "rotary",
         rope_max_wavelength: float = 10_000.0,
         rope_scaling: dict | None = None,
+        rotary_layers: bool | list[bool] = True,
         normalization: str = "rms",
         layer_norm_epsilon: float = 1e-5,
         activation: str = "gelu",
         query_key_norm: bool = False,
+        query_key_norm_epsilon: float = 1e-6,
         sliding_window: int | None = None,
+        sliding_window_layers: bool | list[bool] = True,
         causal: bool = True,
         tie_word_embeddings: bool = True,
         use_bias: bool = False,
+        attention_bias: bool | None = None,
+        attention_output_bias: bool | None = None,
+        feed_forward_bias: bool | None = None,
         zero_init_outputs: bool = False,
         dropout: float = 0.0,
         dtype=None,
@@ -102,11 +117,16 @@ class ScratchBackbone(keras_hub.models.Backbone):
                 f"Received: {position_embedding!r}"
             )
         types = [block_types] if isinstance(block_types, str) else block_types
-        if not types:
-            raise InputError(
-                "block_types must name at least one block type. "
-                f"Received: {block_types!r}"
-            )
+        for name, option in {
+            "block_types": types,
+            "rotary_layers": rotary_layers,
+            "sliding_window_layers": sliding_window_layers,
+        }.items():
+            if not isinstance(option, bool) and not option:
+                raise InputError(
+                    f"{name} must say something of at least one block. "
+                    f"Received: {option!r}"
+                )
         # === Config ===
         settings = {
             "vocabulary_size": vocabulary_size,
@@ -116,18 +136,25 @@ class ScratchBackbone(keras_hub.models.Backbone):
             "intermediate_dim": intermediate_dim,
             "block_types": list(types),
             "num_key_value_heads": num_key_value_heads,
+            "head_dim": head_dim,
             "max_sequence_length": max_sequence_length,
             "position_embedding": position_embedding,
             "rope_max_wavelength": rope_max_wavelength,
             "rope_scaling": rope_scaling,
+            "rotary_layers": rotary_layers,
             "normalization": normalization,
             "layer_norm_epsilon": layer_norm_epsilon,
             "activation": activation,
             "query_key_norm": query_key_norm,
+            "query_key_norm_epsilon": query_key_norm_epsilon,
             "sliding_window": sliding_window,
+            "sliding_window_layers": sliding_window_layers,
             "causal": causal,
             "tie_word_embeddings": tie_word_embeddings,
             "use_bias": use_bias,
+            "attention_bias": attention_bias,
+            "attention_output_bias": attention_output_bias,
+            "feed_forward_bias": feed_forward_bias,
             "zero_init_outputs": zero_init_outputs,
             "dropout": dropout,
         }
@@ -217,23 +244,30 @@ def _make_block(settings, block_type, index, dtype):
         "num_heads",
         "intermediate_dim",
         "num_key_value_heads",
+        "head_dim",
         "rope_max_wavelength",
         "rope_scaling",
         "normalization",
         "layer_norm_epsilon",
         "activation",
         "query_key_norm",
-        "sliding_window",
+        "query_key_norm_epsilon",
         "causal",
         "use_bias",
+        "attention_bias",
+        "attention_output_bias",
+        "feed_forward_bias",
         "dropout",
     )
     # Each block adds two branches to the residual stream: scaled down by
     # depth, their sum starts out as large as one (GPT-2).
     deviation = 0.02 / (2 * settings["num_layers"]) ** 0.5
+    is_rotary = settings["position_embedding"] == "rotary"
+    has_window = _at(settings["sliding_window_layers"], index)
     return ResidualBlock(
         block_type=block_type,
-        rotary=settings["position_embedding"] == "rotary",
+        rotary=is_rotary and _at(settings["rotary_layers"], index),
+        sliding_window=settings["sliding_window"] if has_window else None,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
         output_initializer=(
             "zeros"
@@ -244,6 +278,12 @@ def _make_block(settings, block_type, index, dtype):
         name=f"block_{index}",
         **{name: settings[name] for name in shared},
     )
+
+
+def _at(layers: bool | list[bool], index: int) -> bool:
+    if isinstance(layers, bool):
+        return layers
+    return bool(layers[index % len(layers)])
 
 
 # Set here, because a tokenizer knows nothing of models.

@@ -11,6 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+NONLINEARITIES = {
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_exact": F.gelu,
+    "relu": F.relu,
+    "relu_squared": lambda x: F.relu(x).square(),
+    "silu": F.silu,
+}
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
@@ -25,26 +32,38 @@ class Config:
     intermediate_dim: int | None = None  # 4 * hidden_dim; 0 for none
     block_types: str | list[str] = "attention"  # or "gru", "lstm", "rnn"
     num_key_value_heads: int | None = None  # num_heads
+    head_dim: int | None = None  # hidden_dim / num_heads
     max_sequence_length: int = 1024
     position_embedding: str = "rotary"  # or "learned", "none"
     rope_max_wavelength: float = 10_000.0
     rope_scaling: dict | None = None
+    rotary_layers: bool | list[bool] = True
     normalization: str = "rms"  # or "layer"
     layer_norm_epsilon: float = 1e-5
-    activation: str = "gelu"  # or "swiglu", "relu_squared"
+    activation: str = "gelu"  # or another of NONLINEARITIES, or "swiglu"
     query_key_norm: bool = False
+    query_key_norm_epsilon: float = 1e-6
     sliding_window: int | None = None
+    sliding_window_layers: bool | list[bool] = True
     causal: bool = True
     tie_word_embeddings: bool = True
     use_bias: bool = False
+    attention_bias: bool | None = None  # use_bias
+    attention_output_bias: bool | None = None  # attention_bias
+    feed_forward_bias: bool | None = None  # use_bias
     zero_init_outputs: bool = False
     dropout: float = 0.0
 
-    def block_type(self, index: int) -> str:
-        """The type of a block: a list of them is repeated."""
-        types = self.block_types
-        types = [types] if isinstance(types, str) else types
-        return types[index % len(types)]
+
+def at(option, index: int):
+    """What an option says of a block: a list is repeated."""
+    is_list = isinstance(option, list | tuple)
+    return option[index % len(option)] if is_list else option
+
+
+def first_of(*options):
+    """The first option that is given."""
+    return next(option for option in options if option is not None)
 
 
 class Embedding(nn.Module):
@@ -87,8 +106,10 @@ def rotate(x: Tensor, start: int, config: Config) -> Tensor:
 
 def scaled(frequencies: Tensor, scaling: dict | None) -> Tensor:
     """Rotations slowed down, as they were to reach further."""
-    if scaling is None:
+    if scaling is None or scaling["rope_type"] == "dynamic":
         return frequencies
+    if scaling["rope_type"] == "yarn":
+        raise ValueError("rope_scaling of rope_type yarn is not here")
     slowed = frequencies / scaling["factor"]
     if scaling["rope_type"] == "linear":
         return slowed
@@ -103,22 +124,31 @@ def scaled(frequencies: Tensor, scaling: dict | None) -> Tensor:
 class SelfAttention(nn.Module):
     """Attention with grouped queries, and keys and values as its cache."""
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, index: int):
         super().__init__()
-        width, bias = config.hidden_dim, config.use_bias
+        width = config.hidden_dim
+        bias = first_of(config.attention_bias, config.use_bias)
         self.config = config
-        self.head_dim = width // config.num_heads
+        self.is_rotary = config.position_embedding == "rotary" and at(
+            config.rotary_layers, index
+        )
+        has_window = at(config.sliding_window_layers, index)
+        self.window = config.sliding_window if has_window else None
+        self.head_dim = config.head_dim or width // config.num_heads
         self.groups = config.num_key_value_heads or config.num_heads
-        self.query = nn.Linear(width, width, bias)
+        inner = config.num_heads * self.head_dim
+        self.query = nn.Linear(width, inner, bias)
         self.key = nn.Linear(width, self.groups * self.head_dim, bias)
         self.value = nn.Linear(width, self.groups * self.head_dim, bias)
-        self.attention_output = nn.Linear(width, width, bias)
+        bias = first_of(config.attention_output_bias, bias)
+        self.attention_output = nn.Linear(inner, width, bias)
         if config.query_key_norm:
-            self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
-            self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6)
+            epsilon = config.query_key_norm_epsilon
+            self.query_norm = nn.RMSNorm(self.head_dim, eps=epsilon)
+            self.key_norm = nn.RMSNorm(self.head_dim, eps=epsilon)
 
     def forward(self, x, padding_mask=None, cache=None, start=0):
-        batch, length, width = x.shape
+        batch, length, _ = x.shape
         query, key, value = self._project(x, start)
         if cache is not None:
             end = start + length
@@ -135,7 +165,7 @@ class SelfAttention(nn.Module):
             dropout_p=self.config.dropout if self.training else 0.0,
             enable_gqa=self.groups < self.config.num_heads,
         )
-        x = x.transpose(1, 2).reshape(batch, length, width)
+        x = x.transpose(1, 2).reshape(batch, length, -1)
         return self.attention_output(x), cache
 
     def initial_cache(self, batch_size: int, max_length: int):
@@ -152,7 +182,7 @@ class SelfAttention(nn.Module):
         )
         if self.config.query_key_norm:
             query, key = self.query_norm(query), self.key_norm(key)
-        if self.config.position_embedding == "rotary":
+        if self.is_rotary:
             query = rotate(query, start, self.config)
             key = rotate(key, start, self.config)
         return query, key, value
@@ -160,7 +190,7 @@ class SelfAttention(nn.Module):
     def _mask(self, query, key, start, padding_mask):
         """What is added to the scores, and whether to look back only."""
         length, slots = query.shape[2], key.shape[2]
-        window = self.config.sliding_window
+        window = self.window
         if padding_mask is None and (window is None or window >= slots):
             if not self.config.causal or length == 1:
                 return None, False
@@ -216,20 +246,19 @@ class FeedForward(nn.Module):
         super().__init__()
         width, inner = config.hidden_dim, config.intermediate_dim
         inner = 4 * width if inner is None else inner
+        bias = first_of(config.feed_forward_bias, config.use_bias)
         self.activation = config.activation
-        self.intermediate = nn.Linear(width, inner, config.use_bias)
+        self.intermediate = nn.Linear(width, inner, bias)
         if self.activation == "swiglu":
-            self.gate = nn.Linear(width, inner, config.use_bias)
-        self.feed_forward_output = nn.Linear(inner, width, config.use_bias)
+            self.gate = nn.Linear(width, inner, bias)
+        self.feed_forward_output = nn.Linear(inner, width, bias)
 
     def forward(self, x):
         hidden = self.intermediate(x)  # (batch, length, intermediate)
         if self.activation == "swiglu":
             hidden = F.silu(self.gate(x)) * hidden
-        elif self.activation == "relu_squared":
-            hidden = F.relu(hidden).square()
         else:
-            hidden = F.gelu(hidden, approximate="tanh")
+            hidden = NONLINEARITIES[self.activation](hidden)
         return self.feed_forward_output(hidden)
 
 
@@ -244,11 +273,12 @@ def make_norm(config: Config) -> nn.Module:
 class ResidualBlock(nn.Module):
     """Normalised attention or recurrence, then a normalised feed-forward."""
 
-    def __init__(self, config: Config, block_type: str):
+    def __init__(self, config: Config, index: int):
         super().__init__()
         self.mixer_norm = make_norm(config)
+        block_type = at(config.block_types, index)
         if block_type == "attention":
-            self.mixer = SelfAttention(config)
+            self.mixer = SelfAttention(config, index)
         else:
             width = config.hidden_dim
             self.mixer = RecurrentLayer(width, width, block_type)
@@ -285,8 +315,7 @@ class Backbone(nn.Module):
         self.config = config = Config(**config)
         self.embedding = Embedding(config)
         self.blocks = nn.ModuleList(
-            ResidualBlock(config, config.block_type(index))
-            for index in range(config.num_layers)
+            ResidualBlock(config, index) for index in range(config.num_layers)
         )
         self.final_norm = make_norm(config)
         initialize(self)
@@ -322,13 +351,6 @@ class CausalLM(Backbone):
 
     Returns:
         float logits `(batch, length, vocabulary_size)`.
-
-    Example:
-        >>> model = CausalLM(
-        ...     vocabulary_size=100, num_layers=2, num_heads=2, hidden_dim=8
-        ... )
-        >>> model(torch.ones((1, 5), dtype=torch.long)).shape
-        torch.Size([1, 5, 100])
     """
 
     def __init__(self, **config):
@@ -352,27 +374,6 @@ class CausalLM(Backbone):
         """Logits `(batch, vocabulary_size)` after new tokens, and caches."""
         hidden, caches = self.call_with_cache(token_ids, caches, start)
         return self.logits(hidden[:, -1]), caches
-
-
-class RecurrentLanguageModel(nn.Module):
-    """Embedding, GRU, and a linear layer on the last step.
-
-    Call arguments:
-        token_ids: int64 `(batch, length)`.
-
-    Returns:
-        float logits `(batch, output_dim)`.
-    """
-
-    def __init__(self, vocabulary_size, embedding_dim, hidden_dim, output_dim):
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding_dim)
-        self.gru = RecurrentLayer(embedding_dim, hidden_dim, "gru")
-        self.output = nn.Linear(hidden_dim, output_dim)
-
-    def forward(self, token_ids):
-        x, _ = self.gru(self.embedding(token_ids))
-        return self.output(x[:, -1])
 
 
 def initialize(model: Backbone) -> None:

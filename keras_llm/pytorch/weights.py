@@ -96,6 +96,8 @@ def _backbone_config(backbone):
         for name, value in config.items()
         if name not in known and value is not None
     }
+    if (config["rope_scaling"] or {}).get("rope_type") == "yarn":
+        unknown["rope_scaling"] = config["rope_scaling"]
     if unknown:
         raise InputError(
             "The model must have options that its twin in PyTorch has too. "
@@ -118,7 +120,7 @@ def make_twin(model: keras.Model) -> nn.Module:
         InputError: Another model, or PyTorch is not installed.
     """
     require_torch()
-    from keras_llm.pytorch import twins
+    from keras_llm.pytorch import recurrent_twin, twins
 
     config, state = config_of(model), to_pytorch(model)
     if isinstance(model, ScratchCausalLM):
@@ -126,7 +128,7 @@ def make_twin(model: keras.Model) -> nn.Module:
     elif isinstance(model, ScratchBackbone):
         twin = twins.Backbone(**config)
     else:
-        twin = twins.RecurrentLanguageModel(**config)
+        twin = recurrent_twin.RecurrentLanguageModel(**config)
     dtype = next(iter(state.values())).dtype
     twin.to(dtype).load_state_dict(state)
     return twin.eval()

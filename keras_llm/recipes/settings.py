@@ -14,7 +14,9 @@ ModelType = Literal["unigram", "bpe", "char", "word"]
 BlockType = Literal["attention", "gru", "lstm", "rnn"]
 PositionEmbedding = Literal["learned", "rotary", "none"]
 Normalization = Literal["layer", "rms"]
-Activation = Literal["gelu", "swiglu", "relu_squared"]
+Activation = Literal[
+    "gelu", "gelu_exact", "relu", "relu_squared", "silu", "swiglu"
+]
 OptimizerName = Literal["adamw", "adam", "sgd", "muon"]
 ScheduleName = Literal["cosine", "linear", "warmup_stable_decay", "constant"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -62,7 +64,8 @@ class ModelSettings:
         max_sequence_length: Longest context, in tokens.
         position_embedding: `"learned"`, `"rotary"` or `"none"`.
         normalization: `"layer"` or `"rms"`.
-        activation: `"gelu"`, `"swiglu"` or `"relu_squared"`.
+        activation: `"gelu"` (the tanh form), `"gelu_exact"`, `"relu"`,
+            `"relu_squared"`, `"silu"` or `"swiglu"`.
         query_key_norm: Whether queries and keys are normalised.
         sliding_window: How many tokens back attention sees; all if omitted.
         tie_word_embeddings: Whether the output projection is the transposed

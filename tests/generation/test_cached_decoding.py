@@ -120,6 +120,22 @@ def test_cached_generation_equals_uncached(block_types, position_embedding):
         {"num_heads": 4, "num_key_value_heads": 1, "query_key_norm": True},
         {"sliding_window": 3, "normalization": "layer", "use_bias": True},
         {"tie_word_embeddings": True, "activation": "swiglu"},
+        {
+            "head_dim": 12,
+            "num_heads": 4,
+            "num_key_value_heads": 2,
+            "rotary_layers": [False, True],
+            "sliding_window": 4,
+            "sliding_window_layers": [True, False],
+            "attention_bias": True,
+            "attention_output_bias": False,
+            "activation": "gelu_exact",
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 16,
+            },
+        },
     ],
 )
 def test_cached_generation_equals_uncached_whatever_the_options(options):

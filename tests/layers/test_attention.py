@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,26 @@ from keras_llm.layers import CausalSelfAttention
 BATCH, LENGTH, WIDTH, HEADS = 2, 7, 16, 4
 PADDING = np.arange(LENGTH) < np.array([[LENGTH], [4]])
 
+YARN = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "original_max_position_embeddings": 40,
+}
 OPTIONS = {
     "multi-head": {},
     "grouped-query": {"num_key_value_heads": 2},
     "multi-query": {"num_key_value_heads": 1},
     "sliding window": {"sliding_window": 3},
     "query-key norm": {"query_key_norm": True},
+    "query-key norm of another epsilon": {
+        "query_key_norm": True,
+        "query_key_norm_epsilon": 0.1,
+    },
+    "wide heads": {"head_dim": 6, "num_key_value_heads": 2, "rotary": True},
+    "narrow heads": {"num_heads": 3, "head_dim": 2},
+    "output without a bias": {"output_bias": False},
+    "output with a bias": {"use_bias": False, "output_bias": True},
+    "yarn": {"rotary": True, "rope_scaling": YARN, "head_dim": 16},
     "rotary": {"rotary": True},
     "rotary of another wavelength": {
         "rotary": True,
@@ -33,7 +49,7 @@ OPTIONS = {
 
 
 def attention(**options):
-    layer = CausalSelfAttention(WIDTH, HEADS, **options)
+    layer = CausalSelfAttention(WIDTH, **{"num_heads": HEADS} | options)
     layer.build((BATCH, LENGTH, WIDTH))
     randomize(layer)
     return layer
@@ -55,10 +71,28 @@ def rms_norm(layer, x):
     return x / np.sqrt(mean + layer.epsilon) * scale
 
 
-def rotated(x, max_wavelength):
+def yarn(frequencies, scaling):
+    """Frequencies and magnitude, as Peng et al. give them."""
+    turns = frequencies * scaling["original_max_position_embeddings"]
+    turns /= 2 * np.pi
+    # The ramp is linear in the number of a dimension, between the whole ones
+    # that go round 32 times and once.
+    places = np.arange(len(frequencies))
+    low, high = np.interp(np.log([32, 1]), np.log(turns[::-1]), places[::-1])
+    low = max(math.floor(low), 0)
+    high = min(math.ceil(high), 2 * len(places) - 1)
+    slowed = np.clip((places - low) / (high - low), 0, 1)
+    frequencies = frequencies * (1 - slowed + slowed / scaling["factor"])
+    return frequencies, 0.1 * np.log(scaling["factor"]) + 1
+
+
+def rotated(x, max_wavelength, scaling=None):
     """Llama's `apply_rotary_pos_emb`, one head, `(length, head_dim)`."""
     length, dim = x.shape
     frequencies = 1.0 / max_wavelength ** (np.arange(0, dim, 2) / dim)
+    if scaling is not None:
+        frequencies, magnitude = yarn(frequencies, scaling)
+        x = x * magnitude
     angles = np.outer(np.arange(length), frequencies)
     angles = np.concatenate([angles, angles], axis=-1)
     half = np.concatenate([-x[:, dim // 2 :], x[:, : dim // 2]], axis=-1)
@@ -86,8 +120,8 @@ def reference(layer, x, padding_mask):
         for head in range(layer.num_heads):
             q, k = query[:, head], key[:, head // group]
             if layer.rotary:
-                q = rotated(q, layer.rope_max_wavelength)
-                k = rotated(k, layer.rope_max_wavelength)
+                how = layer.rope_max_wavelength, layer.rope_scaling
+                q, k = rotated(q, *how), rotated(k, *how)
             for t in range(LENGTH):
                 seen = [
                     s
@@ -193,6 +227,11 @@ def test_rotary_positions_of_an_odd_head_dimension_are_refused_at_once():
 def test_a_window_without_positions_is_refused():
     with pytest.raises(InputError, match="sliding_window.*Received: -1"):
         CausalSelfAttention(16, num_heads=2, sliding_window=-1)
+
+
+def test_a_head_without_width_is_refused():
+    with pytest.raises(InputError, match="head_dim.*Received: 0"):
+        CausalSelfAttention(16, num_heads=2, head_dim=0)
 
 
 def test_an_encoder_has_no_cache():

@@ -71,7 +71,7 @@ def test_scaled_rotations_are_those_of_transformers(scaling):
 @pytest.mark.parametrize(
     ("scaling", "expected"),
     [
-        ({"rope_type": "yarn", "factor": 2.0}, "linear, llama3.*'yarn'"),
+        ({"rope_type": "longrope", "factor": 2.0}, "llama3.*'longrope'"),
         ({"factor": 2.0}, "rope_type must be one of"),
         ({"rope_type": "llama3", "factor": 2.0}, "low_freq_factor"),
         (LLAMA3 | {"rope_type": "linear"}, "must have factor. Received"),

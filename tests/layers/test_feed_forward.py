@@ -6,6 +6,7 @@ from testing import randomize
 
 from keras_llm.errors import InputError
 from keras_llm.layers import FeedForward
+from keras_llm.layers.feed_forward import ACTIVATIONS
 
 
 def gelu(x):
@@ -22,16 +23,22 @@ def reference(layer, x):
     hidden = project(layer.intermediate, x)
     if layer.activation == "gelu":
         hidden = gelu(hidden)
+    elif layer.activation == "gelu_exact":
+        hidden = hidden * (1 + np.vectorize(math.erf)(hidden / 2**0.5)) / 2
+    elif layer.activation == "relu":
+        hidden = np.maximum(hidden, 0)
+    elif layer.activation == "silu":
+        hidden = hidden / (1 + np.exp(-hidden))
     elif layer.activation == "relu_squared":
         hidden = np.maximum(hidden, 0) ** 2
-    else:
+    elif layer.activation == "swiglu":
         gate = project(layer.gate, x)
         hidden = gate / (1 + np.exp(-gate)) * hidden
     return project(layer.feed_forward_output, hidden)
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("activation", ["gelu", "swiglu", "relu_squared"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_feed_forward_equals_the_definition(activation, use_bias):
     layer = FeedForward(8, 20, activation=activation, use_bias=use_bias)
     layer.build((None, None, 8))
@@ -49,6 +56,6 @@ def test_swiglu_gates_one_projection_by_another():
 
 
 def test_an_unknown_activation_is_named_with_the_known_ones():
-    known = "gelu, swiglu, relu_squared"
+    known = "relu, relu_squared, silu, swiglu"
     with pytest.raises(InputError, match=f"{known}. Received: 'swish'"):
         FeedForward(8, 20, activation="swish")

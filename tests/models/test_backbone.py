@@ -184,7 +184,7 @@ def test_mixed_precision_computes_in_bfloat16(block_types):
     "options, message",
     [
         ({"block_types": "mamba"}, "block_type must be one of attention"),
-        ({"block_types": []}, "at least one block type"),
+        ({"block_types": []}, "block_types must .* at least one"),
         ({"num_heads": 3}, r"num_heads must divide hidden_dim \(16\)"),
         ({"num_heads": 16}, "even head dimension.*Received: 1"),
         ({"activation": "tanh"}, "activation must be one of gelu"),

@@ -120,3 +120,13 @@ except InputError as error:
 def test_without_torch_one_line_says_what_to_install():
     printed = run_python(WITHOUT_TORCH, KERAS_LLM_WORKER="1")
     assert 'pip install "keras-llm[pytorch]"' in printed
+
+
+def test_an_option_that_the_twin_lacks_is_named():
+    yarn = {
+        "rope_type": "yarn",
+        "factor": 2.0,
+        "original_max_position_embeddings": 8,
+    }
+    with pytest.raises(InputError, match="rope_scaling.*yarn"):
+        make_twin(tiny_backbone(rope_scaling=yarn))

@@ -44,6 +44,25 @@ CASES = {
         "normalization": "layer",
     },
     "biased_swiglu": {"activation": "swiglu", "use_bias": True},
+    "heads and layers of their own": {
+        "head_dim": 6,
+        "num_key_value_heads": 1,
+        "rotary_layers": [False, True],
+        "rope_scaling": {"rope_type": "dynamic", "factor": 2.0},
+        "query_key_norm": True,
+        "query_key_norm_epsilon": 0.1,
+        "sliding_window": 3,
+        "sliding_window_layers": [True, False],
+        "attention_bias": True,
+        "attention_output_bias": False,
+        "feed_forward_bias": True,
+        "activation": "gelu_exact",
+    },
+    "biased_output": {
+        "attention_bias": False,
+        "attention_output_bias": True,
+        "activation": "silu",
+    },
     "untied": {"tie_word_embeddings": False, "zero_init_outputs": True},
 }
 # What twins need no model for: sizes, dropout, and looking ahead.
