@@ -13,17 +13,32 @@ import torch
 import transformers
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from testing import run_python, tiny_model
+from stock_models import stock_tokenizer
+from testing import ragged_batch, run_python, tiny_model
 
+from keras_llm.cli import main
 from keras_llm.errors import InputError
 from keras_llm.export.huggingface import from_hugging_face, to_hugging_face
-from keras_llm.models import save_preset
+from keras_llm.export.huggingface.architecture import BIASES
+from keras_llm.export.huggingface.importing import ARCHITECTURES
+from keras_llm.models import load_task, save_preset
 
 IDS = np.random.default_rng(0).integers(1, 300, (2, 24), "int32")
 LLAMA = {
     "position_embedding": "rotary",
     "normalization": "rms",
     "activation": "swiglu",
+}
+QWEN2 = {
+    "attention_bias": True,
+    "attention_output_bias": False,
+    "sliding_window": 4,
+    "sliding_window_layers": [True, False],
+}
+QWEN3 = {
+    "query_key_norm": True,
+    "query_key_norm_epsilon": 1e-5,
+    "head_dim": 12,
 }
 GPT2 = {
     "position_embedding": "learned",
@@ -40,9 +55,10 @@ def logits_of(model, token_ids):
 def options_of(model):
     """The backbone's, as its layers take them."""
     options = model.backbone.get_config()
-    options["num_key_value_heads"] = model.backbone.blocks[
-        0
-    ].mixer.num_key_value_heads
+    block = model.backbone.blocks[0]
+    options["num_key_value_heads"] = block.mixer.num_key_value_heads
+    for name in BIASES:
+        options[name] = getattr(block, name)
     del options["name"]
     return options
 
@@ -51,20 +67,16 @@ def weights_of(model):
     return [np.array(weight) for weight in model.get_weights()]
 
 
-def continued(model, prompt, new):
-    """A row of ids, or those of a text, with the likeliest new ones after."""
-    if isinstance(prompt[0], str):
-        inputs = model.preprocessor.generate_preprocess(prompt)
-        inputs = {key: np.array(x) for key, x in inputs.items()}
-        prompt = inputs["token_ids"][inputs["padding_mask"]].tolist()
+def continued(model, rows, new):
+    """Rows of ids, each with the likeliest new ones after it."""
     model.compile(sampler="greedy", jit_compile=False)
-    whole = {
-        "token_ids": np.pad([prompt], [(0, 0), (0, new)]),
-        "padding_mask": np.arange(len(prompt) + new)[None] < len(prompt),
-    }
-    tensors = {key: keras.ops.convert_to_tensor(x) for key, x in whole.items()}
+    inputs = ragged_batch(rows, max(map(len, rows)) + new)
+    tensors = {key: keras.ops.convert_to_tensor(x) for key, x in inputs.items()}
     found = model.make_generate_function()(tensors, stop_token_ids=None)
-    return np.array(found["token_ids"])[0].tolist()
+    return [
+        ids[: len(row) + new].tolist()
+        for ids, row in zip(np.array(found["token_ids"]), rows, strict=True)
+    ]
 
 
 def same(ours, made):
@@ -81,17 +93,26 @@ def test_imported_logits_are_those_of_transformers(tmp_path, name):
     assert model.count_params() == made.num_parameters()
 
 
-@pytest.mark.parametrize("name", ["llama 3", "gpt2"])
+@pytest.mark.parametrize(
+    "name",
+    ["qwen3", "smollm3", "gpt2 untied"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in ("llama 3", "mistral", "qwen2")
+    ],
+)
 def test_imported_models_decode_as_transformers_does(tmp_path, name):
     made = theirs.model(name)
     model = from_hugging_face(theirs.save(made, tmp_path))
-    prompt = IDS[0, :8].tolist()
-    expected = theirs.continued(made, prompt, 64)
-    assert continued(model, prompt, 64) == expected
-    assert len(set(expected[8:])) > 5
+    rows = [IDS[0, :8].tolist(), IDS[1, :3].tolist(), IDS[1, 5:16].tolist()]
+    expected = theirs.continued(made, rows, 64)
+    assert continued(model, rows, 64) == expected
+    assert all(len(set(row[-64:])) > 5 for row in expected)
 
 
-@pytest.mark.parametrize("name", ["llama 3", "smollm 2", "gpt2"])
+@pytest.mark.parametrize(
+    "name", ["llama 3", "smollm 2", "wide heads", *theirs.OTHERS, "gpt2 untied"]
+)
 def test_there_and_back_again_is_the_same_to_the_bit(tmp_path, name):
     source = theirs.save(theirs.model(name), tmp_path / "theirs")
     model = from_hugging_face(source)
@@ -100,6 +121,11 @@ def test_there_and_back_again_is_the_same_to_the_bit(tmp_path, name):
     folder = to_hugging_face(restored, tmp_path / "back")
     before = load_file(source / "model.safetensors")
     after = load_file(folder / "model.safetensors")
+    kinds = [
+        json.loads((each / "config.json").read_text())["model_type"]
+        for each in (source, folder)
+    ]
+    assert kinds[0] == kinds[1]
     assert before.keys() == after.keys()
     for name, array in before.items():
         np.testing.assert_array_equal(array, after[name])
@@ -141,6 +167,11 @@ def test_published_names_of_gpt2_have_no_prefix(tmp_path):
         ("llama", LLAMA | {"rope_scaling": dict(theirs.LLAMA3)}),
         ("gpt2", GPT2),
         ("gpt2", GPT2 | {"use_bias": True}),
+        ("gpt2", GPT2 | {"attention_bias": True, "activation": "relu_squared"}),
+        ("mistral", LLAMA | {"sliding_window": 4}),
+        ("qwen2", LLAMA | QWEN2),
+        ("qwen3", LLAMA | QWEN3),
+        ("smollm3", LLAMA | {"rotary_layers": [False, True]}),
     ],
 )
 def test_models_trained_here_load_in_transformers(
@@ -167,8 +198,11 @@ def test_prompts_are_continued_alike(tmp_path):
     made = transformers.AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     prompt = tokenizer("the people of")["input_ids"]
-    expected = theirs.continued(made, prompt, 40)
-    assert continued(ours, ["the people of"], 40) == expected
+    inputs = ours.preprocessor.generate_preprocess(["the people of"])
+    mask = np.array(inputs["padding_mask"])
+    assert np.array(inputs["token_ids"])[mask].tolist() == prompt
+    expected = theirs.continued(made, [prompt], 40)
+    assert continued(ours, [prompt], 40) == expected
 
 
 def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):
@@ -188,9 +222,11 @@ def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):
     [
         ({"block_types": "gru"}, r"block_types=\['gru'\]"),
         ({"activation": "relu_squared"}, "activation='relu_squared'"),
-        (LLAMA | {"query_key_norm": True}, "llama, because of query_key_norm"),
-        (LLAMA | {"sliding_window": 4}, "sliding_window=4"),
-        (GPT2 | {"tie_word_embeddings": False}, "tie_word_embeddings=False"),
+        (
+            LLAMA | {"query_key_norm": True},
+            "query_key_norm_epsilon=1e-06 .it has 1e-05",
+        ),
+        (GPT2 | {"head_dim": 16}, r"head_dim=16 \(it has 8"),
         (GPT2 | {"num_key_value_heads": 1}, "num_key_value_heads=1"),
         (LLAMA | {"dtype": "int8"}, "was quantized"),
     ],
@@ -217,20 +253,29 @@ def change_config(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"model_type": "mamba"}, "one of gpt2, llama. Received: 'mamba'"),
+        ({"model_type": "mamba"}, "gpt2, llama, .*gemma.*Received: 'mamba'"),
         ({"model_type": "left out"}, "Received: None"),
+        ({"model_type": ["llama"]}, r"Received: \['llama'\]"),
         ({"hidden_size": "left out"}, "config.json must have hidden_size"),
         (
-            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}},
-            "rope_type default or linear or llama3. Received: 'yarn'",
+            {"rope_parameters": {"rope_type": "longrope", "factor": 4.0}},
+            "rope_type default or linear or .* Received: 'longrope'",
         ),
         (
             {"rope_parameters": {"rope_type": "llama3", "factor": 4.0}},
             "must have low_freq_factor",
         ),
         ({"hidden_act": "gelu"}, "hidden_act 'silu' or 'swish'"),
-        ({"head_dim": 16}, "head_dim 8.*Received: 16"),
-        ({"attention_bias": True}, "mlp_bias True.*Received: False"),
+        ({"rope_scaling": ["yarn"]}, "an object as rope_scaling"),
+        (
+            {"rope_scaling": {"type": "linear", "factor": "2"}},
+            "a number from 0 on as factor. Received: '2'",
+        ),
+        ({"head_dim": 16}, r"q_proj.weight is \(32, 32\), not \(64, 32\)"),
+        ({"attention_bias": True}, "q_proj.bias is missing"),
+        ({"rms_norm_eps": "1e-5"}, "as rms_norm_eps. Received: '1e-5'"),
+        ({"num_hidden_layers": -1}, "as num_hidden_layers. Received: -1"),
+        ({"num_hidden_layers": True}, "as num_hidden_layers. Received: True"),
         ({"vocab_size": 90}, r"has \d+ tokens, but the model embeds 90"),
         ({"vocab_size": 999}, r"embed_tokens.weight is \(.*, not \(999, 32\)"),
         ({"num_hidden_layers": 3}, r"layers.2.*is missing.*and 4 more"),
@@ -242,6 +287,62 @@ def test_configurations_that_do_not_fit(tmp_path, changes, expected):
     theirs.save(theirs.model("llama 2"), tmp_path)
     change_config(tmp_path, **changes)
     with pytest.raises(InputError, match=expected):
+        from_hugging_face(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["llama", *theirs.OTHERS])
+def test_what_a_configuration_leaves_out_is_as_in_transformers(name):
+    least = theirs.SHAPE | {"vocab_size": 99, "model_type": name}
+    whole = transformers.AutoConfig.for_model(**least).to_dict()
+    read = ARCHITECTURES[name].options_in
+    assert read(least) == read(whole)
+    window = {"use_sliding_window": True, "max_window_layers": 1}
+    whole = transformers.AutoConfig.for_model(**least | window).to_dict()
+    assert read(least | window) == read(whole)
+
+
+def test_a_projection_that_is_said_to_be_tied_is_believed_to_be_another(
+    tmp_path, capsys
+):
+    theirs.save(theirs.model("llama 2"), tmp_path)
+    change_config(tmp_path, tie_word_embeddings=True)
+    auto = transformers.AutoModelForCausalLM
+    model = from_hugging_face(tmp_path)
+    same(model, auto.from_pretrained(tmp_path))
+    assert not model.backbone.tie_word_embeddings
+    assert "lm_head.weight in the file is another" in capsys.readouterr().err
+    # Written twice, it is tied, and nothing is said.
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].copy()
+    save_file(tensors, file)
+    model = from_hugging_face(tmp_path)
+    assert model.backbone.tie_word_embeddings
+    same(model, auto.from_pretrained(tmp_path))
+    assert "keras-llm:" not in capsys.readouterr().err
+
+
+def test_other_architectures_become_stock_models(tmp_path, capsys):
+    tokenizer = stock_tokenizer("Gemma")
+    shape = theirs.SHAPE | {"num_key_value_heads": 2, "head_dim": 12}
+    size = tokenizer.vocabulary_size()
+    torch.manual_seed(0)
+    config = transformers.GemmaConfig(**shape, vocab_size=size)
+    made = transformers.GemmaForCausalLM(config).eval()
+    made.save_pretrained(tmp_path / "gemma")
+    (tmp_path / "gemma/tokenizer.model").write_bytes(tokenizer.proto)
+    preset = tmp_path / "preset"
+    main(["import", str(tmp_path / "gemma"), "--out", str(preset)])
+    assert f"{made.num_parameters():,}" in capsys.readouterr().out
+    model = load_task(preset)
+    assert isinstance(model, keras_hub.models.GemmaCausalLM)
+    same(model, made)
+
+
+def test_models_that_continue_no_text_are_not_imported(tmp_path):
+    config = {"model_type": "bert", "architectures": ["BertModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="makes a BertBackbone of"):
         from_hugging_face(tmp_path)
 
 

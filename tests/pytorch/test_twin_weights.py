@@ -5,7 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 import torch
-from testing import randomize, run_python
+from testing import randomize, run_python, tiny_backbone
 from twin_cases import CASES, batches, model_of
 
 from keras_llm.errors import InputError

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_llm.errors import InputError
+from keras_llm.export.huggingface.architecture import Architecture
 from keras_llm.export.huggingface.files import DTYPES, WEIGHTS, write_tensors
 from keras_llm.export.huggingface.importing import ARCHITECTURES
 from keras_llm.files import check_free, write_text, written_beside
@@ -16,8 +17,8 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     """Writes a model for `AutoModelForCausalLM` and `AutoTokenizer`.
 
     Args:
-        model: The model, with its preprocessor, whose options a GPT-2 or a
-            Llama has.
+        model: The model, with its preprocessor, whose options one of
+            `ARCHITECTURES` has; it becomes the first that does.
         path: The folder to make.
 
     Returns:
@@ -30,7 +31,7 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     """
     path = Path(path)
     architecture = _architecture_of(model)
-    tensors = list(architecture.tensors_of(model))
+    tensors = architecture.all_tensors_of(model)
     dtypes = {tensor.dtype for tensor in tensors}
     if not dtypes <= set(DTYPES):
         raise InputError(
@@ -42,8 +43,8 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     tokens = _tokens_of(model.preprocessor.tokenizer)
     config = architecture.config_of(model.backbone) | tokens
     config |= {
-        "architectures": [architecture.CLASS],
-        "model_type": architecture.MODEL_TYPE,
+        "architectures": [architecture.class_name],
+        "model_type": architecture.model_type,
         "dtype": tensors[0].dtype,
     }
     with written_beside(path) as folder:
@@ -54,7 +55,7 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     return path
 
 
-def _architecture_of(model):
+def _architecture_of(model) -> Architecture:
     if not isinstance(model, ScratchCausalLM) or model.preprocessor is None:
         raise InputError(
             "Expected a ScratchCausalLM with a preprocessor. Received: "
@@ -64,12 +65,12 @@ def _architecture_of(model):
         name: each.obstacles_of(model.backbone)
         for name, each in ARCHITECTURES.items()
     }
-    for name, obstacles in found.items():
-        if not obstacles:
-            return ARCHITECTURES[name]
+    fewest = min(map(len, found.values()))
+    nearest = [name for name, each in found.items() if len(each) == fewest]
+    if not fewest:
+        return ARCHITECTURES[nearest[0]]
     reasons = [
-        f"{name}, because of {', '.join(obstacles)}"
-        for name, obstacles in found.items()
+        f"{name}, because of {', '.join(found[name])}" for name in nearest
     ]
     raise InputError(
         f"The model cannot be a {'; nor a '.join(reasons)}. Export it with "

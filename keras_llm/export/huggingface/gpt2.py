@@ -1,97 +1,34 @@
 """GPT-2 as Hugging Face has it."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from keras_llm.export.huggingface.options import (
-    all_attention,
-    expect,
-    obstacles,
-    required,
+from keras_llm.export.huggingface.architecture import (
+    BIASES,
+    Architecture,
+    Config,
+    Field,
+    Options,
+    Part,
 )
 from keras_llm.export.huggingface.tensors import Tensor
-from keras_llm.models import ScratchBackbone, ScratchCausalLM
+from keras_llm.models import ScratchCausalLM
 
-MODEL_TYPE = "gpt2"
-CLASS = "GPT2LMHeadModel"
 PREFIX = "transformer."  # which the published files leave out
-# Masks, which are no weights.
-BUFFERS = (".attn.bias", ".attn.masked_bias")
-NEEDED = {
-    "position_embedding": "learned",
-    "normalization": "layer",
-    "activation": "gelu",
-    "query_key_norm": False,
-    "sliding_window": None,
-    "tie_word_embeddings": True,
+EMBEDDING = PREFIX + "wte.weight"
+ACTIVATIONS = {
+    "gelu_new": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+    "gelu": "gelu_exact",
+    "relu": "relu",
+    "relu2": "relu_squared",
+    "silu": "silu",
+    "swish": "silu",
 }
 
 
-def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `ScratchBackbone`.
-
-    Raises:
-        InputError: An option that it does not have.
-    """
-    expect(config, "activation_function", "gelu_new", "gelu_pytorch_tanh")
-    expect(config, "scale_attn_weights", True)
-    expect(config, "scale_attn_by_inverse_layer_idx", False)
-    expect(config, "add_cross_attention", False)
-    expect(config, "tie_word_embeddings", True)
-    hidden_dim = required(config, "n_embd")
-    own = config.get("keras_llm", {})
-    return {
-        "vocabulary_size": required(config, "vocab_size"),
-        "num_layers": required(config, "n_layer"),
-        "num_heads": required(config, "n_head"),
-        "hidden_dim": hidden_dim,
-        "intermediate_dim": config.get("n_inner") or 4 * hidden_dim,
-        "max_sequence_length": required(config, "n_positions"),
-        "position_embedding": "learned",
-        "normalization": "layer",
-        "layer_norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
-        "activation": "gelu",
-        "use_bias": own.get("use_bias", True),
-        "dropout": config.get("resid_pdrop", 0.1),
-    }
-
-
-def config_of(backbone: ScratchBackbone) -> dict[str, Any]:
-    """What `config.json` says of the model."""
-    config = {
-        "vocab_size": backbone.vocabulary_size,
-        "n_layer": backbone.num_layers,
-        "n_head": backbone.num_heads,
-        "n_embd": backbone.hidden_dim,
-        "n_inner": backbone.intermediate_dim,
-        "n_positions": backbone.max_sequence_length,
-        "activation_function": "gelu_new",
-        "layer_norm_epsilon": backbone.layer_norm_epsilon,
-        "tie_word_embeddings": True,
-    }
-    for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
-        config[name] = backbone.dropout
-    if not backbone.use_bias:
-        # Biases of zero are added to the file, and left out when it is read.
-        config["keras_llm"] = {"use_bias": False}
-    return config
-
-
-def obstacles_of(backbone: ScratchBackbone) -> list[str]:
-    """What of the model a GPT-2 cannot be."""
-    found = all_attention(backbone) + obstacles(backbone, NEEDED)
-    groups = backbone.num_key_value_heads
-    if groups not in (None, backbone.num_heads):
-        found.append(f"num_key_value_heads={groups} (it has num_heads)")
-    if backbone.intermediate_dim == 0:
-        found.append("intermediate_dim=0 (it has a feed-forward layer)")
-    return found
-
-
-def tensors_of(model: ScratchCausalLM) -> Iterator[Tensor]:
-    """Every tensor of the file."""
+def _tensors_of(model: ScratchCausalLM) -> Iterator[Tensor]:
     embedding = model.backbone.embedding
-    yield Tensor(PREFIX + "wte.weight", [embedding.token_embedding.embeddings])
+    yield Tensor(EMBEDDING, [embedding.token_embedding.embeddings])
     yield Tensor(PREFIX + "wpe.weight", [embedding.position_embedding])
     for index, block in enumerate(model.backbone.blocks):
         name = f"{PREFIX}h.{index}."
@@ -119,3 +56,57 @@ def _norm(name, layer) -> Iterator[Tensor]:
     yield Tensor(f"{name}.weight", [layer.gamma])
     beta = [layer.beta] if layer.center else []
     yield Tensor(f"{name}.bias", beta, zeros=tuple(layer.gamma.shape))
+
+
+# Biases of zero are added to the file, and left out when it is read.
+def _read_biases(config: Config) -> Options:
+    own = config.get("keras_llm", {})
+    return {"use_bias": True} | {
+        name: bool(own[name]) for name in ("use_bias", *BIASES) if name in own
+    }
+
+
+def _write_biases(options: Options) -> Config:
+    own = {name: options[name] for name in ("use_bias", *BIASES)}
+    if all(own.values()):
+        return {}
+    return {"keras_llm": {"use_bias": False} if not any(own.values()) else own}
+
+
+GPT2 = Architecture(
+    model_type="gpt2",
+    class_name="GPT2LMHeadModel",
+    prefix=PREFIX,
+    embedding=EMBEDDING,
+    tensors_of=_tensors_of,
+    fields={
+        "vocabulary_size": Field("vocab_size"),
+        "num_layers": Field("n_layer"),
+        "num_heads": Field("n_head"),
+        "hidden_dim": Field("n_embd"),
+        "intermediate_dim": Field("n_inner", None),
+        "max_sequence_length": Field("n_positions"),
+        "activation": Field(
+            "activation_function", "gelu_new", values=ACTIVATIONS
+        ),
+        "layer_norm_epsilon": Field("layer_norm_epsilon", 1e-5),
+        "tie_word_embeddings": Field("tie_word_embeddings", True),
+        "dropout": Field("resid_pdrop", 0.1, also=("embd_pdrop", "attn_pdrop")),
+    },
+    parts=[Part(BIASES, _read_biases, _write_biases)],
+    fixed={
+        "position_embedding": "learned",
+        "normalization": "layer",
+        "num_key_value_heads": lambda options: options["num_heads"],
+        "head_dim": lambda options: (
+            options["hidden_dim"] // options["num_heads"]
+        ),
+    },
+    expected={
+        "scale_attn_weights": [True],
+        "scale_attn_by_inverse_layer_idx": [False],
+        "add_cross_attention": [False],
+    },
+    # Masks, which are no weights.
+    buffers=(".attn.bias", ".attn.masked_bias"),
+)

@@ -1,14 +1,26 @@
 """Hugging Face's folders to models of ours."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import keras
+import keras_hub
+import numpy as np
 
 from keras_llm.errors import InputError
-from keras_llm.export.huggingface import gpt2, llama
+from keras_llm.export.huggingface.architecture import HEAD, Architecture
+from keras_llm.export.huggingface.converting import convert, converted
 from keras_llm.export.huggingface.files import TensorFiles, open_tensors
+from keras_llm.export.huggingface.gpt2 import GPT2
+from keras_llm.export.huggingface.llama import (
+    LLAMA,
+    MISTRAL,
+    QWEN2,
+    QWEN3,
+    SMOLLM3,
+)
 from keras_llm.export.huggingface.tensors import Tensor
 from keras_llm.models import (
     ScratchBackbone,
@@ -17,23 +29,28 @@ from keras_llm.models import (
 )
 from keras_llm.tokenizers.hugging_face import read_tokenizer
 
-ARCHITECTURES = {each.MODEL_TYPE: each for each in (gpt2, llama)}
+# Of those that a model can be, the first is written.
+ARCHITECTURES = {
+    each.model_type: each
+    for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3)
+}
 # What the preprocessor packs for training; models may take far more.
 LONGEST_PACKED = 2048
 
 
-def from_hugging_face(folder: Path) -> ScratchCausalLM:
-    """Reads GPT-2 and Llama models with their tokenizers.
+def from_hugging_face(folder: Path) -> keras_hub.models.CausalLM:
+    """Reads a model with its tokenizer, as a `ScratchCausalLM` if it can be.
 
-    Weights are read one tensor at a time, and become float32.
+    Weights become float32. Those of `ARCHITECTURES` are read one tensor at a
+    time; any other that KerasHub converts becomes a model of its own.
 
     Args:
         folder: With `config.json`, `model.safetensors` (or shards and their
             index) and a tokenizer.
 
     Raises:
-        InputError: Something is missing or damaged, or an option that
-            `ScratchBackbone` does not have.
+        InputError: Something is missing or damaged, an option that
+            `ScratchBackbone` does not have, or an unknown architecture.
 
     Example:
         >>> model = from_hugging_face(Path("SmolLM2-135M"))
@@ -41,14 +58,17 @@ def from_hugging_face(folder: Path) -> ScratchCausalLM:
     """
     folder = Path(folder)
     config = _read_config(folder)
-    architecture = _architecture_of(config)
-    settings = architecture.settings_of(config)
+    architecture = ARCHITECTURES.get(str(config.get("model_type")))
+    if architecture is None:
+        return _convert(folder, config)
+    options = architecture.options_in(config)
     tokenizer = read_tokenizer(folder)
-    check_vocabulary(tokenizer, settings)
+    check_vocabulary(tokenizer, options)
     with open_tensors(folder) as files:
-        model = new_model(settings, tokenizer)
-        tensors = list(architecture.tensors_of(model))
         names = _names_in(files, architecture)
+        _untie_if_apart(options, files, names, architecture)
+        model = new_model(options, tokenizer)
+        tensors = architecture.all_tensors_of(model)
         _check_tensors(tensors, names, files, architecture)
         for tensor in tensors:
             for first, rows in files.read(names[tensor.name]):
@@ -60,6 +80,38 @@ def from_hugging_face(folder: Path) -> ScratchCausalLM:
                     )
                 tensor.assign(first, rows)
     return model
+
+
+def _convert(folder: Path, config: dict[str, Any]) -> keras_hub.models.CausalLM:
+    try:
+        return convert(folder)
+    except InputError as error:
+        raise InputError(
+            f"model_type must be one of {', '.join(ARCHITECTURES)}, or one "
+            f"that KerasHub converts ({', '.join(converted())}). Received: "
+            f"{config.get('model_type')!r}. {error}"
+        ) from error
+
+
+def _untie_if_apart(options, files, names, architecture) -> None:
+    """Believes the weights where `config.json` says otherwise.
+
+    As transformers 5 does; transformers 4 tied such a model.
+    """
+    both = [names.get(HEAD), names.get(architecture.embedding)]
+    if not options["tie_word_embeddings"] or None in both:
+        return
+    parts = zip(*map(files.read, both), strict=False)
+    is_same = files.shapes[both[0]] == files.shapes[both[1]] and all(
+        np.array_equal(rows, others) for (_, rows), (_, others) in parts
+    )
+    if not is_same:
+        options["tie_word_embeddings"] = False
+        print(
+            f"keras-llm: config.json says tie_word_embeddings, but {HEAD} in "
+            "the file is another matrix: it was taken, untied.",
+            file=sys.stderr,
+        )
 
 
 def new_model(settings: dict[str, Any], tokenizer) -> ScratchCausalLM:
@@ -108,29 +160,19 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _architecture_of(config: dict[str, Any]):
-    kind = config.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise InputError(
-            f"model_type must be one of {', '.join(ARCHITECTURES)}. "
-            f"Received: {kind!r}"
-        )
-    return ARCHITECTURES[kind]
-
-
-def _names_in(files: TensorFiles, architecture) -> dict[str, str]:
+def _names_in(files: TensorFiles, architecture: Architecture) -> dict[str, str]:
     """Names of tensors as a model has them, to those in the files."""
-    prefix, names = architecture.PREFIX, list(files.shapes)
+    prefix, names = architecture.prefix, list(files.shapes)
     if any(name.startswith(prefix) for name in names):
         return {name: name for name in names}
-    return {prefix + name: name for name in names}
+    return {name if name == HEAD else prefix + name: name for name in names}
 
 
 def _check_tensors(
     tensors: list[Tensor],
     names: dict[str, str],
     files: TensorFiles,
-    architecture,
+    architecture: Architecture,
 ) -> None:
     """Raises one error about all tensors that are not as expected."""
     expected = {tensor.name: tensor.shape for tensor in tensors}
@@ -141,7 +183,7 @@ def _check_tensors(
             wrong.append(f"{name} is {shape}, not {expected[name]}")
         # A tied projection may be in the file once more.
         elif name not in expected and not name.endswith(
-            (*architecture.BUFFERS, "lm_head.weight")
+            (*architecture.buffers, HEAD)
         ):
             wrong.append(f"{name} is unknown")
     if wrong:
