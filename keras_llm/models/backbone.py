@@ -9,6 +9,7 @@ from keras_llm.layers.residual_block import make_norm
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
 
+LORA_OF_RECURRENCES = ["input_projection", "recurrent"]
 POSITION_EMBEDDINGS = ("learned", "rotary", "none")
 
 
@@ -233,6 +234,35 @@ class ScratchBackbone(keras_hub.models.Backbone):
             )
             updated.append(entry)
         return self.final_norm(x), updated
+
+    def default_lora_layer_names(self):
+        """Names of the layers that `enable_lora` adapts if none are given.
+
+        Queries and values of attention, as everywhere in KerasHub, and both
+        kernels of a recurrence.
+        """
+        return super().default_lora_layer_names() + LORA_OF_RECURRENCES
+
+    def enable_lora(self, rank: int, target_layer_names=None):
+        """See `keras_hub.models.Backbone.enable_lora`.
+
+        Nothing but the factors is trained: KerasHub would train biases of the
+        adapted layers, which `save_lora_weights` does not save.
+
+        Raises:
+            InputError: no layer has such a name.
+        """
+        names = target_layer_names or self.default_lora_layer_names()
+        dense = [each for each in self._flatten_layers() if each.name in names]
+        if not any(hasattr(each, "enable_lora") for each in dense):
+            raise InputError(
+                "target_layer_names must name projections of the model, such "
+                f"as query or recurrent. Received: {target_layer_names}"
+            )
+        super().enable_lora(rank, names)
+        for layer in dense:
+            if getattr(layer, "lora_enabled", False) and layer.use_bias:
+                layer.bias.trainable = False
 
     def get_config(self):
         return super().get_config() | dict(self._config)

@@ -81,6 +81,20 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
             )
         super().compile(*args, sampler=sampler, **kwargs)
 
+    def fit(self, *args, **kwargs):
+        """See `keras_hub.models.CausalLM.fit`.
+
+        Raises:
+            InputError: nothing to train.
+        """
+        if not self.trainable_weights:
+            raise InputError(
+                "fit needs weights to train. Received: none. Set "
+                "model.backbone.trainable = True, or "
+                "model.backbone.enable_lora(rank)."
+            )
+        return super().fit(*args, **kwargs)
+
     def initial_cache(self, batch_size, max_length: int, dtype=None) -> list:
         """Empty caches, one entry a block, for `max_length` positions."""
         return self.backbone.initial_cache(batch_size, max_length, dtype)

@@ -154,14 +154,59 @@ def test_initial_loss_is_that_of_guessing(block_types, tied):
     assert float(np.mean(loss)) == pytest.approx(np.log(500), rel=0.02)
 
 
-def test_lora_finds_query_and_value():
-    backbone = tiny_backbone("attention")
+@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+def test_lora_trains_two_kernels_a_block_and_nothing_else(block_types):
+    backbone = tiny_backbone(block_types, use_bias=True)
     backbone.enable_lora(2)
-    assert len(backbone.trainable_weights) == 2 * 2 * 2  # layers, q and v, a b
+    adapted = set()
     for block in backbone.blocks:
-        attention = block.mixer
-        assert attention.query.lora_enabled and attention.value.lora_enabled
-        assert not attention.key.lora_enabled
+        mixer = block.mixer
+        if block.block_type == "attention":
+            layers = [mixer.query, mixer.value]
+        else:
+            layers = [mixer.input_projection, mixer.cell.recurrent]
+        for layer in layers:
+            adapted |= {id(layer.lora_kernel_a), id(layer.lora_kernel_b)}
+    assert {id(weight) for weight in backbone.trainable_weights} == adapted
+
+
+def test_an_adapted_model_learns_and_its_factors_are_saved(tmp_path):
+    def adapted():
+        model = ScratchCausalLM(tiny_backbone(["gru", "attention"]))
+        model.backbone.enable_lora(4)
+        model.compile(
+            optimizer=keras.optimizers.Adam(3e-2),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        return model
+
+    model, again = adapted(), adapted()
+    ids = random_ids((4, 9))
+    inputs = {"token_ids": ids[:, :-1], "padding_mask": ids[:, 1:] >= 0}
+    frozen = [np.array(x) for x in model.non_trainable_weights]
+    found = model.fit(inputs, ids[:, 1:], epochs=30, verbose=0)
+    losses = found.history["loss"]
+    assert losses[-1] < losses[0] - 0.5
+    for before, after in zip(frozen, model.non_trainable_weights, strict=True):
+        np.testing.assert_array_equal(before, after)
+    path = str(tmp_path / "factors.lora.h5")
+    model.backbone.save_lora_weights(path)
+    again.backbone.load_lora_weights(path)
+    np.testing.assert_array_equal(model(inputs), again(inputs))
+
+
+def test_lora_of_no_layer_is_refused():
+    with pytest.raises(InputError, match="target_layer_names.*'nothing'"):
+        tiny_backbone("gru").enable_lora(2, ["nothing"])
+
+
+def test_a_fit_of_nothing_is_refused():
+    model = ScratchCausalLM(tiny_backbone("gru"))
+    model.backbone.trainable = False
+    model.compile(optimizer="sgd", loss="mse", jit_compile=False)
+    with pytest.raises(InputError, match="weights to train. Received: none"):
+        model.fit(x={"token_ids": random_ids((2, 4))})
 
 
 @pytest.mark.parametrize("block_types", BLOCK_TYPES)
