@@ -177,11 +177,17 @@ class Run:
             self.out.mkdir(parents=True, exist_ok=True)
             # First, for it is what a run is known by.
             write_text(self.out / RECORDS, records)
-            write_text(self.out / RECIPE, self._recipe)
+            self._save_recipe()
         except OSError as error:
             raise InputError(
                 f"{self.out} cannot be written: {error}"
             ) from error
+
+    def _save_recipe(self):
+        path = self.out / RECIPE
+        written = path.read_text(encoding="utf-8") if path.is_file() else None
+        if written != self._recipe + "\n":
+            write_text(path, self._recipe)
 
     def _let_follow(self, name):
         """Lets later stages be done again if their input becomes another.
