@@ -87,8 +87,7 @@ class ExactBytePairTokenizer(tf.Module):
             written |= self.control_tokens
         if written and self._rule.add_prefix_space:
             raise InputError(
-                "Tokens written out in text are not supported with "
-                "add_prefix_space."
+                "allow_control_tokens is not supported with add_prefix_space."
             )
         self._written = WrittenTokens(written) if written else None
         self._words = self._word_table(vocabulary, written)

@@ -47,7 +47,8 @@ class BytePairVocabulary:
         end_token_ids: Of the tokens that end a text.
 
     Raises:
-        InputError: A merge of tokens that are not in the vocabulary.
+        InputError: A merge of tokens that are not in the vocabulary, or added
+            tokens beside `add_prefix_space`, after which a space comes too.
     """
 
     tokens: Mapping[str, int]
@@ -59,6 +60,11 @@ class BytePairVocabulary:
     end_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self):
+        if self.added_tokens and self.rule.add_prefix_space:
+            raise InputError(
+                "Tokens that are found in text are not supported with "
+                f"add_prefix_space. Received: {list(self.added_tokens)[:5]}"
+            )
         for left, right in self.merges:
             for token in (left, right, left + right):
                 if token not in self.tokens:
@@ -81,12 +87,17 @@ class BytePairVocabulary:
             table[index] = bytes_of(token)
         for part in (self.added_tokens, self.control_tokens):
             for token, index in part.items():
-                table[index] = token.encode()
+                if self.tokens.get(token) != index:
+                    table[index] = token.encode()
         return table
 
     def words(self) -> dict[str, int]:
-        """The tokens that typed text can be: neither control nor added."""
-        left_out = {*self.control_tokens.values(), *self.added_tokens.values()}
+        """The tokens that typed text can be.
+
+        Of added ones those that text can be otherwise too: `é` is written
+        like a byte of other characters.
+        """
+        left_out = {*self.control_tokens.values()}
         return {
             token: index
             for token, index in self.tokens.items()
@@ -97,6 +108,25 @@ class BytePairVocabulary:
 def is_byte_level(token: str) -> bool:
     """Whether all characters of a token stand for bytes."""
     return all(character in _BYTES for character in token)
+
+
+def spelled_by_text(parts: BytePairVocabulary) -> list[str]:
+    """The control tokens that text becomes although it does not name them.
+
+    They are bytes, or what the merges make: `the`.
+    """
+    made = {left + right for left, right in parts.merges} | _BYTES.keys()
+    return [
+        name
+        for name, index in parts.control_tokens.items()
+        if parts.tokens.get(name) == index
+        and (name in made or (parts.rule.whole_words and _is_word(name)))
+    ]
+
+
+def _is_word(name: str) -> bool:
+    """Whether no rule splits it; of other names some do."""
+    return name.isalpha() or not any(c.isalnum() or c.isspace() for c in name)
 
 
 def bytes_of(token: str) -> bytes:
@@ -199,6 +229,16 @@ def from_tokenizer_json(
     for name in ("continuing_subword_prefix", "end_of_word_suffix"):
         if model.get(name):
             raise InputError(f"{file} has {name}: not a byte-level tokenizer.")
+    if model.get("dropout"):
+        raise InputError(
+            f"{file} has dropout {model['dropout']}, which gives other ids "
+            "every time. Set it to null there."
+        )
+    if model.get("unk_token") and not model["vocab"].keys() >= _BYTES.keys():
+        raise InputError(
+            f"{file} has an unk_token for bytes that its vocabulary does not "
+            "have, which is not supported."
+        )
     added = content.get("added_tokens") or []
     for token in added:
         if not token["special"] and (

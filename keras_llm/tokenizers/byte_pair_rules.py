@@ -106,10 +106,16 @@ def rule_of_json(content: Mapping[str, Any], file: Any) -> Rule:
         _normalization(content, file),
         bool(content["model"].get("ignore_merges")),
     )
-    byte_level = content["pre_tokenizer"]
-    if byte_level["type"] == "ByteLevel" and byte_level["add_prefix_space"]:
-        return replace(rule, add_prefix_space=True)
-    return rule
+    steps = _steps(content["pre_tokenizer"])
+    if not any(step.get("add_prefix_space") for step in steps):
+        return rule
+    if len(steps) > 1:
+        raise InputError(
+            f"{file} puts a space before each part of a text "
+            "(add_prefix_space after a step that splits), which is not "
+            "supported."
+        )
+    return replace(rule, add_prefix_space=True)
 
 
 def json_of_rule(rule: Rule) -> tuple[dict[str, Any] | None, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The tokenizers of Hugging Face folders, read and written."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,17 @@ from keras_llm.tokenizers.byte_pair_files import (
     BytePairVocabulary,
     from_tokenizer_json,
     read_files,
+    spelled_by_text,
 )
 from keras_llm.tokenizers.byte_pair_rules import Rule
 from keras_llm.tokenizers.hugging_face_reading import proto_of_json
 from keras_llm.tokenizers.hugging_face_settings import (
+    CONFIG,
+    GENERATION,
+    MORE_TEMPLATES,
+    SETTINGS,
+    TABLES,
+    TEMPLATE,
     TOKENIZER,
     FolderSettings,
 )
@@ -41,6 +49,8 @@ RULES_OF_CLASSES = {
     "GPT2Tokenizer": Rule("gpt2"),
     "Qwen2Tokenizer": Rule("qwen2", "NFC"),
 }
+
+ROLES = ("bos", "pad")  # beside eos, of which there may be several
 
 AnyTokenizer = ScratchTokenizer | ScratchBytePairTokenizer
 
@@ -69,8 +79,8 @@ def read_tokenizer(folder: Path | str) -> AnyTokenizer:
             would give other ids here; the message says which.
     """
     folder = Path(folder)
-    settings = FolderSettings(folder)
     try:
+        settings = FolderSettings.of_folder(folder)
         if _is_byte_level(settings.content):
             parts = from_tokenizer_json(folder / TOKENIZER)
             return _byte_pairs(parts, settings)
@@ -93,8 +103,9 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
 
     These are `tokenizer.json` and `tokenizer_config.json`; of a SentencePiece
     model `tokenizer.model` too, of which `read_tokenizer` makes the same
-    tokenizer again. They have one end token: the others belong into the
-    model's `generation_config.json`.
+    tokenizer again. A tokenizer that was read from a folder gives its other
+    settings back as they were, with its chat template. The tokens that end
+    answers belong into the model's `generation_config.json`.
 
     Args:
         tokenizer: a `ScratchTokenizer` or a `ScratchBytePairTokenizer`.
@@ -104,43 +115,67 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
         InputError: A tokenizer that Hugging Face has no equal of.
     """
     folder = Path(folder)
-    is_byte_level = isinstance(tokenizer, ScratchBytePairTokenizer)
-    if is_byte_level:
+    files = tokenizer.published
+    files[TOKENIZER] = _content(tokenizer, files.get(TOKENIZER))
+    files.setdefault(CONFIG, _config(tokenizer))
+    for name in (TOKENIZER, *SETTINGS):
+        if name in files and name != GENERATION:
+            text = json.dumps(files[name], ensure_ascii=False, indent=1)
+            write_text(folder / name, text)
+    more = files.get(MORE_TEMPLATES, {})
+    templates = {f"{MORE_TEMPLATES}/{Path(x).name}.jinja": more[x] for x in more}
+    if TEMPLATE in files:
+        templates[TEMPLATE] = files[TEMPLATE]
+    for name, text in templates.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(text.encode())
+    if isinstance(tokenizer, ScratchTokenizer):
+        (folder / MODEL_NAME).write_bytes(tokenizer.proto)
+
+
+def token_ids(tokenizer: AnyTokenizer) -> dict[str, Any]:
+    """The special ids for `config.json` and `generation_config.json`.
+
+    They are those of the tokenizer's named tokens, and `None` where it has
+    none: a batch that is filled with a token of text shows it.
+    """
+    said = tokenizer.published.get(GENERATION, {})
+    ids = {f"{role}_token_id": said.get(f"{role}_token_id") for role in ROLES}
+    names = tokenizer.named_tokens
+    for role in ROLES:
+        if f"{role}_token" in names:
+            index = tokenizer.token_to_id(names[f"{role}_token"])
+            ids[f"{role}_token_id"] = index
+    ends, order = list(tokenizer.end_token_ids), said.get("eos_token_id")
+    if isinstance(order, list) and {*order} == {*ends}:
+        ends = order
+    return ids | {"eos_token_id": ends[0] if len(ends) == 1 else ends}
+
+
+def _content(
+    tokenizer: AnyTokenizer, published: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """`tokenizer.json`: as it was published, with the vocabulary in it."""
+    if isinstance(tokenizer, ScratchBytePairTokenizer):
         content = byte_pair_json(tokenizer.byte_pairs)
     else:
         content = sentence_piece_json(tokenizer.proto)
+    if published is not None:
+        model = content["model"]
+        tables = {name: model[name] for name in TABLES if name in model}
+        return published | {"model": published["model"] | tables}
     start = tokenizer.start_token_id
     if start is not None:
         name = tokenizer.id_to_token(start)
         content["post_processor"] = begun_by(name, start)
-    _write(folder / TOKENIZER, content)
-    _write(folder / "tokenizer_config.json", _config(tokenizer))
-    if not is_byte_level:
-        (folder / MODEL_NAME).write_bytes(tokenizer.proto)
+    return content
 
 
 def _config(tokenizer: AnyTokenizer) -> dict[str, Any]:
-    named = {
-        "bos_token": tokenizer.start_token_id,
-        "eos_token": tokenizer.end_token_id,
-        "pad_token": tokenizer.pad_token_id,
-        "unk_token": getattr(tokenizer, "unk_token_id", None),
-    }
-    # A token of text that rows are filled up with would be taken for special.
-    control = {*tokenizer.control_tokens.values(), named["unk_token"]}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
-    } | {
-        name: tokenizer.id_to_token(index)
-        for name, index in named.items()
-        if index is not None and index in control
-    }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, ensure_ascii=False, indent=1)
-    write_text(path, text + "\n")
+    } | tokenizer.named_tokens
 
 
 def _is_byte_level(content: dict[str, Any]) -> bool:
@@ -186,6 +221,8 @@ def _byte_pairs(
     for name in settings.special_names():
         if name in parts.tokens:
             control.setdefault(name, parts.tokens[name])
+    parts = replace(parts, control_tokens=control, added_tokens=added)
+    _check_control(parts, settings)
     find = (dict(parts.tokens) | added | control).get
     ends = settings.end_ids(find) or parts.end_token_ids
     start, pad = settings.start_name(), settings.name_of("pad_token")
@@ -193,13 +230,22 @@ def _byte_pairs(
     return ScratchBytePairTokenizer.from_vocabulary(
         replace(
             parts,
-            control_tokens=control,
-            added_tokens=added,
             start_token_id=_found(start, find, settings),
             end_token_ids=ends,
         ),
         pad_token_id=None if pad in ends else pad,
+        published=settings.published(),
     )
+
+
+def _check_control(parts, settings):
+    spelled = spelled_by_text(parts)
+    if spelled:
+        raise InputError(
+            f"{settings.folder} has special tokens that ordinary text is "
+            f"tokenized to as well: {', '.join(map(repr, spelled[:5]))}. A "
+            "model that is to be used here needs special tokens of their own."
+        )
 
 
 def _found(name, find, settings):
@@ -243,4 +289,5 @@ def _sentence_pieces(
         proto,
         start_token=None if start == end else start,
         end_tokens=[names[index] for index in ends if names[index] != end],
+        published=settings.published(),
     )

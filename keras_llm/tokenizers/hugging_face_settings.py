@@ -8,17 +8,43 @@ from typing import Any
 from keras_llm.errors import InputError
 
 TOKENIZER = "tokenizer.json"
+CONFIG = "tokenizer_config.json"
+GENERATION = "generation_config.json"
+MODEL = "config.json"
+# Beside the first, which is the tokenizer itself; each may be absent.
+SETTINGS = (
+    CONFIG,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    GENERATION,
+)
+TEMPLATE = "chat_template.jinja"
+MORE_TEMPLATES = "additional_chat_templates"
+TABLES = ("vocab", "merges")  # of a model, which tokenizers keep themselves
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token")
 LISTED = ("additional_special_tokens", "extra_special_tokens")
 
 Find = Callable[[str], int | None]
 
 
+# What `transformers` takes where a folder names no token for a role.
+NAMED_BY_CLASS = {
+    "GPT2Tokenizer": dict.fromkeys(
+        ("bos_token", "eos_token", "unk_token"), "<|endoftext|>"
+    ),
+    "LlamaTokenizer": dict(zip(NAMED, ("<s>", "</s>"), strict=False))
+    | {"unk_token": "<unk>"},
+    "Qwen2Tokenizer": dict.fromkeys(NAMED[1:], "<|endoftext|>"),
+}
+
+
 class FolderSettings:
-    """The JSON files of a folder, each of which may be absent.
+    """What the files of a folder say of its tokenizer.
 
     Args:
-        folder: The folder.
+        files: Their content by their names: dicts, and a str of `TEMPLATE`;
+            under `MORE_TEMPLATES` a dict of templates by their names.
+        folder: What errors call it.
 
     Attributes:
         content: dict, `tokenizer.json`; empty without the file.
@@ -26,16 +52,84 @@ class FolderSettings:
             `special_tokens_map.json`.
 
     Raises:
-        InputError: A file that is no JSON object.
+        InputError: A template that is no text.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.content = _read(folder / TOKENIZER)
-        names = _read(folder / "special_tokens_map.json")
-        self.tokenizer = names | _read(folder / "tokenizer_config.json")
-        self._generation = _read(folder / "generation_config.json")
-        self._model = _read(folder / "config.json")
+    def __init__(self, files: Mapping[str, Any], folder: Path | str = ""):
+        self.folder = Path(folder)
+        self.files = files
+        self.content = files.get(TOKENIZER, {})
+        names = files.get("special_tokens_map.json", {})
+        self.tokenizer = names | files.get(CONFIG, {})
+        self._generation = files.get(GENERATION, {})
+        self._model = files.get(MODEL, {})
+        if not isinstance(self.chat_template, str | None):
+            raise InputError(
+                f"{self.folder} has a chat_template that is no text. Get the "
+                "files again."
+            )
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "FolderSettings":
+        """Reads the files, each of which may be absent.
+
+        Raises:
+            InputError: A file that is no JSON object, or no UTF-8.
+        """
+        files: dict[str, Any] = {}
+        for name in (TOKENIZER, *SETTINGS, MODEL):
+            if (folder / name).is_file():
+                files[name] = _read_json(folder / name)
+        if (folder / TEMPLATE).is_file():
+            files[TEMPLATE] = _read(folder / TEMPLATE)
+        more = sorted((folder / MORE_TEMPLATES).glob("*.jinja"))
+        if more:
+            files[MORE_TEMPLATES] = {file.stem: _read(file) for file in more}
+        return cls(files, folder)
+
+    def published(self) -> dict[str, Any]:
+        """The files as they go back to a folder, without the vocabulary.
+
+        What `config.json` says of token ids is said in
+        `generation_config.json`, and of the class in `tokenizer_config.json`.
+        """
+        kept = (*SETTINGS, TEMPLATE, MORE_TEMPLATES)
+        files = {name: self.files[name] for name in kept if name in self.files}
+        if self.content:
+            model = dict(self.content["model"])
+            for table in TABLES:
+                model.pop(table, None)
+            files[TOKENIZER] = self.content | {"model": model}
+        if self.tokenizer_class and not self.tokenizer.get("tokenizer_class"):
+            known = {"tokenizer_class": self.tokenizer_class}
+            files[CONFIG] = files.get(CONFIG, {}) | known
+        if CONFIG in files:
+            # It names code, which does not travel.
+            files[CONFIG] = {
+                name: value
+                for name, value in files[CONFIG].items()
+                if name != "auto_map"
+            }
+        ids = {
+            name: self._model[name]
+            for name in ("bos_token_id", "eos_token_id", "pad_token_id")
+            if name in self._model
+        }
+        if ids or self._generation:
+            files[GENERATION] = ids | self._generation
+        return files
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template of conversations; of several the default one."""
+        template = self.files.get(TEMPLATE)
+        if template is None:
+            template = self.tokenizer.get("chat_template")
+        if isinstance(template, list):
+            template = {row["name"]: row["template"] for row in template}
+        if isinstance(template, Mapping):
+            template = template.get("default")
+        return template
 
     @property
     def tokenizer_class(self) -> str | None:
@@ -48,6 +142,23 @@ class FolderSettings:
     def name_of(self, kind: str) -> str | None:
         """The text of a special token, such as `"eos_token"`."""
         return _text(self.tokenizer.get(kind))
+
+    def named_tokens(self, find: Find) -> dict[str, str]:
+        """The tokens that have a role, by `bos_token` and the like.
+
+        Args:
+            find: The id of a token.
+        """
+        by_class = NAMED_BY_CLASS.get(self.tokenizer_class, {})
+        names = {
+            kind: _text(self.tokenizer.get(kind, by_class.get(kind)))
+            for kind in NAMED
+        }
+        return {
+            kind: name
+            for kind, name in names.items()
+            if name is not None and find(name) is not None
+        }
 
     def special_names(self) -> list[str]:
         """The text of all tokens that have a role."""
@@ -69,7 +180,7 @@ class FolderSettings:
         for index, token in decoder.items():
             row = int(index), token.get("special", False)
             rows.setdefault(token["content"], row)
-        for name, index in _read(self.folder / "added_tokens.json").items():
+        for name, index in self.files.get("added_tokens.json", {}).items():
             rows.setdefault(name, (index, False))
         special = self.special_names()
         return {
@@ -129,6 +240,7 @@ class FolderSettings:
         """
         ids = []
         name = self.name_of("eos_token")
+        name = name or self.named_tokens(find).get("eos_token")
         if name is not None:
             ids.append(find(name))
             if ids[0] is None:
@@ -151,13 +263,20 @@ def _text(token: Any) -> str | None:
     return token.get("content") if isinstance(token, Mapping) else token
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = json.loads(_read(path))
+    except ValueError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must be a JSON object.")
     return content
+
+
+def _read(path: Path) -> str:
+    try:
+        # Line ends as they are: a template is written back to the byte.
+        with open(path, encoding="utf-8", newline="") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras_hub
 import numpy as np
@@ -19,13 +20,14 @@ from keras_llm.tokenizers.byte_pair_files import (
     write_files,
 )
 from keras_llm.tokenizers.byte_pair_rules import Rule
+from keras_llm.tokenizers.published import Published
 
 VOCABULARY_NAME = "vocabulary.json"
 MERGES_NAME = "merges.txt"
 
 
 @register
-class ScratchBytePairTokenizer(keras_hub.tokenizers.Tokenizer):
+class ScratchBytePairTokenizer(Published, keras_hub.tokenizers.Tokenizer):
     """A published byte-pair tokenizer, exact in Python and in a graph.
 
     Ids are those of Hugging Face `tokenizers`; see `ExactBytePairTokenizer`.
@@ -50,6 +52,8 @@ class ScratchBytePairTokenizer(keras_hub.tokenizers.Tokenizer):
             one ends documents.
         pad_token_id: int, of no end token, where KerasHub stops; the lowest
             such id if omitted.
+        published: dict. What a Hugging Face folder says besides; see
+            `published`.
         **kwargs: forwarded to `keras_hub.tokenizers.Tokenizer`.
 
     Call arguments:
@@ -86,12 +90,14 @@ class ScratchBytePairTokenizer(keras_hub.tokenizers.Tokenizer):
         start_token_id: int | None = None,
         end_token_ids: Sequence[int] = (),
         pad_token_id: int | None = None,
+        published: Mapping[str, Any] | None = None,
         **kwargs,
     ):
         kwargs.setdefault("dtype", "int32")
         super().__init__(**kwargs)
         self.file_assets = [VOCABULARY_NAME, MERGES_NAME]
         self._pad_token_id = pad_token_id
+        self._published = dict(published or {})
         self._byte_pairs = BytePairVocabulary(
             {},
             [],
@@ -252,7 +258,22 @@ class ScratchBytePairTokenizer(keras_hub.tokenizers.Tokenizer):
     def get_config(self):
         config = super().get_config()
         settings = _settings_of(self._byte_pairs)
-        return config | settings | {"pad_token_id": self._pad_token_id}
+        settings["pad_token_id"] = self._pad_token_id
+        if self._published:
+            settings["published"] = self.published
+        return config | settings
+
+    def _own_names(self):
+        ids = {
+            "bos_token": self.start_token_id,
+            "eos_token": self.end_token_id,
+            "pad_token": self._pad_token_id,
+        }
+        # A token of text that has a role would be taken for special.
+        names = {index: name for name, index in self.control_tokens.items()}
+        return {
+            kind: names[index] for kind, index in ids.items() if index in names
+        }
 
     def _set_files(self, tokens, merges) -> None:
         parts = replace(

@@ -1,8 +1,9 @@
 """The tokenizer of KerasHub models made by this package."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras_hub
 
@@ -11,10 +12,11 @@ from keras_llm.quiet import quiet_native_code
 from keras_llm.registration import register
 from keras_llm.tokenizers.control import END, PAD, UNK
 from keras_llm.tokenizers.processor import end_token, model_path
+from keras_llm.tokenizers.published import Published
 
 
 @register
-class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
+class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
     """SentencePiece tokenizer whose start token is mostly its end token.
 
     Ids are the same in Python and in a TensorFlow graph, and typed control
@@ -38,6 +40,8 @@ class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
             token (`"<s>"` of Llama 2).
         end_tokens: list of str. Pieces that end an answer besides the end
             token.
+        published: dict. What a Hugging Face folder says besides; see
+            `published`.
         **kwargs: forwarded to `keras_hub.tokenizers.SentencePieceTokenizer`.
 
     Call arguments:
@@ -52,10 +56,12 @@ class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
         proto=None,
         start_token: str | None = None,
         end_tokens: Sequence[str] = (),
+        published: Mapping[str, Any] | None = None,
         **kwargs,
     ):
         self._given_start = start_token
         self._more_ends = tuple(end_tokens)
+        self._published = dict(published or {})
         self._add_special_token(END, "start_token")
         self._add_special_token(END, "end_token")
         self._add_special_token(PAD, "pad_token")
@@ -117,7 +123,19 @@ class ScratchTokenizer(keras_hub.tokenizers.SentencePieceTokenizer):
             config["start_token"] = self._given_start
         if self._more_ends:
             config["end_tokens"] = list(self._more_ends)
+        if self._published:
+            config["published"] = self.published
         return config
+
+    def _own_names(self):
+        names = {
+            "bos_token": self.start_token,
+            "eos_token": self.end_token,
+            "unk_token": self.unk_token,
+        }
+        if self._sentence_piece_spm.pad_id() < 0:
+            return names
+        return names | {"pad_token": self.pad_token}
 
     @property
     def sha256(self) -> str:

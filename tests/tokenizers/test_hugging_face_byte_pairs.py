@@ -152,7 +152,7 @@ def test_a_space_before_texts_is_of_one_rule_only():
 
 
 def two_files(folder, **config):
-    write_json(folder / "vocab.json", a=0, b=1, ab=2)
+    write_json(folder / "vocab.json", a=0, b=1, ab=2, **{"<e>": 3})
     (folder / "merges.txt").write_text("a b\n", encoding="utf-8")
     write_json(folder / "tokenizer_config.json", **config)
 
@@ -170,7 +170,7 @@ def two_files(folder, **config):
         (
             {
                 "tokenizer_class": "GPT2TokenizerFast",
-                "eos_token": "a",
+                "eos_token": "<e>",
                 "bos_token": "c",
                 "add_bos_token": True,
             },

@@ -108,7 +108,7 @@ def test_a_sentence_piece_folder_written_and_read_from_json_only(
     tokenizer = read_tokenizer(llama2)
     write_tokenizer(tokenizer, tmp_path)
     auto = auto_tokenizer(tmp_path)
-    assert ids_of(auto) == ours(tokenizer)
+    assert ids_of(auto) == ids_of(auto_tokenizer(llama2))
     assert auto.encode("the war") == [1, *tokenizer("the war")]
     assert read_tokenizer(tmp_path).proto == tokenizer.proto
     (tmp_path / "tokenizer.model").unlink()

@@ -10,7 +10,8 @@ from keras_llm.export.huggingface.files import DTYPES, WEIGHTS, write_tensors
 from keras_llm.export.huggingface.importing import ARCHITECTURES
 from keras_llm.files import check_free, write_text, written_beside
 from keras_llm.models import ScratchCausalLM
-from keras_llm.tokenizers.hugging_face import write_tokenizer
+from keras_llm.tokenizers.hugging_face import token_ids, write_tokenizer
+from keras_llm.tokenizers.hugging_face_settings import GENERATION
 
 
 def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
@@ -40,7 +41,9 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
             "from before it was quantized."
         )
     check_free(path)
-    tokens = _tokens_of(model.preprocessor.tokenizer)
+    tokenizer = model.preprocessor.tokenizer
+    tokens = token_ids(tokenizer)
+    generation = tokenizer.published.get(GENERATION, {}) | tokens
     config = architecture.config_of(model.backbone) | tokens
     config |= {
         "architectures": [architecture.class_name],
@@ -49,8 +52,8 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     }
     with written_beside(path) as folder:
         _write_json(folder / "config.json", config)
-        _write_json(folder / "generation_config.json", tokens)
-        write_tokenizer(model.preprocessor.tokenizer, folder)
+        _write_json(folder / GENERATION, generation)
+        write_tokenizer(tokenizer, folder)
         write_tensors(folder / WEIGHTS, tensors)
     return path
 
@@ -76,15 +79,6 @@ def _architecture_of(model) -> Architecture:
         f"The model cannot be a {'; nor a '.join(reasons)}. Export it with "
         "--format pytorch or saved_model."
     )
-
-
-def _tokens_of(tokenizer) -> dict[str, Any]:
-    ends = list(tokenizer.end_token_ids)
-    return {
-        "bos_token_id": tokenizer.start_token_id,
-        "eos_token_id": ends[0] if len(ends) == 1 else ends,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
