@@ -1,0 +1,74 @@
+"""Generation for many prompts, the longest of which lose their beginning."""
+
+from collections.abc import Sequence
+
+from keras_llm.errors import InputError
+from keras_llm.evaluation.encoding import TextEncoder
+from keras_llm.generation import TextGenerator
+from keras_llm.recipes.settings import GenerationSettings
+
+
+class TruncatingGenerator(TextGenerator):
+    """Generates even where prompt and answer together are too long.
+
+    As `lm_eval` does with its `hf` models, it leaves out tokens at the left,
+    the start token among them.
+
+    Args:
+        model: as `TextGenerator`.
+
+    Attributes:
+        truncated: int. How many prompts have lost tokens so far.
+    """
+
+    def __init__(self, model):
+        super().__init__(model)
+        self._encoder = TextEncoder(model)
+        self._room = self._encoder.max_length - 1
+        self.truncated = 0
+
+    def generate_batches(
+        self,
+        prompts: Sequence[str],
+        settings: GenerationSettings,
+        batch_size: int,
+        seed: int = 0,
+    ) -> list[str]:
+        """Answers all prompts, those of like length together.
+
+        Args:
+            prompts: The texts to continue.
+            settings: How tokens are chosen, and when to stop.
+            batch_size: Prompts at once.
+            seed: Decides random numbers, where there are any.
+
+        Returns:
+            The new text of each.
+
+        Raises:
+            InputError: The model's context has no room for the new tokens and
+                one of a prompt.
+        """
+        longest = self._encoder.max_length
+        self._room = longest - settings.max_new_tokens
+        if self._room < 1:
+            raise InputError(
+                f"The most new tokens must be below {longest}, the model's "
+                f"context. Received: {settings.max_new_tokens}"
+            )
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        texts = [""] * len(prompts)
+        for begin in range(0, len(order), batch_size):
+            chosen = order[begin : begin + batch_size]
+            batch = [prompts[index] for index in chosen]
+            answers = self.generate(batch, settings, seed)
+            for index, answer in zip(chosen, answers, strict=True):
+                texts[index] = answer.text
+        return texts
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of a prompt, or the last of them that have room."""
+        ids = self._encoder.encode([prompt])[0]
+        ids = ids or [self._encoder.prefix_token_id]
+        self.truncated += len(ids) > self._room
+        return ids[-self._room :]
