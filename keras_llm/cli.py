@@ -175,12 +175,18 @@ def _options(command: Command) -> dict[str, Any]:
     return types
 
 
+# How many of a positional argument there may be, and how usage writes it.
+_COUNTS = {list[str]: "+", Path | None: "?"}
+_WRITTEN = {list[str]: "{}… ", Path | None: "[{}] "}
+
+
 def _parser_of(name: str, command: Command) -> ArgumentParser:
     positionals = "".join(
-        f"{each.upper()}{'…' if kind == list[str] else ''} "
+        _WRITTEN.get(kind, "{} ").format(each.upper())
         for each, kind, _ in command.positionals
     )
-    out = "--out DIR " if "--out" in (command.options or {}) else ""
+    needed = (command.options or {}).get("--out", {}).get("required")
+    out = "--out DIR " if needed else ""
     parser = _Parser(
         description=command.help,
         epilog=EPILOG if command.sections else None,
@@ -189,8 +195,8 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
     )
     parser.command = command
     for positional, kind, text in command.positionals:
-        count = {"nargs": "+"} if kind == list[str] else {}
-        kind = str if count else kind
+        count = {"nargs": _COUNTS[kind]} if kind in _COUNTS else {}
+        kind = str if kind == list[str] else kind
         parser.add_argument(positional, type=kind, help=text, **count)
     for option, options in (command.options or {}).items():
         parser.add_argument(option, **options)

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from keras_llm import commands
+from keras_llm.commands import evaluation
 from keras_llm.recipes.corpus_settings import Cleaning, CorpusSettings
 from keras_llm.recipes.settings import (
     GenerationSettings,
@@ -139,19 +140,24 @@ COMMANDS = {
         ["model", "training", "generation"],
     ),
     "evaluate": Command(
-        commands.evaluate,
-        "Loss, perplexity, bits per byte and accuracy of a preset.",
+        evaluation.evaluate,
+        "Loss, perplexity, bits per byte and accuracy of a preset; or its "
+        "score in tasks of lm_eval; or how close its answers are to given "
+        "ones.",
         [
             ("preset", Path, "A preset, or the run that has one."),
-            ("tokens", Path, "Folder that `encode` wrote."),
+            ("tokens", Path | None, "Folder that `encode` wrote."),
         ],
-        {
-            "--split": {"help": "One split; all held out ones if omitted."},
-            "--batch_size": {
-                "type": int | None,
-                "help": "Windows a batch; does not change the result.",
-            },
-        },
+        evaluation.EVALUATE_OPTIONS,
+    ),
+    "ask": Command(
+        evaluation.ask,
+        "Asks a preset a question, after examples or none.",
+        [
+            ("preset", Path, "A preset, or the run that has one."),
+            ("question", str, "The question."),
+        ],
+        evaluation.ASK_OPTIONS,
     ),
     "generate": Command(
         commands.generate,

@@ -13,9 +13,11 @@ import keras_hub
 from keras_llm.errors import InputError
 from keras_llm.evaluation.pairs import Pair
 from keras_llm.evaluation.truncation import TruncatingGenerator
+from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import GenerationSettings
 
 BATCH_SIZE = 16
+MAX_NEW_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def answer_prompts(
     Raises:
         InputError: More new tokens than the model's context holds.
     """
+    check(batch_size >= 1, "batch_size", "at least 1", batch_size)
     settings = GenerationSettings(
         sampler="greedy", max_new_tokens=max_new_tokens, stop=list(stop)
     )
@@ -129,13 +132,14 @@ def compare(answers: Sequence[str], references: Sequence[str]):
 def evaluate_references(
     model: keras_hub.models.CausalLM,
     pairs: Sequence[Pair],
-    max_new_tokens: int,
+    max_new_tokens: int | None = None,
     stop: Sequence[str] = (),
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Answers held-out prompts and compares.
 
     The arguments and errors are those of `answer_prompts` and `compare`.
+    Answers have at most 128 tokens if `max_new_tokens` is omitted.
 
     Returns:
         The scores with `truncated_prompts`, how many prompts lost their
@@ -144,7 +148,11 @@ def evaluate_references(
     _metrics()  # before minutes of answering
     prompts = [pair.prompt for pair in pairs]
     answers, truncated = answer_prompts(
-        model, prompts, max_new_tokens, stop, batch_size
+        model,
+        prompts,
+        MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens,
+        stop,
+        BATCH_SIZE if batch_size is None else batch_size,
     )
     scores = compare(answers, [pair.completion for pair in pairs])
     rows = [

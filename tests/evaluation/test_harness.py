@@ -37,7 +37,9 @@ def sides(request, tmp_path_factory):
 
 
 def requests(kind, *arguments):
-    return [Instance(kind, {}, each, index) for index, each in enumerate(arguments)]
+    return [
+        Instance(kind, {}, each, index) for index, each in enumerate(arguments)
+    ]
 
 
 def test_results_are_those_of_their_model(sides, tasks):

@@ -95,21 +95,6 @@ def pretrain(values: Namespace, console: Console) -> dict[str, Any]:
     return show(result, values)
 
 
-def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
-    """Shows the metrics of each split."""
-    from keras_llm.workflow import evaluate_preset, held_out_splits
-
-    splits = [values.split] if values.split else held_out_splits(values.tokens)
-    if not splits:
-        raise InputError(
-            f"{values.tokens} has no split that was held out. Pass --split."
-        )
-    result = evaluate_preset(
-        values.preset, values.tokens, splits, console, values.batch_size
-    )
-    return show(result, values)
-
-
 def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
     """Streams a single answer; several are generated together."""
     from keras_llm.export import is_saved_model
