@@ -18,13 +18,17 @@ from rich.console import Console
 from keras_llm.errors import InputError
 from keras_llm.files import is_free, one_command, write_text
 from keras_llm.recipes.settings import Recipe, to_dict
+from keras_llm.recipes.tuning_settings import TuningRecipe
 
 # The folders that each stage writes; the names are those of the commands.
 STAGES = {
     "prepare": ("corpus",),
     "tokenizer": ("tokenizer",),
     "encode": ("tokens",),
+    "data": ("data",),
+    "reference": ("reference",),
     "pretrain": ("training", "preset"),
+    "tune": ("training", "preset"),
     "evaluate": ("evaluation",),
 }
 # Inputs that are recorded as hashes, and what to say if one is another.
@@ -34,6 +38,11 @@ CONTENTS = {
     "prepare": "the corpus was made again and is another",
     "tokenizer": "the tokenizer was made again and is another",
     "tokens": "the tokens have changed",
+    "base": "the model that is tuned has changed",
+    "data": "the examples were made again and are others",
+    "reference": "the reference's scores were made again",
+    "encode": "the tokens were made again and are others",
+    "replay": "the tokens that are replayed have changed",
     "pretrain": "the model was trained again",
 }
 RECORDS = "stages.json"
@@ -56,7 +65,7 @@ class Run:
 
     @contextmanager
     def opened(
-        self, recipe: Recipe, redo: str | None = None
+        self, recipe: Recipe | TuningRecipe, redo: str | None = None
     ) -> Iterator["Run"]:
         """Within, no other command works on the run.
 
@@ -153,7 +162,8 @@ class Run:
 
     def _can_resume(self, name):
         checkpoints = self.out / "training" / "checkpoints"
-        return name == "pretrain" and any(checkpoints.glob("[0-9]*"))
+        trains = "training" in STAGES[name]
+        return trains and any(checkpoints.glob("[0-9]*"))
 
     def _check_same(self, name, before, now):
         before, now = _flat(before), _flat(now)

@@ -20,6 +20,9 @@ class Batches(Protocol):
     A run that goes on at batch `k` therefore sees what it would have seen.
     """
 
+    def __len__(self) -> int:
+        """Batches an epoch."""
+
     @property
     def signature(self) -> Any:
         """An `ArraySpec` for every array of a batch, nested as it is."""

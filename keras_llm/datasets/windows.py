@@ -39,6 +39,10 @@ class TrainingWindows:
         fitting = (len(tokens) - 1) // sequence_length
         self.windows_per_epoch = max(1, fitting - 1)
 
+    def __len__(self) -> int:
+        """Batches an epoch, at least."""
+        return -(-self.windows_per_epoch // self.batch_size)
+
     @property
     def signature(self) -> tuple:
         return token_signature(self.batch_size, self.sequence_length)

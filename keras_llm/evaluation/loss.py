@@ -14,7 +14,7 @@ from keras_llm.datasets import Batches
 
 
 class EvaluationBatches(Batches, Protocol):
-    """A finite number of weighted batches.
+    """Weighted batches, those of an epoch.
 
     Args:
         text_bytes: UTF-8 bytes of the text that they hold, where all of it
@@ -22,8 +22,6 @@ class EvaluationBatches(Batches, Protocol):
     """
 
     text_bytes: int | None
-
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from keras_llm.generation.sampling import (
     penalize_repetition,
     philox_uniform,
 )
+from keras_llm.models.loading import context_length
 
 
 class StockDecoder:
@@ -35,7 +36,7 @@ class StockDecoder:
 
     def __init__(self, model: keras_hub.models.CausalLM):
         self.model = model
-        self.max_length = context_of(model)
+        self.max_length = context_length(model)
         self.vocabulary_size = model.backbone.vocabulary_size
         self.variables = [weight.value for weight in model.weights]
 
@@ -61,14 +62,6 @@ class StockDecoder:
     ) -> tf.Tensor:
         with without_xla():
             return log_likelihoods(self.model, token_ids, lengths)
-
-
-def context_of(model: keras_hub.models.CausalLM) -> int:
-    """Tokens that prompt and answer may have together."""
-    known = [model.preprocessor.sequence_length]
-    for name in ("max_sequence_length", "max_position_embeddings"):
-        known.append(getattr(model.backbone, name, None))
-    return min(int(length) for length in known if length)
 
 
 class RowSampler(keras_hub.samplers.Sampler):

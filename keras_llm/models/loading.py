@@ -1,5 +1,6 @@
 """Models from preset folders, and from the presets that KerasHub downloads."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras_hub
 from keras_hub.src.utils import preset_utils
 
 from keras_llm.errors import InputError
+from keras_llm.files import file_digest
 from keras_llm.recipes.loading import nearest
 
 CausalLM, TextClassifier = (
@@ -25,13 +27,18 @@ def load_preset(path: Path, **kwargs) -> CausalLM:
     Raises:
         InputError: No preset there, a damaged one, or one of another task.
     """
-    folder = _folder_of(Path(path))
+    folder = preset_folder(Path(path))
     if folder is None:
         raise InputError(
             f"{path} must be a preset, or a run that has one (a folder with "
             "config.json or preset/). Make one with `keras-llm train`."
         )
     return _load(str(folder), [CausalLM], **kwargs)
+
+
+def load_causal_lm(preset: str | Path, **kwargs) -> CausalLM:
+    """The language model of any preset; see `load_task`."""
+    return _load(_address_of(preset), [CausalLM], **kwargs)
 
 
 def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
@@ -47,16 +54,48 @@ def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
         InputError: No such preset, one that cannot be read or downloaded, or
             one of another task.
     """
-    folder = _folder_of(Path(preset))
+    return _load(_address_of(preset), [CausalLM, TextClassifier], **kwargs)
+
+
+def preset_digest(preset: str | Path) -> str:
+    """A sha256 of all files of a preset; of its name, if it is a name."""
+    folder = preset_folder(Path(preset))
+    digest = hashlib.sha256()
+    if folder is None:
+        digest.update(str(preset).encode())
+    else:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                name = path.relative_to(folder).as_posix()
+                digest.update(f"{name} {file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def context_length(model: CausalLM) -> int:
+    """Tokens that prompt and answer may have together."""
+    known = [model.preprocessor.sequence_length]
+    for name in ("max_sequence_length", "max_position_embeddings"):
+        known.append(getattr(model.backbone, name, None))
+    return min(int(length) for length in known if length)
+
+
+def _address_of(preset: str | Path) -> str:
+    """What KerasHub finds the preset by.
+
+    Raises:
+        InputError: There is none.
+    """
+    folder = preset_folder(Path(preset))
     if folder is not None:
         # Absolute, or KerasHub would take a folder for the name it has.
-        preset = folder.absolute()
-    elif "://" not in str(preset):
+        return str(folder.absolute())
+    if "://" not in str(preset):
         _check_name(str(preset))
-    return _load(str(preset), [CausalLM, TextClassifier], **kwargs)
+    return str(preset)
 
 
-def _folder_of(path: Path) -> Path | None:
+def preset_folder(path: Path) -> Path | None:
+    """The folder of a preset, or of the one in a run; `None` if neither."""
     inner = path / "preset"
     folder = inner if inner.is_dir() else path
     return folder if (folder / "config.json").is_file() else None

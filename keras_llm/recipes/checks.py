@@ -35,6 +35,7 @@ RANGES = {
     "at least 1": lambda value: value >= 1,
     "at least 2": lambda value: value >= 2,
     "at least 16": lambda value: value >= 16,
+    "in [0, 0.5)": lambda value: 0 <= value < 0.5,
     "in [0, 1)": lambda value: 0 <= value < 1,
     "in [0, 1]": lambda value: 0 <= value <= 1,
     "in [0.1, 1]": lambda value: 0.1 <= value <= 1,

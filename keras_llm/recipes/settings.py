@@ -151,7 +151,8 @@ class TrainingSettings:
 
     Args:
         steps: Optimizer updates in all.
-        batch_size: Windows a batch.
+        epochs: How often all of the data is seen, instead of `steps`.
+        batch_size: Windows a batch, or examples.
         gradient_accumulation_steps: Batches an update.
         optimizer: `"adamw"`, `"adam"`, `"sgd"` or `"muon"` (Muon for the
             matrices of the blocks, AdamW for the rest).
@@ -184,6 +185,7 @@ class TrainingSettings:
     """
 
     steps: int = 2000
+    epochs: float | None = None
     batch_size: int = 12
     gradient_accumulation_steps: int = 1
     optimizer: OptimizerName = "adamw"
@@ -221,7 +223,7 @@ class TrainingSettings:
                 "early_stopping_patience",
                 "sample_tokens",
             ],
-            "above 0": ["learning_rate", "muon_learning_rate"],
+            "above 0": ["epochs", "learning_rate", "muon_learning_rate"],
             "in [0, 1)": ["beta_1", "beta_2"],
             "in (0, 1]": ["decay_share"],
             "in [0, 1]": ["final_learning_rate_share"],

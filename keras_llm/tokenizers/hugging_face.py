@@ -123,7 +123,9 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
             text = json.dumps(files[name], ensure_ascii=False, indent=1)
             write_text(folder / name, text)
     more = files.get(MORE_TEMPLATES, {})
-    templates = {f"{MORE_TEMPLATES}/{Path(x).name}.jinja": more[x] for x in more}
+    templates = {
+        f"{MORE_TEMPLATES}/{Path(x).name}.jinja": more[x] for x in more
+    }
     if TEMPLATE in files:
         templates[TEMPLATE] = files[TEMPLATE]
     for name, text in templates.items():

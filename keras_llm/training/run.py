@@ -4,10 +4,11 @@ Knows nothing of text or of what is learned: a run is a model, batches, a loss,
 a validation and a budget.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -105,6 +106,7 @@ class TrainingRun:
         """
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
+        settings = _with_steps(settings, len(self.batches))
         compile_for_training(self.model, settings, self.loss, self.metrics)
         fitting = _Fitting(self, out, settings)
         fitting.resume()
@@ -114,6 +116,15 @@ class TrainingRun:
         if fitting.clock.interrupted:
             raise Interrupted(f"stopped at step {fitting.clock.step}")
         return fitting.finish()
+
+
+def _with_steps(settings: TrainingSettings, batches: int) -> TrainingSettings:
+    """The settings with epochs, if they are given, counted in steps."""
+    if settings.epochs is None:
+        return settings
+    updates = batches / settings.gradient_accumulation_steps
+    steps = max(1, math.ceil(settings.epochs * updates))
+    return replace(settings, steps=steps)
 
 
 def compile_for_training(

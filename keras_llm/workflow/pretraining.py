@@ -221,7 +221,7 @@ def _pretrain(
     return run.stage(
         "pretrain",
         {name: settings[name] for name in ("model", "training", "seed")},
-        {"tokens": _tokens_digest(tokens)},
+        {"tokens": tokens_digest(tokens)},
         lambda: pretrain_model(tokens, tokenizer, run.out, recipe, run.console),
     )
 
@@ -314,7 +314,7 @@ def _given_tokenizer(recipe: Recipe) -> dict[str, str]:
     return {"model_file": file_digest(model_path(Path(given)))} if given else {}
 
 
-def _tokens_digest(tokens: Path) -> str:
+def tokens_digest(tokens: Path) -> str:
     """A hash of the manifest, which holds those of all shards."""
     from keras_llm.datasets.tokens import MANIFEST_NAME, TokenManifest
 

@@ -1,0 +1,254 @@
+"""Records to examples: what a model is tuned on, and what was left out."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from keras_llm.corpus.documents import SPLITS
+from keras_llm.corpus.records import Record, read_records
+from keras_llm.datasets.examples import Row, write_examples
+from keras_llm.datasets.shapes import (
+    Sample,
+    Unusable,
+    read_sample,
+    recognized,
+)
+from keras_llm.errors import InputError
+from keras_llm.files import write_text, written_beside
+from keras_llm.recipes.checks import check
+from keras_llm.recipes.tuning_settings import DataSettings
+from keras_llm.tokenizers.chat_templates import ChatTemplate
+
+REPORT = "report.json"
+SHOWN = 5  # ids of a reason
+
+
+@dataclass
+class Finding:
+    """How often something was found, and where.
+
+    Args:
+        count: Of records.
+        ids: Of the first few.
+        detail: More about the first.
+    """
+
+    count: int = 0
+    ids: list[str] = field(default_factory=list)
+    detail: str = ""
+
+    def add(self, id: str, detail: str = "") -> None:
+        self.count += 1
+        self.detail = self.detail or detail
+        if len(self.ids) < SHOWN:
+            self.ids.append(id)
+
+
+@dataclass
+class DataReport:
+    """What became of the records: read = kept + left out.
+
+    Args:
+        shape: How they were read.
+        read: Their number.
+        kept: Examples of each split.
+        left_out: By reason.
+        cut: Examples that were longer than the context; their ends are gone.
+        tokens: Of each split.
+        answer_tokens: Of each split: those that count.
+    """
+
+    shape: str = ""
+    read: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, Finding] = field(default_factory=dict)
+    cut: Finding = field(default_factory=Finding)
+    tokens: dict[str, int] = field(default_factory=dict)
+    answer_tokens: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, id: str, reason: str, detail: str = "") -> None:
+        self.left_out.setdefault(reason, Finding()).add(id, detail)
+
+
+def make_examples(
+    sources: Sequence[str],
+    out: Path,
+    settings: DataSettings,
+    shapes: Sequence[str],
+    template: ChatTemplate,
+    longest: int,
+) -> dict[str, Any]:
+    """Reads records and writes a folder of examples for each split.
+
+    Args:
+        sources: As `read_records` takes them.
+        out: Folder to write: `train`, `validation`, `test` and a report.
+        settings: How records are read and divided.
+        shapes: Names of shapes that would do, the best first.
+        template: Turns messages into tokens.
+        longest: Tokens that the model can take.
+
+    Returns:
+        The report.
+
+    Raises:
+        InputError: A source or the shape cannot be used, or no example is
+            left to train on.
+    """
+    report = DataReport()
+    longest = min(longest, settings.sequence_length or longest)
+    samples = _samples(sources, settings, shapes, report)
+    by_split: dict[str, list[tuple[list[Row], bool | None]]] = {}
+    for record, sample, split in _divided(_compared(samples), settings):
+        try:
+            rows, is_cut = _rows(sample, template, longest)
+        except Unusable as reason:
+            report.leave_out(record.id, str(reason))
+            continue
+        except InputError as error:
+            reason = "does not fit the chat template"
+            report.leave_out(record.id, reason, str(error))
+            continue
+        if is_cut:
+            report.cut.add(record.id)
+        by_split.setdefault(split, []).append((rows, sample.label))
+    if "train" not in by_split:
+        reasons = ", ".join(
+            f"{found.count} {reason} (the first: {found.ids[0]})"
+            for reason, found in report.left_out.items()
+        )
+        raise InputError(
+            f"No example is left to train on, of {report.read} records: "
+            f"{reasons or 'there are none'}."
+        )
+    with written_beside(out) as folder:
+        for split in SPLITS:
+            if split in by_split:
+                _write(folder / split, by_split[split], split, report)
+        found = asdict(report)
+        write_text(folder / REPORT, json.dumps(found, indent=1))
+    return found
+
+
+def _write(folder, examples, split, report):
+    labels = [label for _, label in examples]
+    manifest = write_examples(
+        folder,
+        [rows for rows, _ in examples],
+        None if None in labels else labels,
+    )
+    report.kept[split] = manifest.examples
+    report.tokens[split] = manifest.tokens
+    report.answer_tokens[split] = manifest.answer_tokens
+
+
+def _samples(
+    sources: Iterable[str],
+    settings: DataSettings,
+    shapes: Sequence[str],
+    report: DataReport,
+) -> Iterator[tuple[Record, Sample]]:
+    """What the records say; what says nothing is counted."""
+    columns = settings.columns
+    if settings.shape is not None:
+        expected = "one of " + ", ".join(shapes)
+        check(settings.shape in shapes, "data.shape", expected, settings.shape)
+        report.shape = settings.shape
+    numbered = columns if all(name.isdigit() for name in columns) else ()
+    for record in read_records(sources, numbered):
+        report.read += 1
+        if record.values is None:
+            reason = record.trouble.partition(":")[0]
+            report.leave_out(record.id, f"unreadable ({reason})")
+            continue
+        if not report.shape:
+            report.shape = recognized(record.values, shapes, columns)
+        try:
+            yield record, read_sample(record.values, report.shape, columns)
+        except Unusable as reason:
+            report.leave_out(record.id, str(reason))
+
+
+def _compared(
+    samples: Iterable[tuple[Record, Sample]],
+) -> list[tuple[Record, Sample]]:
+    """The samples; a judged one with another's answer beside its own."""
+    samples = list(samples)
+    found = []
+    for index, (record, sample) in enumerate(samples):
+        if sample.label is not None:
+            [own] = sample.conversations
+            [foreign] = samples[index - 1][1].conversations
+            conversations = (own, own[:-1] + foreign[-1:])
+            sample = Sample(conversations, sample.label)
+        found.append((record, sample))
+    return found
+
+
+def _rows(
+    sample: Sample, template: ChatTemplate, longest: int
+) -> tuple[list[Row], bool]:
+    """Tokens of each conversation, and whether one had to be cut.
+
+    Of two that are compared, only the last answers count.
+    """
+    rows, is_cut = [], False
+    compared = len(sample.conversations) > 1
+    for messages in sample.conversations:
+        token_ids, is_answer = template.encode(messages)
+        if compared:
+            is_answer = _last_only(is_answer)
+        if len(token_ids) > longest + 1:  # the last is a label only
+            is_cut = True
+            token_ids = token_ids[: longest + 1]
+            is_answer = is_answer[: longest + 1]
+        if not any(is_answer[1:]):
+            raise Unusable("has its answer beyond the context")
+        rows.append(Row(token_ids, is_answer))
+    return rows, is_cut
+
+
+def _last_only(is_answer: list[bool]) -> list[bool]:
+    """Only the last stretch stays."""
+    stop = len(is_answer) - is_answer[::-1].index(True)
+    start = stop
+    while start and is_answer[start - 1]:
+        start -= 1
+    return [start <= index < stop for index in range(len(is_answer))]
+
+
+def _divided(
+    samples: list[tuple[Record, Sample]], settings: DataSettings
+) -> Iterator[tuple[Record, Sample, str]]:
+    """Each sample with its split."""
+    method = settings.split
+    given = {record.split for record, _ in samples}
+    if method == "auto":
+        method = "given" if "train" in given else "hash"
+    if method == "given" and "train" not in given:
+        raise InputError(
+            "data.split is given, but the source names no train split. Name "
+            "the files train, validation and test, or pass --data.split hash."
+        )
+    for index, (record, sample) in enumerate(samples):
+        if method == "given":
+            yield record, sample, record.split or "train"
+            continue
+        place = index / len(samples) if method == "position" else _place(sample)
+        yield record, sample, _split_at(place, settings)
+
+
+def _split_at(place: float, settings: DataSettings) -> str:
+    if place < 1 - settings.validation - settings.test - 1e-9:
+        return "train"
+    return "validation" if place < 1 - settings.test - 1e-9 else "test"
+
+
+def _place(sample: Sample) -> float:
+    """In [0, 1), by what is asked, so that a question is in one split."""
+    asked = [m["content"] for m in sample.conversations[0][:-1]]
+    digest = hashlib.sha256(json.dumps(asked).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
