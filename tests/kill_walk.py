@@ -61,11 +61,14 @@ class Kill:
 
 
 def is_change(event: str, arguments: tuple) -> bool:
-    """Whether an audit event is that of an operation that changes files."""
-    if event == "open":
-        path, _, flags = arguments
-        return not isinstance(path, int) and bool(flags & WRITES)
-    return event in CHANGES
+    """Whether an audit event is that of an operation that changes our files."""
+    path = str(arguments[0]) if arguments else ""
+    # `shutil.rmtree` names what is in an open folder by its name alone.
+    if path.startswith("/") and not path.startswith(os.environ["TMPDIR"]):
+        return False
+    if event != "open":
+        return event in CHANGES
+    return isinstance(arguments[0], str) and bool(arguments[2] & WRITES)
 
 
 def forked(work: Callable[[], None]) -> int:

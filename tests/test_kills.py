@@ -27,7 +27,6 @@ def walk(folder: Path, what: str, step: int) -> dict:
     ("what", "step", "fewest"),
     [
         ("tokens", 19, 20),
-        ("redo", 29, 20),
         pytest.param("tokens", 1, 350, marks=slow),
         pytest.param("redo", 1, 350, marks=slow),
         pytest.param("model", 1, 100, marks=slow),

@@ -133,10 +133,12 @@ def checkpoint_paths(folder: Path) -> list[Path]:
 
 
 def remove_checkpoints(folder: Path, keep: set[int]) -> None:
-    """Removes all checkpoints but those of the given steps."""
+    """Removes all checkpoints but those of the given steps, and halves."""
     for path in checkpoint_paths(folder):
         if int(path.name) not in keep:
             shutil.rmtree(path)
+    for path in folder.glob(".*.partial"):  # of a killed run
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _named(groups: VariableGroups):

@@ -15,10 +15,10 @@ def append_row(path: Path, row: dict) -> None:
 
     The last column is never empty, so that a row cut off by a crash is known.
     """
-    new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
+        writer = csv.DictWriter(file, list(row), lineterminator="
+")
+        if not file.tell():  # new, or of a run killed as it made it
             writer.writeheader()
         writer.writerow(row)
 

@@ -16,7 +16,7 @@ from training_run import make_tokens, train
 from keras_llm.errors import InputError
 from keras_llm.training import Interrupted
 from keras_llm.training.checkpoints import checkpoint_paths
-from keras_llm.training.log import TIMINGS, read_log
+from keras_llm.training.log import TIMINGS, append_row, cut_log, read_log
 
 SCRIPT = Path(__file__).with_name("training_run.py")
 
@@ -133,6 +133,15 @@ def test_finished_run_is_not_trained_again(folder, whole):
     result, _ = train(folder, whole)
     assert (whole / "log.csv").read_bytes() == log
     assert result.steps == 24
+
+
+def test_a_log_that_was_killed_as_it_was_made_has_its_header(tmp_path):
+    path = tmp_path / "log.csv"
+    path.touch()
+    cut_log(path, 0)
+    for step in (1, 2):
+        append_row(path, {"step": step, "seconds": 1})
+    assert [row["step"] for row in read_log(path)] == [1, 2]
 
 
 def test_checkpoint_of_another_model_is_refused(folder, whole):
