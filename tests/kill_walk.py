@@ -32,7 +32,14 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate")
 BYTES = 10  # of a file that is cut off
 # They tell times, and are compared without; or pictures of what is compared.
-TOLD = ("timings.json", "report.html", "stages.json", "log.csv", "curves.png")
+TOLD = (
+    "timings.json",
+    "report.html",
+    "stages.json",
+    "log.csv",
+    "curves.png",
+    "metadata.json",
+)
 
 
 @dataclass
@@ -155,6 +162,10 @@ def result(run: Path) -> dict:
     if (run / "training").is_dir():
         rows = (run / "training" / "log.csv").read_text().splitlines()
         found["log.csv"] = [row.split(",")[:-2] for row in rows]
+    for name in found:
+        if name.endswith("/checkpoint.json"):
+            found[name] = json.loads(found[name])
+            found[name]["state"]["clock"].pop("seconds")
     everything = [run, *run.parent.iterdir(), *run.rglob("*")]
     hidden = [str(p) for p in everything if p.name.startswith(".")]
     return found | {"hidden": hidden}

@@ -8,7 +8,6 @@ import pytest
 
 from keras_llm.errors import InputError
 from keras_llm.training.checkpoints import (
-    checkpoint_paths,
     latest_checkpoint,
     remove_checkpoints,
     save_checkpoint,
