@@ -213,14 +213,12 @@ class Training:
         theirs: The same of the twin.
         parameters: Differences afterwards, by name.
         all_parameters: The same of all parameters together.
-        state: What the twin has learned.
     """
 
     ours: list[float]
     theirs: list[float]
     parameters: dict[str, Difference]
     all_parameters: Difference
-    state: dict[str, torch.Tensor]
 
 
 def compare_training(
@@ -259,4 +257,4 @@ def compare_training(
         )
     )
     model.set_weights(before)
-    return Training(ours, theirs, parameters, together, state)
+    return Training(ours, theirs, parameters, together)
