@@ -11,9 +11,11 @@ from keras_llm.export.loading import import_tensorflow, versions
 from keras_llm.export.model_card import write_model_card
 from keras_llm.export.server_files import write_server_files
 from keras_llm.files import is_free, written_beside
+from keras_llm.models.lora import with_lora_merged
 from keras_llm.recipes.settings import GenerationSettings
 
 
+@with_lora_merged
 def to_saved_model(
     model: keras_hub.models.CausalLM | keras_hub.models.TextClassifier,
     path: Path,

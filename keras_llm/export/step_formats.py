@@ -21,6 +21,7 @@ from keras_llm.export.step_function import (
 from keras_llm.export.step_readme import README_NAME, readme
 from keras_llm.files import check_free, write_text, written_beside
 from keras_llm.models import ScratchCausalLM
+from keras_llm.models.lora import with_lora_merged
 from keras_llm.quiet import quiet_native_code
 from keras_llm.tokenizers import ScratchTokenizer
 from keras_llm.tokenizers.processor import MODEL_NAME
@@ -54,6 +55,7 @@ FORMATS = {
 }
 
 
+@with_lora_merged
 def to_step_function(model: ScratchCausalLM, path: Path, format: str) -> Path:
     """Writes one step of decoding in a format of other runtimes.
 

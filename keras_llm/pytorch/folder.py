@@ -7,6 +7,7 @@ from typing import Any
 from keras_llm.errors import InputError
 from keras_llm.files import check_free, write_text, written_beside
 from keras_llm.models import ScratchCausalLM
+from keras_llm.models.lora import with_lora_merged
 from keras_llm.pytorch.require import require_torch
 from keras_llm.pytorch.weights import config_of, to_pytorch
 from keras_llm.tokenizers import ScratchTokenizer
@@ -45,6 +46,7 @@ print(f"loss {{float(loss.detach()):.3f}}")
 """
 
 
+@with_lora_merged
 def to_pytorch_folder(model: ScratchCausalLM, path: Path) -> Path:
     """Writes a model for PyTorch: code, weights and tokenizer.
 

@@ -43,13 +43,10 @@ def cut_log(path: Path, step: int) -> None:
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [
-        line
-        for line in lines[1:]
-        if line.endswith("\n") and _step_of(line) <= step
-    ]
+    whole = [line for line in lines if line.endswith("\n")]
+    kept = [line for line in whole[1:] if _step_of(line) <= step]
     beside = path.with_name(path.name + ".partial")
-    beside.write_text("".join(lines[:1] + kept), encoding="utf-8")
+    beside.write_text("".join(whole[:1] + kept), encoding="utf-8")
     beside.replace(path)
 
 

@@ -10,10 +10,12 @@ from keras_llm.export.huggingface.files import DTYPES, WEIGHTS, write_tensors
 from keras_llm.export.huggingface.importing import ARCHITECTURES
 from keras_llm.files import check_free, write_text, written_beside
 from keras_llm.models import ScratchCausalLM
+from keras_llm.models.lora import with_lora_merged
 from keras_llm.tokenizers.hugging_face import token_ids, write_tokenizer
 from keras_llm.tokenizers.hugging_face_settings import GENERATION
 
 
+@with_lora_merged
 def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     """Writes a model for `AutoModelForCausalLM` and `AutoTokenizer`.
 
