@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from keras_llm.quiet import quiet_native_code
+from keras_llm.tokenizers.processor import AFTER_SPACE, FIRST_CHARACTER
 
 SPACE = "\u2581"  # how SentencePiece writes it
 
@@ -107,6 +108,33 @@ def _read(proto: bytes) -> tuple[dict[str, int], bytes]:
     return control, model.SerializeToString(deterministic=True)
 
 
+class WithPrefixSpace(tf.Module):
+    """Begins texts with a space that do not; see `ScratchTokenizer`.
+
+    Args:
+        tokenizer: a `GraphTokenizer`, which tokenizes them then.
+    """
+
+    def __init__(self, tokenizer: GraphTokenizer):
+        super().__init__(name="with_prefix_space")
+        self.tokenizer = tokenizer
+        self.start_token_id = tokenizer.start_token_id
+        self.end_token_ids = tokenizer.end_token_ids
+        self.hidden_token_ids = tokenizer.hidden_token_ids
+        self.control_tokens = tokenizer.control_tokens
+
+    def after_space(self, texts: tf.Tensor) -> tf.Tensor:
+        """The texts, each of which begins with a space or is empty."""
+        return tf.strings.regex_replace(texts, FIRST_CHARACTER, AFTER_SPACE)
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        return self.tokenizer.tokenize(self.after_space(texts))
+
+    def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        texts = self.tokenizer.detokenize(token_ids)
+        return tf.strings.regex_replace(texts, "\\A ", "")
+
+
 class WithControlTokens(tf.Module):
     """Takes control tokens written out in texts as what they are.
 
@@ -142,9 +170,18 @@ class WithControlTokens(tf.Module):
         control = tf.RaggedTensor.from_row_lengths(
             tf.boolean_mask(chosen, named), tf.cast(named, tf.int64)
         )
-        typed = self.tokenizer.tokenize(tf.where(named, "", flat))
+        typed = self._typed(tf.where(named, "", flat), parts.row_starts())
         both = tf.concat([typed, control], axis=1)
         return parts.with_flat_values(both).merge_dims(1, 2)
+
+    def _typed(self, texts: tf.Tensor, row_starts: tf.Tensor):
+        """Ids of what is between names; a space is put before whole texts."""
+        if not isinstance(self.tokenizer, WithPrefixSpace):
+            return self.tokenizer.tokenize(texts)
+        # The first part is empty if a text begins with a name, and stays so.
+        begun = self.tokenizer.after_space(tf.gather(texts, row_starts))
+        texts = tf.tensor_scatter_nd_update(texts, row_starts[:, None], begun)
+        return self.tokenizer.tokenizer.tokenize(texts)
 
 
 def quoted(string: str) -> str:

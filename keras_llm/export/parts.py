@@ -11,6 +11,7 @@ from keras_llm.export.graph_tokenizers import (
     GraphTokenizer,
     SentencePieceGraph,
     WithControlTokens,
+    WithPrefixSpace,
 )
 from keras_llm.export.stock_decoder import StockDecoder
 from keras_llm.export.stock_rules import rules_of
@@ -74,6 +75,7 @@ def _scratch_tokenizer(
 ) -> GraphTokenizer:
     if isinstance(tokenizer, ScratchBytePairTokenizer):
         return ExactBytePairTokenizer(tokenizer.byte_pairs)
-    return SentencePieceGraph(
+    pieces = SentencePieceGraph(
         tokenizer.proto, tokenizer.start_token_id, tokenizer.end_token_ids
     )
+    return WithPrefixSpace(pieces) if tokenizer.add_prefix_space else pieces

@@ -209,6 +209,12 @@ def _check_model(model: ScratchCausalLM, kind: StepFormat) -> None:
             f"a model with a {type(tokenizer).__name__}. Export it as a "
             "SavedModel."
         )
+    if tokenizer.add_prefix_space:
+        raise InputError(
+            "The step function comes with a tokenizer.model, which cannot say "
+            "that texts begin with a space. Received: a tokenizer with "
+            "add_prefix_space. Export it as a SavedModel."
+        )
     # Operations and names take a little besides the weights.
     needed = 4 * model.count_params() + 2**20
     if kind.is_one_file and needed > 2**31:

@@ -104,7 +104,8 @@ def _check_model(model):
 
 def _write_tokenizer(tokenizer, folder: Path) -> str:
     """Writes its file; returns the package that reads it."""
-    if isinstance(tokenizer, ScratchTokenizer):
+    is_scratch = isinstance(tokenizer, ScratchTokenizer)
+    if is_scratch and not tokenizer.add_prefix_space:
         (folder / MODEL_NAME).write_bytes(tokenizer.proto)
         return "sentencepiece"
     from keras_llm.tokenizers.hugging_face import write_tokenizer

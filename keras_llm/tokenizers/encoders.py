@@ -1,6 +1,5 @@
 """Tokenizers as corpora are encoded: many texts to ids, without KerasHub."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,9 @@ from keras_llm.tokenizers.byte_pair_files import (
 )
 from keras_llm.tokenizers.byte_pair_rules import Rule
 from keras_llm.tokenizers.processor import (
+    after_space,
     cuts_at_lines,
+    digest_of_pieces,
     encode_texts,
     end_token,
     load_processor,
@@ -56,21 +57,28 @@ class SentencePieceEncoder:
 
     Args:
         path: A tokenizer folder, or the model's file.
+        add_prefix_space: bool. Whether texts that do not begin with a space
+            get one.
 
     Raises:
         InputError: No such model, or one without an end token.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, add_prefix_space: bool = False):
+        self._add_prefix_space = add_prefix_space
         self._processor = load_processor(path)
         self.vocabulary_size = self._processor.vocab_size()
         end = end_token(self._processor)
         self.end_token_id = self._processor.piece_to_id(end)
-        self.cuts_at_lines = cuts_at_lines(self._processor)
+        self.cuts_at_lines = not add_prefix_space and cuts_at_lines(
+            self._processor
+        )
         data = model_path(path).read_bytes()
-        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.sha256 = digest_of_pieces(data, add_prefix_space)
 
     def encode(self, texts, threads=None):
+        if self._add_prefix_space:
+            texts = map(after_space, texts)
         return encode_texts(self._processor, texts, threads)
 
 
@@ -111,9 +119,11 @@ def load_encoder(path: Path) -> TextEncoder:
         InputError: None of these.
     """
     path = Path(path)
-    if (path / ASSETS / "vocabulary.spm").is_file():
-        return SentencePieceEncoder(path / ASSETS / "vocabulary.spm")
     config = path / "tokenizer.json"
+    if (path / ASSETS / "vocabulary.spm").is_file():
+        saved = json.loads(config.read_text(encoding="utf-8"))
+        prefix = saved["config"].get("add_prefix_space", False)
+        return SentencePieceEncoder(path / ASSETS / "vocabulary.spm", prefix)
     if (path / ASSETS).is_dir() and config.is_file():
         return BytePairEncoder(_byte_pairs(path, config))
     return SentencePieceEncoder(path)

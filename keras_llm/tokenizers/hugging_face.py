@@ -16,7 +16,7 @@ from keras_llm.tokenizers.byte_pair_files import (
     spelled_by_text,
 )
 from keras_llm.tokenizers.byte_pair_rules import Rule
-from keras_llm.tokenizers.hugging_face_reading import proto_of_json
+from keras_llm.tokenizers.hugging_face_reading import Pieces, pieces_of_json
 from keras_llm.tokenizers.hugging_face_settings import (
     CONFIG,
     GENERATION,
@@ -86,7 +86,8 @@ def read_tokenizer(folder: Path | str) -> AnyTokenizer:
             return _byte_pairs(parts, settings)
         file = folder / MODEL_NAME
         if file.is_file():
-            return _sentence_pieces(file.read_bytes(), settings, file)
+            pieces = Pieces(file.read_bytes(), add_prefix_space=False)
+            return _sentence_pieces(pieces, settings, file)
         if settings.content:
             file = folder / TOKENIZER
             return _sentence_pieces(_converted(settings), settings, file)
@@ -131,7 +132,8 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
     for name, text in templates.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(text.encode())
-    if isinstance(tokenizer, ScratchTokenizer):
+    # Which would be read instead, and does not tell such spaces apart.
+    if not getattr(tokenizer, "add_prefix_space", True):
         (folder / MODEL_NAME).write_bytes(tokenizer.proto)
 
 
@@ -166,6 +168,11 @@ def _content(
         model = content["model"]
         tables = {name: model[name] for name in TABLES if name in model}
         return published | {"model": published["model"] | tables}
+    if getattr(tokenizer, "add_prefix_space", False):
+        raise InputError(
+            "A ScratchTokenizer with add_prefix_space is written with the "
+            "tokenizer.json that it was read from. Received: one made here."
+        )
     start = tokenizer.start_token_id
     if start is not None:
         name = tokenizer.id_to_token(start)
@@ -259,18 +266,22 @@ def _found(name, find, settings):
     return None if name is None else find(name)
 
 
-def _converted(settings: FolderSettings) -> bytes:
+def _converted(settings: FolderSettings) -> Pieces:
     vocabulary = settings.content["model"]["vocab"]
-    find = dict(vocabulary).get  # of unigram models it is a list of pairs
-    kinds = {"bos": "bos_token", "eos": "eos_token", "pad": "pad_token"}
-    ids = {kind: find(settings.name_of(name)) for kind, name in kinds.items()}
-    ids = {kind: index for kind, index in ids.items() if index is not None}
-    return proto_of_json(settings.content, ids, settings.folder / TOKENIZER)
+    if isinstance(vocabulary, list):  # of pairs, of unigram models
+        vocabulary = {name: i for i, (name, _) in enumerate(vocabulary)}
+    names = settings.named_tokens(vocabulary.get)
+    ids = {
+        kind.removesuffix("_token"): vocabulary[name]
+        for kind, name in names.items()
+    }
+    return pieces_of_json(settings.content, ids, settings.folder / TOKENIZER)
 
 
 def _sentence_pieces(
-    proto: bytes, settings: FolderSettings, file: Path
+    pieces: Pieces, settings: FolderSettings, file: Path
 ) -> ScratchTokenizer:
+    proto = pieces.proto
     processor_of(proto, file)
     proto = with_control_pieces(proto, settings.added_tokens(), file)
     processor = processor_of(proto, file)
@@ -291,5 +302,6 @@ def _sentence_pieces(
         proto,
         start_token=None if start == end else start,
         end_tokens=[names[index] for index in ends if names[index] != end],
+        add_prefix_space=pieces.add_prefix_space,
         published=settings.published(),
     )

@@ -12,7 +12,7 @@ from keras_llm.tokenizers.scratch_tokenizer import ScratchTokenizer
 from keras_llm.tokenizers.sentence_piece_protos import (
     Piece,
     byte_names,
-    byte_pair_proto,
+    proto_of_pieces,
 )
 
 UNK, BOS, EOS = "<unk>", "<s>", "</s>"
@@ -52,7 +52,7 @@ def read_tokenizer(path: Path | str, vocabulary_size: int) -> ScratchTokenizer:
     pieces = [Piece(name, 0.0, "BYTE") for name in byte_names()]
     for score, text in tokens[len(begin) :]:
         pieces.append(Piece(text.replace(" ", "\u2581"), score))
-    proto = byte_pair_proto(
+    proto = proto_of_pieces(
         control + pieces,
         {"unk": 0, "bos": 1, "eos": 2},
         add_dummy_prefix=True,

@@ -1,6 +1,8 @@
 """SentencePiece models as Keras LLM uses them, without Keras."""
 
+import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,10 @@ MODEL_NAME = "tokenizer.model"
 # Long enough to be worth a thread, short enough that the float32 scores a
 # unigram model adds up over a piece stay exact.
 PIECE_CHARACTERS = 2000
+
+# For Python and for TensorFlow: the first character, if it is no space (which
+# SentencePiece writes as U+2581), and the space that is put before it.
+FIRST_CHARACTER, AFTER_SPACE = "\\A([^ \u2581])", " \\1"
 
 
 def model_path(path: Path) -> Path:
@@ -70,6 +76,16 @@ def end_token(processor: SentencePieceProcessor) -> str | None:
         return END
     eos = processor.eos_id()
     return processor.id_to_piece(eos) if eos >= 0 else None
+
+
+def after_space(text: str) -> str:
+    """The text, with a space before it if it does not begin with one."""
+    return re.sub(FIRST_CHARACTER, AFTER_SPACE, text)
+
+
+def digest_of_pieces(proto: bytes, add_prefix_space: bool) -> str:
+    """sha256 of all that decides the ids of a corpus."""
+    return hashlib.sha256(proto + b" " * add_prefix_space).hexdigest()
 
 
 def cuts_at_lines(processor: SentencePieceProcessor) -> bool:

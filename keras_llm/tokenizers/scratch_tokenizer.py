@@ -1,17 +1,25 @@
 """The tokenizer of KerasHub models made by this package."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras_hub
+import numpy as np
+from keras_hub.src.utils import tensor_utils
 
 from keras_llm.errors import InputError
 from keras_llm.quiet import quiet_native_code
 from keras_llm.registration import register
 from keras_llm.tokenizers.control import END, PAD, UNK
-from keras_llm.tokenizers.processor import end_token, model_path
+from keras_llm.tokenizers.processor import (
+    AFTER_SPACE,
+    FIRST_CHARACTER,
+    after_space,
+    digest_of_pieces,
+    end_token,
+    model_path,
+)
 from keras_llm.tokenizers.published import Published
 
 
@@ -40,6 +48,8 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
             token (`"<s>"` of Llama 2).
         end_tokens: list of str. Pieces that end an answer besides the end
             token.
+        add_prefix_space: bool. Whether a text that does not begin with a
+            space gets one, which detokenizing takes away.
         published: dict. What a Hugging Face folder says besides; see
             `published`.
         **kwargs: forwarded to `keras_hub.tokenizers.SentencePieceTokenizer`.
@@ -56,11 +66,13 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
         proto=None,
         start_token: str | None = None,
         end_tokens: Sequence[str] = (),
+        add_prefix_space: bool = False,
         published: Mapping[str, Any] | None = None,
         **kwargs,
     ):
         self._given_start = start_token
         self._more_ends = tuple(end_tokens)
+        self.add_prefix_space = add_prefix_space
         self._published = dict(published or {})
         self._add_special_token(END, "start_token")
         self._add_special_token(END, "end_token")
@@ -110,6 +122,44 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
                     "SentencePiece model."
                 )
 
+    def tokenize(self, inputs):
+        """Ids of one text or of several; see the class."""
+        if self.add_prefix_space:
+            inputs = self._after_space(inputs)
+        return super().tokenize(inputs)
+
+    def detokenize(self, inputs):
+        """The text of ids, of which control tokens are no part.
+
+        Args:
+            inputs: list or int tensor `(length,)`, or a list or ragged tensor
+                `(batch, length)` of them.
+
+        Returns:
+            str, or a list of them; in a graph a string tensor.
+        """
+        texts = super().detokenize(inputs)
+        if not self.add_prefix_space:
+            return texts
+        if self._use_tf_workflow():
+            return tensor_utils.tf.strings.regex_replace(texts, "\\A ", "")
+        if isinstance(texts, str):
+            return texts.removeprefix(" ")
+        return [text.removeprefix(" ") for text in texts]
+
+    def _after_space(self, inputs):
+        if self._use_tf_workflow():
+            texts = tensor_utils.tf.convert_to_tensor(inputs)
+            return tensor_utils.tf.strings.regex_replace(
+                texts, FIRST_CHARACTER, AFTER_SPACE
+            )
+        texts = np.asarray(inputs, object)
+        begun = [
+            after_space(x.decode() if isinstance(x, bytes) else x)
+            for x in texts.ravel()
+        ]
+        return begun if texts.ndim else begun[0]
+
     @property
     def end_token_ids(self) -> tuple[int, ...]:
         """Of all tokens that end an answer; the end token is the first."""
@@ -123,6 +173,8 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
             config["start_token"] = self._given_start
         if self._more_ends:
             config["end_tokens"] = list(self._more_ends)
+        if self.add_prefix_space:
+            config["add_prefix_space"] = True
         if self._published:
             config["published"] = self.published
         return config
@@ -139,8 +191,8 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
 
     @property
     def sha256(self) -> str:
-        """Of the SentencePiece model."""
-        return hashlib.sha256(self.proto).hexdigest()
+        """Of all that decides the ids of a corpus."""
+        return digest_of_pieces(self.proto, self.add_prefix_space)
 
     @property
     def control_tokens(self) -> dict[str, int]:

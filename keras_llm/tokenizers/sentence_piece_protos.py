@@ -26,20 +26,23 @@ def byte_names() -> list[str]:
     return [f"<0x{byte:02X}>" for byte in range(256)]
 
 
-def byte_pair_proto(
+def proto_of_pieces(
     pieces: Iterable[Piece],
     special_ids: Mapping[str, int],
     add_dummy_prefix: bool,
+    model_type: str = "BPE",
 ) -> bytes:
-    """A model that merges pairs of pieces, best score first.
+    """A model that merges pairs of pieces, best score first, or a unigram one.
 
-    Text is taken as it is, and what no piece stands for becomes bytes.
+    Text is taken as it is, and what no piece stands for becomes bytes, if
+    there are pieces of them.
 
     Args:
         pieces: All tokens by their ids.
         special_ids: The ids of `"unk"`, `"bos"`, `"eos"` and `"pad"`; those
             that there are.
         add_dummy_prefix: Whether a space is put before every text.
+        model_type: `"BPE"` or `"UNIGRAM"`.
 
     Returns:
         The bytes of a `tokenizer.model`.
@@ -51,9 +54,10 @@ def byte_pair_proto(
         kind = getattr(ModelProto.SentencePiece, kind)
         model.pieces.add(piece=text, score=score, type=kind)
     spec = model.trainer_spec
-    spec.model_type = TrainerSpec.BPE
+    spec.model_type = getattr(TrainerSpec, model_type)
     spec.vocab_size = len(model.pieces)
-    spec.byte_fallback = True
+    byte = ModelProto.SentencePiece.BYTE
+    spec.byte_fallback = any(piece.type == byte for piece in model.pieces)
     for name in ("unk", "bos", "eos", "pad"):
         index = special_ids.get(name, -1)
         setattr(spec, f"{name}_id", index)
