@@ -20,7 +20,7 @@ from byte_pair_reference import (
     trained,
 )
 from testing import needs_data
-from tokenizers import processors
+from tokenizers import pre_tokenizers, processors
 
 from keras_llm.errors import InputError
 from keras_llm.tokenizers import ScratchBytePairTokenizer
@@ -184,3 +184,83 @@ def test_two_files_that_do_not_say_enough_are_refused(
     two_files(tmp_path, **config)
     with pytest.raises(InputError, match=message):
         read_tokenizer(tmp_path)
+
+
+def folder_of(tokenizer, folder, **config):
+    """A folder with that tokenizer, which ends texts with `<|end|>`."""
+    tokenizer.add_special_tokens(["<|end|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(
+        folder / "tokenizer_config.json",
+        tokenizer_class="PreTrainedTokenizerFast",
+        eos_token="<|end|>",
+        **config,
+    )
+    return folder
+
+
+def test_added_tokens_that_are_bytes_or_merges_too(tmp_path):
+    tokenizer = trained("gpt2")
+    names = ["\u00e9", "the", "\u0120the", "\u00c3\u00a9"]
+    tokenizer.add_tokens(names)
+    assert tokenizer.token_to_id("\u00e9") < 256
+    folder = folder_of(tokenizer, tmp_path)
+    draw = ["\u00e9t\u00e9", "\u9f8d", "other the them", "\u0120the", "\u00c3"]
+    texts = [*draw, *TEXTS, *(a + b for a in draw for b in names)]
+    ours_read = read_tokenizer(folder)
+    assert ours(ours_read, texts) == ids_of(auto_tokenizer(folder), texts)
+    text = "\u9f8d\u9fa0"  # whose first byte is written as that token
+    assert ours_read.detokenize(ours_read.tokenize(text)) == text
+
+
+@pytest.mark.parametrize("name", ["the", "\u00e9", "\u0120the"])
+def test_special_tokens_that_text_becomes_are_refused(name, tmp_path):
+    tokenizer = trained("gpt2")
+    tokenizer.add_special_tokens([name])
+    folder = folder_of(tokenizer, tmp_path)
+    with pytest.raises(InputError, match=f"ordinary text.*'{name}'"):
+        read_tokenizer(folder)
+    plain = folder_of(trained("gpt2"), tmp_path, pad_token=name)
+    with pytest.raises(InputError, match=f"ordinary text.*'{name}'"):
+        read_tokenizer(plain)
+
+
+def spaced(*steps):
+    tokenizer = trained("gpt2")
+    prefix = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, prefix])
+    return tokenizer
+
+
+def test_a_space_before_texts_in_a_sequence_of_one(tmp_path):
+    folder = folder_of(spaced(), tmp_path)
+    assert ours(read_tokenizer(folder)) == ids_of(auto_tokenizer(folder))
+
+
+def with_dropout():
+    tokenizer = trained("gpt2")
+    tokenizer.model.dropout = 0.1
+    return tokenizer
+
+
+def with_added_after_a_space():
+    tokenizer = spaced()
+    tokenizer.add_tokens(["  "])
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: spaced(pre_tokenizers.Digits(individual_digits=True)),
+            "a space before each part",
+        ),
+        (with_dropout, "has dropout 0.1"),
+        (with_added_after_a_space, "not supported with add_prefix_space"),
+    ],
+)
+def test_what_would_give_other_ids_is_refused(make, message, tmp_path):
+    folder = folder_of(make(), tmp_path)
+    with pytest.raises(InputError, match=message):
+        read_tokenizer(folder)

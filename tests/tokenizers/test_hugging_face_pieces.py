@@ -229,16 +229,15 @@ METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
     [
         (changed(normalizer={"type": "NFKC"}), "of its normalizer"),
         (
-            changed(
-                normalizer=None,
-                pre_tokenizer=METASPACE | {"prepend_scheme": "first"},
-            ),
-            "texts that do not begin with one",
+            changed(normalizer=None, pre_tokenizer=METASPACE | {"split": True}),
+            "words end at spaces, but",
         ),
         (
-            changed(model={"type": "Unigram", "vocab": [["<unk>", 0.0]]}),
-            "of type 'Unigram'.* Put the tokenizer.model",
+            changed(model={"type": "Spiece"}),
+            "of type 'Spiece'.* Put the tokenizer.model",
         ),
+        (changed(model={"type": "WordPiece"}), "WordPiece.*: it splits text"),
+        (changed(model={"type": "WordLevel"}), "WordLevel.*of whole words"),
         (changed(model={"byte_fallback": False}), "no bytes"),
         (changed(model={"dropout": 0.1}), "it has dropout"),
         (changed(model={"merges": []}), "merges are not those"),
