@@ -18,6 +18,7 @@ from keras_llm.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMED_BLOCK = re.compile(r"^```\w+ (\S+)\n(.*?)^```", re.M | re.S)
 README = PAGES[0].read_text(encoding="utf-8")
 # Held by the slow test below.
 SCRIPTS = ("scripts/quickstart", "scripts/test", "source")
@@ -52,6 +53,12 @@ def folder(tmp_path_factory):
     with gzip.open(folder / "crawl.jsonl.gz", "wt") as crawl:
         record = {"text": "A page about the nation.", "question": "What?"}
         crawl.write(json.dumps(record))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        # A block with a file's name is what the page says is in the file.
+        for name, content in NAMED_BLOCK.findall(text):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(content, encoding="utf-8")
     return folder
 
 

@@ -8,7 +8,6 @@ import keras_hub
 
 from keras_llm.errors import InputError
 from keras_llm.evaluation.likelihood import LikelihoodScorer
-from keras_llm.evaluation.pairs import Pair
 from keras_llm.generation import TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
 
@@ -113,8 +112,8 @@ def prompt_of(
     """
     parts = [instruction.strip()] if instruction.strip() else []
     parts += [
-        f"{QUESTION} {shot.prompt.strip()}\n{ANSWER} {shot.completion.strip()}"
-        for shot in (Pair(*shot) for shot in shots)
+        f"{QUESTION} {asked.strip()}\n{ANSWER} {answer.strip()}"
+        for asked, answer in shots
     ]
     parts.append(f"{QUESTION} {question.strip()}\n{ANSWER}")
     return "\n\n".join(parts)

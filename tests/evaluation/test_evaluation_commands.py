@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from harness_tasks import write_tasks
@@ -43,6 +44,18 @@ def test_ask(call, tmp_path):
     expected = prompt_of(fact.prompt, [("A?", "B.")], "Be brief.")
     assert answer["prompt"] == expected
     assert answer["choices"] == []
+
+
+def test_the_example_of_the_guide(capsys):
+    page = Path(__file__).parents[2] / "docs/evaluation.md"
+    text = page.read_text(encoding="utf-8")
+    [source] = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    source = source.replace("runs/assessed", str(taught_preset()))
+    exec(compile(source, page.name, "exec"), {})
+    printed = capsys.readouterr().out
+    probabilities = re.fullmatch(r"(Madrid|Oslo) \[(.*), (.*)\]\n", printed)
+    total = float(probabilities[2]) + float(probabilities[3])
+    assert total == pytest.approx(1)
 
 
 def test_tasks(call, tmp_path):
