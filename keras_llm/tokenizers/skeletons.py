@@ -85,6 +85,7 @@ class SkeletonReader:
             )
         self._template = JinjaTemplate(source, tokens)
         self.variables = self._template.variables
+        self._tells_time = "strftime_now" in source
         # Most conversations of a data set differ in their words only.
         self._rendered = functools.lru_cache(1000)(self._render)
 
@@ -117,10 +118,8 @@ class SkeletonReader:
         return Skeleton(text, words, answers)
 
     def _at(self, now, outlines, add_generation_prompt) -> str:
-        tells_time = "strftime_now" in self.variables
-        return self._rendered(
-            now if tells_time else None, outlines, add_generation_prompt
-        )
+        now = now if self._tells_time else None
+        return self._rendered(now, outlines, add_generation_prompt)
 
     def _render(self, now, outlines, add_generation_prompt) -> str:
         messages = [
