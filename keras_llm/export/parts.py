@@ -14,9 +14,9 @@ from keras_llm.export.graph_tokenizers import (
     WithPrefixSpace,
 )
 from keras_llm.export.stock_decoder import StockDecoder
-from keras_llm.export.stock_rules import rules_of
 from keras_llm.export.stock_tokenizers import graph_tokenizer
 from keras_llm.export.text_graph import TextGraph
+from keras_llm.generation.stock_rules import rules_of
 from keras_llm.models import ScratchCausalLM
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers import ScratchBytePairTokenizer, ScratchTokenizer

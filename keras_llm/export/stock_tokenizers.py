@@ -9,7 +9,7 @@ from keras_llm.export.graph_tokenizers import (
     GraphTokenizer,
     SentencePieceGraph,
 )
-from keras_llm.export.stock_rules import GenerationRules
+from keras_llm.generation.stock_rules import GenerationRules
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
 from keras_llm.tokenizers.byte_pair_files import from_keras_hub
 from keras_llm.tokenizers.stock import with_control_symbols

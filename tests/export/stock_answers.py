@@ -5,8 +5,8 @@ import re
 import numpy as np
 from stock_models import generated_ids
 
-from keras_llm.export.stock_rules import rules_of
 from keras_llm.export.stock_tokenizers import graph_tokenizer
+from keras_llm.generation.stock_rules import rules_of
 from keras_llm.recipes.settings import GenerationSettings
 
 NEW = 8

@@ -27,7 +27,7 @@ from testing import ragged_batch
 
 from keras_llm.errors import InputError
 from keras_llm.export import to_saved_model
-from keras_llm.export.stock_rules import rules_of
+from keras_llm.generation.stock_rules import rules_of
 
 
 @every_architecture

@@ -36,19 +36,15 @@ def rules_of(model: keras_hub.models.CausalLM) -> GenerationRules:
         InputError: A model that does not generate, or takes more than text.
     """
     if type(model).generate_step is keras_hub.models.CausalLM.generate_step:
-        raise _not_exportable(model, "it has no generate_step of its own")
+        raise _unable(model, "it has no generate_step of its own")
     inputs, end_token_ids = _generate_nothing(model)
     others = sorted(set(inputs) - INPUTS)
     if others:
-        raise _not_exportable(
-            model, f"besides text it takes {', '.join(others)}"
-        )
+        raise _unable(model, f"besides text it takes {', '.join(others)}")
     row = zip(inputs["token_ids"][0], inputs["padding_mask"][0], strict=True)
     start = [int(token) for token, is_real in row if is_real]
     if len(start) > 1:
-        raise _not_exportable(
-            model, f"it puts {len(start)} tokens before a prompt"
-        )
+        raise _unable(model, f"it puts {len(start)} tokens before a prompt")
     return GenerationRules(
         start[0] if start else None,
         tuple(dict.fromkeys(int(token) for token in end_token_ids)),
@@ -67,13 +63,15 @@ def _generate_nothing(model):
         return asked.args
     except Exception as error:  # of any library, on text without an image
         first_line = (str(error).strip() or repr(error)).splitlines()[0]
-        raise _not_exportable(
+        raise _unable(
             model, f"it does not generate from text alone ({first_line})"
         ) from error
     finally:
         model.generate_function = before
-    raise _not_exportable(model, "its generate does not call the model")
+    raise _unable(model, "its generate does not call the model")
 
 
-def _not_exportable(model, reason):
-    return InputError(f"{type(model).__name__} cannot be exported: {reason}.")
+def _unable(model, reason):
+    return InputError(
+        f"{type(model).__name__} cannot generate text from text: {reason}."
+    )
