@@ -16,7 +16,7 @@ from keras_llm.export.request_settings import check_rows, request_sampling
 from keras_llm.export.scoring import score_texts
 from keras_llm.export.stop_strings import StopStrings, text_after
 from keras_llm.generation.decoding import Sampling, ends_with
-from keras_llm.generation.text import sampling_of
+from keras_llm.generation.engines import sampling_of
 from keras_llm.recipes.settings import GenerationSettings
 
 # Where the mean is beyond, perplexity is what float32 can still hold.

@@ -14,7 +14,7 @@ from testing import ragged_batch
 
 from keras_llm.export.stock_decoder import StockDecoder
 from keras_llm.export.without_xla import slice_update
-from keras_llm.generation.text import sampling_of
+from keras_llm.generation.engines import sampling_of
 from keras_llm.recipes.settings import GenerationSettings
 
 NEW = 12

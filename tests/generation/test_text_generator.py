@@ -194,7 +194,8 @@ def test_another_prompt_length_compiles_nothing(generator):
     options = settings(max_new_tokens=8)
 
     def traces():
-        functions = generator._start, generator._advance
+        engine = generator._engine
+        functions = [engine.start, *engine.compiled.values()]
         return [
             function.experimental_get_tracing_count() for function in functions
         ]
@@ -230,7 +231,7 @@ def test_prompts_are_a_list(generator):
 
 def test_spaces_wait_for_what_follows():
     # A word model decodes " \n" as "\n" once a word comes after it.
-    from keras_llm.generation.text import _safe_length
+    from keras_llm.generation.answers import safe_length
 
-    assert _safe_length("treaty \n", []) == len("treaty")
-    assert _safe_length("treaty\nwith", []) == len("treaty\nwith")
+    assert safe_length("treaty \n", []) == len("treaty")
+    assert safe_length("treaty\nwith", []) == len("treaty\nwith")
