@@ -224,7 +224,7 @@ def _recipe_of(arguments: list[str]) -> Recipe:
             return load_recipe(argument.removeprefix("--recipe="))
         if argument == "--recipe" and index + 1 < len(arguments):
             return load_recipe(arguments[index + 1])
-    if arguments[0] in ("generate", "export") and len(arguments) > 1:
+    if arguments[0] in ("chat", "generate", "export") and len(arguments) > 1:
         of_the_run = Path(arguments[1]) / "recipe.yaml"
         if of_the_run.is_file():
             return load_recipe(str(of_the_run))

@@ -56,6 +56,10 @@ SOURCE = (
     "WARC, EPUB or PDF, also compressed; hf:NAME of a Hugging Face dataset; or "
     "one of sotu, tinyshakespeare and wikitext2."
 )
+PRESET = (
+    "A preset folder, the run that has one, or what KerasHub downloads: "
+    "gpt2_base_en, hf://USER/MODEL, kaggle://…"
+)
 OUT = {
     "--out": {
         "type": Path,
@@ -172,17 +176,29 @@ COMMANDS = {
         },
         ["generation"],
     ),
+    "chat": Command(
+        commands.chat,
+        "Talks with a preset: in the terminal, or one message a line through "
+        "a pipe.",
+        [("preset", str, PRESET)],
+        {
+            "--system": {
+                "help": "What the assistant is told before the conversation."
+            },
+            "--template": {
+                "metavar": "FILE",
+                "help": "A Jinja chat template, for a preset without one; or "
+                "plain: turns of ordinary text, for a model tuned on these.",
+            },
+        },
+        ["generation"],
+    ),
     "export": Command(
         commands.export,
         "A preset to a SavedModel that answers text with text, or to another "
         "format.",
         [
-            (
-                "preset",
-                str,
-                "A preset folder, the run that has one, or what KerasHub "
-                "downloads: gpt2_base_en, hf://USER/MODEL, kaggle://…",
-            ),
+            ("preset", str, PRESET),
             ("out", Path, "Folder of the model, e.g. saved_models/NAME."),
         ],
         {

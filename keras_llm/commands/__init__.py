@@ -120,6 +120,33 @@ def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
     return _show_answers([vars(answer) for answer in answers], values)
 
 
+def chat(values: Namespace, console: Console) -> list[dict[str, str]]:
+    """Answers what is typed, until the end of standard input."""
+    from keras_hub.models import CausalLM
+
+    from keras_llm.generation import TextGenerator
+    from keras_llm.generation.conversation import Conversation
+    from keras_llm.generation.terminal import talk
+    from keras_llm.models import load_task
+    from keras_llm.tokenizers.chat_templates import chat_template
+
+    model = load_task(values.preset)
+    if not isinstance(model, CausalLM):
+        raise InputError(
+            f"{values.preset} must be a model that generates text. Received: "
+            f"that of a {type(model).__name__}"
+        )
+    template = chat_template(model.preprocessor.tokenizer, values.template)
+    conversation = Conversation(
+        TextGenerator(model, template),
+        values.recipe.generation,
+        values.recipe.seed,
+    )
+    conversation.system = values.system
+    talk(conversation, is_silent=values.json)
+    return conversation.messages()
+
+
 def _ask_saved_model(values: Namespace) -> list[dict[str, Any]]:
     """Asks a SavedModel, whose settings were fixed when it was exported."""
     from keras_llm.export import load_saved_model
