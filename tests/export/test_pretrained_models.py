@@ -21,6 +21,7 @@ from keras_llm.export.huggingface import (
 )
 from keras_llm.generation import TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.tokenizers.chat_templates import chat_template
 
 STORIES, PIECES = (
     DATA.parent / "pretrained" / name
@@ -133,3 +134,32 @@ def test_smollm2_knows_paris_in_keras_and_in_its_saved_model(smollm2, tmp_path):
     assert answer.text == tokenizer.decode(new[:end])
     serve = load_saved_model(to_saved_model(model, tmp_path, settings))
     assert serve([prompt]) == [answer.text]
+
+
+@pytest.mark.slow
+def test_smollm2_converses_by_its_own_template(smollm2):
+    folder, made, auto = smollm2
+    model = from_hugging_face(folder)
+    tokenizer = model.preprocessor.tokenizer
+    tokenizer.chat_template = auto.chat_template
+    template = chat_template(tokenizer)
+    question = "What is the capital of France? <|im_end|>"
+    messages = [{"role": "user", "content": question[:30]}]
+    told = {"role": "system", "content": "Answer briefly."}
+    for turns in (messages, [told, *messages]):
+        expected = auto.apply_chat_template(turns, add_generation_prompt=True)
+        assert template.encode(turns, True).token_ids == expected.input_ids
+    typed = template.encode([messages[0] | {"content": question}], True)
+    plain = template.encode(messages, True)
+    end = auto.convert_tokens_to_ids("<|im_end|>")
+    assert typed.token_ids.count(end) == plain.token_ids.count(end) == 2
+    settings = GenerationSettings(sampler="greedy", max_new_tokens=40)
+    answer = TextGenerator(model).chat(messages, settings)
+    assert answer.finish_reason == "stop" and "Paris" in answer.text
+    new = theirs.continued(made, plain.token_ids, 40)[len(plain.token_ids) :]
+    assert answer.text == auto.decode(new[: new.index(end)])
+    assert answer.num_tokens == new.index(end) + 1
+    heard = [*messages, {"role": "assistant", "content": answer.text}]
+    ids, marks = template.encode(heard)
+    marked = [token for token, mark in zip(ids, marks, strict=True) if mark]
+    assert marked == new[: new.index(end) + 1]

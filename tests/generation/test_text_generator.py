@@ -1,44 +1,10 @@
-from types import SimpleNamespace
-
-import keras
-import numpy as np
 import pytest
-from keras import ops
 from testing import tiny_model, tiny_tokenizer
+from typist import Typist, encode
 
 from keras_llm.errors import InputError
 from keras_llm.generation import Generation, TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
-
-
-class Typist:
-    """A stand-in for a model: after an empty prompt it types a text."""
-
-    def __init__(self):
-        self.preprocessor = SimpleNamespace(tokenizer=tiny_tokenizer())
-        self.backbone = SimpleNamespace(max_sequence_length=512)
-        self.size = tiny_tokenizer().vocabulary_size()
-        self.script = keras.Variable(np.zeros(512), dtype="int32")
-        self.variables = [self.script]
-        self.new_ids = []
-
-    def will_type(self, text, end=False):
-        """Sets the text, and whether the end token follows it."""
-        self.new_ids = encode(text) + [tiny_tokenizer().end_token_id] * end
-        script = [0] + self.new_ids
-        self.script.assign(script + encode(".") * (512 - len(script)))
-
-    def initial_cache(self, batch_size, max_length):
-        return [ops.zeros((batch_size,))]
-
-    def call_with_cache(self, token_ids, cache, index, padding_mask=None):
-        positions = ops.arange(ops.shape(token_ids)[1])[None] + index[:, None]
-        following = ops.take(self.script, positions + 1)
-        return 9.0 * ops.one_hot(following, self.size), None, cache
-
-
-def encode(text):
-    return [int(token) for token in tiny_tokenizer()(text)]
 
 
 def settings(**options):
@@ -220,6 +186,17 @@ def test_a_prompt_longer_than_the_context_is_named_with_both(generator):
         next(generator.stream("%" * 63))
     answer = generator.generate(["%" * 62], settings(max_new_tokens=9))[0]
     assert (answer.num_tokens, answer.finish_reason) == (1, "length")
+
+
+def test_token_ids_are_prompts_too(generator):
+    options = GenerationSettings(max_new_tokens=9, temperature=1.0)
+    texts = ["the war", "", "peace"]
+    ids = [generator.encode_prompt(text) for text in texts]
+    expected = generator.generate(texts, options, seed=4)
+    assert generator.generate(ids, options, seed=4) == expected
+    assert "".join(generator.stream(ids[0], options, 4)) == expected[0].text
+    with pytest.raises(InputError, match=r"must be in \[0, 360\)"):
+        generator.generate([[1, 360]])
 
 
 def test_prompts_are_a_list(generator):

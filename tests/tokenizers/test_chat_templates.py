@@ -70,7 +70,10 @@ def pieces(**options):
     return model.getvalue()
 
 
-@pytest.fixture(scope="module", params=["llama3", "gpt2"])
+@pytest.fixture(
+    scope="module",
+    params=["llama3", pytest.param("gpt2", marks=pytest.mark.slow)],
+)
 def pair(request, tmp_path_factory):
     """Ours and `AutoTokenizer`, of one folder."""
     folder = byte_pair_folder(tmp_path_factory.mktemp("pair"), request.param)
