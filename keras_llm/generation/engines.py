@@ -21,7 +21,8 @@ from keras_llm.generation.decoding import (
     prefill,
 )
 from keras_llm.generation.stock_decoding import decode_by_rows
-from keras_llm.generation.stock_rules import context_of, rules_of
+from keras_llm.generation.stock_rules import rules_of
+from keras_llm.models.loading import context_length
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers.stock import exact_tokenizer
 
@@ -174,7 +175,7 @@ class _StockEngine(_Beams):
         self.end_token_ids = self.end_token_ids or (
             self.tokenizer.end_token_id,
         )
-        self.context = context_of(model)
+        self.context = context_length(model)
         self._decoders: dict[tuple, Callable] = {}
 
     def states(self, answers, seed):

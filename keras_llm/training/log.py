@@ -16,8 +16,7 @@ def append_row(path: Path, row: dict) -> None:
     The last column is never empty, so that a row cut off by a crash is known.
     """
     with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="
-")
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if not file.tell():  # new, or of a run killed as it made it
             writer.writeheader()
         writer.writerow(row)
