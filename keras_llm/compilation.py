@@ -1,4 +1,4 @@
-"""One function compiled for whichever backend Keras runs on."""
+"""Functions compiled for whichever backend Keras runs on."""
 
 from collections.abc import Callable
 
@@ -37,4 +37,34 @@ def compile_function(function: Callable, model: keras.Model) -> Callable:
         import torch
 
         return torch.no_grad()(function)
+    return function
+
+
+def share_function(function: Callable) -> Callable:
+    """A function that graphs call, instead of repeating what is in it.
+
+    Args:
+        function: Of a list of weights, and nested structures of tensors.
+            Reads no variables, and returns nested tensors.
+
+    Returns:
+        A function of the same signature that takes the values of variables
+        for weights, traced again for new shapes only.
+    """
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        traced = tf.function(function, autograph=False)
+
+        def with_values(weights, *args, **kwargs):
+            # Read here: a function without variables can be used in any order.
+            weights = [tf.convert_to_tensor(weight) for weight in weights]
+            return traced(weights, *args, **kwargs)
+
+        return with_values
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
     return function

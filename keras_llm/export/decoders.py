@@ -118,9 +118,11 @@ def new_tokens(
     token_ids: tf.Tensor, lengths: tf.Tensor, prompt_lengths: tf.Tensor
 ) -> tf.RaggedTensor:
     """What comes after the prompts, of rows that begin with them."""
-    rows = tf.RaggedTensor.from_tensor(token_ids, lengths)
-    positions = tf.ragged.range(lengths)
-    return tf.ragged.boolean_mask(rows, positions >= prompt_lengths[:, None])
+    batch_size, width = tf.unstack(tf.shape(token_ids))
+    starts = tf.range(batch_size) * width
+    places = tf.ragged.range(starts + prompt_lengths, starts + lengths)
+    flat = tf.reshape(token_ids, [-1])
+    return places.with_flat_values(tf.gather(flat, places.flat_values))
 
 
 def log_likelihoods(

@@ -5,6 +5,7 @@ from typing import Protocol
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from keras_llm.export.ragged import kept
 from keras_llm.quiet import quiet_native_code
 from keras_llm.tokenizers.processor import AFTER_SPACE, FIRST_CHARACTER
 
@@ -85,9 +86,8 @@ class SentencePieceGraph(tf.Module):
 
     def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         # A model may have more tokens than its tokenizer, which would fail.
-        known = token_ids < tf.cast(self._size, tf.int32)
-        known = tf.ragged.boolean_mask(token_ids, known)
-        return self._operations.detokenize(known)
+        known = token_ids.flat_values < tf.cast(self._size, tf.int32)
+        return self._operations.detokenize(kept(token_ids, known))
 
 
 def _read(proto: bytes) -> tuple[dict[str, int], bytes]:

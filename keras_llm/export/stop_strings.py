@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_llm.export.graph_tokenizers import quoted
+from keras_llm.export.ragged import below, between
 
 # The first token of a window may be shown without its space, or be the rest
 # of a character.
@@ -46,14 +47,12 @@ class StopStrings:
         """
         if not self.strings:
             return tf.zeros_like(lengths, tf.bool)
+        rows = tf.RaggedTensor.from_tensor(token_ids)
         start = tf.maximum(lengths - self._window, 0)
-        positions = start[:, None] + tf.range(self._window)
-        inside = tf.minimum(positions, tf.shape(token_ids)[1] - 1)
-        tokens = tf.gather(token_ids, inside, batch_dims=1)
         new = text_after(
             self.text_of,
-            tf.ragged.boolean_mask(tokens, positions < lengths[:, None]),
-            tf.ragged.boolean_mask(tokens, positions < prompts[:, None]),
+            between(rows, start, lengths),
+            between(rows, start, tf.maximum(start, prompts)),
         )
         anywhere = f"(?s).*(?:{'|'.join(self._patterns)}).*"
         return tf.strings.regex_full_match(new, anywhere)
@@ -94,7 +93,7 @@ def text_after(
     Decoded together, because the first piece of a text may lose its space.
     """
     rows = tokens.nrows()
-    texts = text_of(tf.concat([tokens, prompts], axis=0))
+    texts = text_of(below(tokens, prompts))
     text, known = texts[:rows], texts[rows:]
     unit = "UTF8_CHAR"
     length = tf.strings.length(text, unit)

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_llm.export import request_settings
 from keras_llm.export.decoders import GraphDecoder
 from keras_llm.export.graph_tokenizers import GraphTokenizer
+from keras_llm.export.ragged import between, kept, with_first
 from keras_llm.export.request_settings import check_rows, request_sampling
 from keras_llm.export.scoring import score_texts
 from keras_llm.export.stop_strings import StopStrings, text_after
@@ -157,10 +158,7 @@ class TextGraph(tf.Module):
         shown = tf.reduce_all(
             token_ids.flat_values[:, None] != hidden[None], axis=1
         )
-        shown = token_ids.with_flat_values(shown)
-        return self.tokenizer.detokenize(
-            tf.ragged.boolean_mask(token_ids, shown)
-        )
+        return self.tokenizer.detokenize(kept(token_ids, shown))
 
     def _answer_rows(
         self, prompt: tf.Tensor, limit: tf.Tensor, sampling: Sampling
@@ -201,26 +199,26 @@ class TextGraph(tf.Module):
         answer, but at least half the context.
         """
         longest = self.decoder.max_length
-        tokens = self._with_start(self._tokens(prompt))
-        lengths = tf.cast(tokens.row_lengths(), tf.int32)
+        tokens = self._tokens(prompt)
+        own = tf.cast(tokens.row_lengths(), tf.int32)
+        lengths = own + tf.cast(self._starts(tokens), tf.int32)
         too_long = lengths >= longest
         room = tf.clip_by_value(limit, 1, longest // 2)
         surplus = tf.where(too_long, lengths - (longest - room), 0)
-        first = 0 if self.tokenizer.start_token_id is None else 1
-        positions = tf.ragged.range(lengths)
-        kept = (positions < first) | (positions >= first + surplus[:, None])
-        return tf.ragged.boolean_mask(tokens, kept), too_long
+        return self._with_start(between(tokens, surplus, own)), too_long
+
+    def _starts(self, tokens: tf.RaggedTensor) -> tf.Tensor:
+        """bool `(batch,)`: which rows get a start token."""
+        if self.tokenizer.start_token_id is not None:
+            return tf.ones_like(tokens.row_lengths(), tf.bool)
+        return tokens.row_lengths() == 0
 
     def _with_start(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
         """Every row begins with the start token, or at least with a token."""
         start = self.tokenizer.start_token_id
-        needed = tf.ones_like(tokens.row_lengths())
         if start is None:
             start = self.tokenizer.end_token_ids[0]
-            needed = tf.cast(tokens.row_lengths() == 0, needed.dtype)
-        starts = tf.fill([tf.reduce_sum(needed)], start)
-        starts = tf.RaggedTensor.from_row_lengths(starts, needed)
-        return tf.concat([starts, tokens], axis=1)
+        return with_first(tokens, start, self._starts(tokens))
 
     def _tokens(self, text: tf.Tensor) -> tf.RaggedTensor:
         # Replaces invalid bytes by U+FFFD.

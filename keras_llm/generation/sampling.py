@@ -141,20 +141,27 @@ def philox_uniform(key, step):
 
 def philox(counter: list, key: list) -> list:
     """Ten rounds on four uint32 tensors, keyed by two."""
-    for _ in range(10):
+
+    def one_round(_, state):
+        counter, key = state
         high_0, low_0 = _multiply(PHILOX_MULTIPLIERS[0], counter[0])
         high_1, low_1 = _multiply(PHILOX_MULTIPLIERS[1], counter[2])
-        counter = [
+        counter = (
             ops.bitwise_xor(ops.bitwise_xor(high_1, counter[1]), key[0]),
             low_1,
             ops.bitwise_xor(ops.bitwise_xor(high_0, counter[3]), key[1]),
             low_0,
-        ]
-        key = [
+        )
+        key = tuple(
             word + _uint32(weyl)
             for word, weyl in zip(key, PHILOX_WEYL, strict=True)
-        ]
-    return counter
+        )
+        return counter, key
+
+    # A loop, for ten rounds were most of an exported graph's operations.
+    state = tuple(counter), tuple(key)
+    counter, _ = ops.fori_loop(0, 10, one_round, state)
+    return list(counter)
 
 
 def _multiply(constant, x):

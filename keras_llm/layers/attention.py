@@ -9,7 +9,7 @@ from keras_llm.layers.embeddings import (
     check_even,
     position_ids,
 )
-from keras_llm.layers.rows import on_rows
+from keras_llm.layers.rows import length_of, on_rows
 from keras_llm.registration import register
 
 
@@ -181,7 +181,7 @@ class CausalSelfAttention(keras.layers.Layer):
         cache_update_index=None,
         training=None,
     ):
-        positions = position_ids(ops.shape(x)[1], cache_update_index)
+        positions = position_ids(length_of(x), cache_update_index)
         query, key, value = self._project(x, positions)
         if cache is None:
             mask = self._mask(positions, positions, padding_mask)
@@ -189,10 +189,7 @@ class CausalSelfAttention(keras.layers.Layer):
             return on_rows(self.attention_output, x)
         if not self.causal:
             raise InputError("A cache needs causal=True. Received: False")
-        cache = tuple(
-            _write_heads(old, new, positions)
-            for old, new in zip(cache, (key, value), strict=True)
-        )
+        cache = _write_heads(cache, (key, value), positions)
         x = self._attend_to_cache(query, *cache, positions)
         return on_rows(self.attention_output, x), cache
 
@@ -211,8 +208,7 @@ class CausalSelfAttention(keras.layers.Layer):
         return ops.zeros(shape, dtype), ops.zeros(shape, dtype)
 
     def _project(self, x, positions):
-        length = ops.shape(x)[1]
-
+        length = length_of(x)
         rows = ops.reshape(x, (-1, self.hidden_dim))
 
         def heads(projection):  # (batch, length, heads, head_dim)
@@ -224,8 +220,11 @@ class CausalSelfAttention(keras.layers.Layer):
         if self.query_key_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         if self.rotary:
-            query = self.rotary_embedding(query, positions)
-            key = self.rotary_embedding(key, positions)
+            # Together, for the angles are the same.
+            both = ops.concatenate([query, key], axis=2)
+            both = self.rotary_embedding(both, positions)
+            query = both[:, :, : self.num_heads]
+            key = both[:, :, self.num_heads :]
         return query, key, heads(self.value)
 
     def _mask(self, query_positions, key_positions, padding_mask):
@@ -246,7 +245,7 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def _attend(self, query, key, value, mask, training):
         """float `(batch, queries, query_dim)`: the weighted values."""
-        length, groups = ops.shape(query)[1], self.num_key_value_heads
+        length, groups = length_of(query), self.num_key_value_heads
         # Grouped queries share a key head: (b)atch, (q)uery, (g)roup, (h)ead.
         shape = (-1, length, groups, self.num_heads // groups, self.head_dim)
         query = ops.reshape(query * self.head_dim**-0.5, shape)
@@ -264,7 +263,7 @@ class CausalSelfAttention(keras.layers.Layer):
         # A step of decoding has nothing to move. Asked of the static shape,
         # for the length is a tensor where it is not known.
         is_step = query.shape[1] == 1
-        length, groups = ops.shape(query)[1], self.num_key_value_heads
+        length, groups = length_of(query), self.num_key_value_heads
         query = self._by_groups(query * self.head_dim**-0.5, length, is_step)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
         mask = self._mask(positions, position_ids(ops.shape(key)[2]), None)
@@ -327,23 +326,26 @@ class CausalSelfAttention(keras.layers.Layer):
 def _write_heads(cache, new, positions):
     """Writes `(batch, length, heads, dim)` to `(batch, heads, slots, dim)`.
 
-    A scatter, as in `write_to_cache`; its places are the same in all layers.
+    A scatter, as in `write_to_cache`; keys and values go to the same places.
     """
-    _, heads, _, dim = cache.shape
-    rows = ops.arange(ops.shape(positions)[0], dtype="int32")[:, None, None]
+    _, heads, _, dim = cache[0].shape
+    batch_size = ops.shape(positions)[0]
+    rows = ops.arange(batch_size, dtype="int32")[:, None, None]
     places = [rows, ops.arange(heads, dtype="int32")[:, None]]
-    shape = (ops.shape(positions)[0], heads, ops.shape(positions)[1])
+    shape = (batch_size, heads, length_of(positions))
     indices = ops.stack(
         [ops.broadcast_to(x, shape) for x in (*places, positions[:, None])],
         axis=-1,
     )
-    if new.shape[1] != 1:
-        new = ops.transpose(new, (0, 2, 1, 3))
-    return ops.scatter_update(
-        cache,
-        ops.reshape(indices, (-1, 3)),
-        ops.reshape(ops.cast(new, cache.dtype), (-1, dim)),
-    )
+    indices = ops.reshape(indices, (-1, 3))
+
+    def write(old, new):
+        if new.shape[1] != 1:
+            new = ops.transpose(new, (0, 2, 1, 3))
+        new = ops.reshape(ops.cast(new, old.dtype), (-1, dim))
+        return ops.scatter_update(old, indices, new)
+
+    return tuple(write(*both) for both in zip(cache, new, strict=True))
 
 
 def write_to_cache(cache, new, positions):

@@ -19,6 +19,14 @@ def on_rows(layer: keras.layers.Layer, x, **kwargs):
     Returns:
         float tensor `(batch, length, another width)`.
     """
-    length = ops.shape(x)[1]
+    length = length_of(x)
     rows = layer(ops.reshape(x, (-1, x.shape[-1])), **kwargs)
     return ops.reshape(rows, (-1, length, rows.shape[-1]))
+
+
+def length_of(x):
+    """The second axis of a tensor: an int where it is known.
+
+    `ops.shape` puts operations for all other axes into a graph, too.
+    """
+    return ops.shape(x)[1] if x.shape[1] is None else x.shape[1]

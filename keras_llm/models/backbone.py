@@ -6,6 +6,7 @@ import keras_hub
 from keras_llm.errors import InputError
 from keras_llm.layers import ResidualBlock, TokenAndPositionEmbedding
 from keras_llm.layers.residual_block import make_norm
+from keras_llm.models.shared_blocks import SharedBlocks
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
 
@@ -199,6 +200,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
         self.token_embedding = embedding.token_embedding
         self.blocks = blocks
         self.final_norm = final_norm
+        self._call_block = SharedBlocks()
 
     def initial_cache(self, batch_size, max_length: int, dtype=None) -> list:
         """Empty caches, one entry a block, for `max_length` positions."""
@@ -226,7 +228,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
         x = self.embedding(token_ids, start_index=cache_update_index)
         updated = []
         for block, entry in zip(self.blocks, cache, strict=True):
-            x, entry = block(
+            x, entry = self._call_block(
+                block,
                 x,
                 padding_mask=padding_mask,
                 cache=entry,

@@ -1,0 +1,49 @@
+"""Blocks that are alike are traced once, with their weights as arguments."""
+
+from collections.abc import Callable
+
+import keras
+
+from keras_llm.compilation import share_function
+
+
+class SharedBlocks:
+    """Calls blocks of a model, each kind of them through one function.
+
+    A model of thirty alike layers is then traced as fast as one of a single
+    layer, and its graph holds the operations of a layer once. Where blocks
+    differ (an adapter on one, weights of another dtype) so do their functions.
+
+    Call arguments:
+        block: a built block without state that a call changes.
+        x: float tensor `(batch, length, hidden_dim)`.
+        **kwargs: the block's other arguments: nested tensors or `None`.
+
+    Returns:
+        What `block(x, **kwargs)` does.
+    """
+
+    def __init__(self):
+        self._functions: dict[str, Callable] = {}
+
+    def __call__(self, block: keras.layers.Layer, x, **kwargs):
+        kind = _kind(block)
+        if kind not in self._functions:
+            self._functions[kind] = share_function(_with_weights(block))
+        weights = [variable.value for variable in block.variables]
+        return self._functions[kind](weights, x, **kwargs)
+
+
+def _with_weights(block: keras.layers.Layer) -> Callable:
+    def call(weights, x, **kwargs):
+        mapping = zip(block.variables, weights, strict=True)
+        with keras.StatelessScope(state_mapping=mapping):
+            return block(x, **kwargs)
+
+    return call
+
+
+def _kind(block: keras.layers.Layer) -> str:
+    """All that a layer and those in it are told, but their names."""
+    layers = block._flatten_layers()
+    return repr([layer.get_config() | {"name": None} for layer in layers])
