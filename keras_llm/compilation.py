@@ -40,12 +40,15 @@ def compile_function(function: Callable, model: keras.Model) -> Callable:
     return function
 
 
-def share_function(function: Callable) -> Callable:
+def share_function(function: Callable, inline: bool) -> Callable:
     """A function that graphs call, instead of repeating what is in it.
 
     Args:
         function: Of a list of weights, and nested structures of tensors.
             Reads no variables, and returns nested tensors.
+        inline: Whether TensorFlow puts it into the graphs that call it before
+            it optimises them. That takes time for every call, and spares
+            copies: only then may it write into its arguments.
 
     Returns:
         A function of the same signature that takes the values of variables
@@ -55,7 +58,10 @@ def share_function(function: Callable) -> Callable:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        traced = tf.function(function, autograph=False)
+        attributes = None if inline else {"_noinline": True}
+        traced = tf.function(
+            function, autograph=False, experimental_attributes=attributes
+        )
 
         def with_values(weights, *args, **kwargs):
             # Read here: a function without variables can be used in any order.

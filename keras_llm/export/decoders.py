@@ -97,7 +97,12 @@ class ScratchDecoder:
     def log_likelihoods(
         self, token_ids: tf.Tensor, lengths: tf.Tensor
     ) -> tf.Tensor:
-        return log_likelihoods(self.model, token_ids, lengths)
+        return log_likelihoods(self._logits, token_ids, lengths)
+
+    def _logits(self, inputs, training):
+        backbone = self.model.backbone
+        hidden = backbone.call_without_cache(**inputs)
+        return backbone.embedding(hidden, reverse=True, training=training)
 
 
 def room_of(

@@ -125,13 +125,12 @@ def decode(
 
     def body(*state):
         state = DecodingState(*state)
-        uniform = ops.take(uniforms, state.step - first_step, axis=1)
+        uniform = uniforms[:, state.step - first_step]
         token, cache = _next_token(model, state, sampling, uniform)
         running = ops.logical_not(state.finished)
-        end = ops.minimum(state.lengths, max_length - 1)[:, None]
-        old = ops.take_along_axis(state.token_ids, end, axis=1)
-        new = ops.where(running[:, None], token[:, None], old)
-        token_ids = write_to_cache(state.token_ids, new, end)
+        end = ops.minimum(state.lengths, max_length - 1)
+        new = ops.where(running, token, _tokens_at(state.token_ids, end))
+        token_ids = write_to_cache(state.token_ids, new[:, None], end[:, None])
         lengths = state.lengths + ops.cast(running, "int32")
         ended = ops.logical_and(running, stopped(token_ids, lengths))
         finished = state.finished | ended | (lengths >= limits)
@@ -148,18 +147,27 @@ def ends_with(stop_token_ids: Sequence[int]) -> Callable:
     """What `decode` stops at: rows whose newest token is one of these."""
 
     def stopped(token_ids, lengths):
-        newest = ops.maximum(lengths - 1, 0)[:, None]
-        token = ops.take_along_axis(token_ids, newest, axis=1)
+        token = _tokens_at(token_ids, ops.maximum(lengths - 1, 0))
         stops = ops.convert_to_tensor(list(stop_token_ids), dtype="int32")
-        return ops.any(ops.equal(token, stops[None]), axis=1)
+        return ops.any(ops.equal(token[:, None], stops[None]), axis=1)
 
     return stopped
+
+
+def _tokens_at(token_ids, positions):
+    """int32 `(batch,)`: of each row the token at its own position.
+
+    `ops.take_along_axis` is sixty operations in a graph of TensorFlow.
+    """
+    batch_size, max_length = ops.shape(token_ids)
+    places = ops.arange(batch_size, dtype="int32") * max_length + positions
+    return ops.take(ops.reshape(token_ids, (-1,)), places, axis=0)
 
 
 def _next_token(model, state, sampling, uniform):
     """int32 `(batch,)` tokens, and the cache after reading the last ones."""
     position = state.lengths - 1
-    last = ops.take_along_axis(state.token_ids, position[:, None], axis=1)
+    last = _tokens_at(state.token_ids, position)[:, None]
     logits, _, cache = model.call_with_cache(last, state.cache, position)
     logits = penalize_repetition(
         ops.cast(logits[:, 0], "float32"),

@@ -80,7 +80,7 @@ class RowSampler(keras_hub.samplers.Sampler):
         super().__init__()
         self.sampling, self.limits = sampling, limits
         self.prompt_lengths, self.stopped = prompt_lengths, stopped
-        self.lengths = None
+        self.lengths = self._uniforms = None
 
     def __call__(self, next, prompt, cache=None, index=0, **_):
         """int32 `(batch, length)`: the prompts, and what follows them."""
@@ -103,6 +103,9 @@ class RowSampler(keras_hub.samplers.Sampler):
             return prompt, cache, index + 1, lengths, finished
 
         lengths = self.prompt_lengths
+        # Of all steps at once, as in `decode`.
+        steps = ops.arange(ops.shape(prompt)[1], dtype="int32")
+        self._uniforms = philox_uniform(self.sampling.key, steps[None])
         index = ops.cast(index, "int32")
         state = prompt, cache, index, lengths, lengths >= self.limits
         state = ops.while_loop(unfinished, body, state)
@@ -116,13 +119,15 @@ class RowSampler(keras_hub.samplers.Sampler):
             place,
             self.sampling.repetition_penalty,
         )
-        # Not below zero, for rows that are still fed their prompt.
-        step = ops.maximum(place - self.prompt_lengths, 0)
+        # Within what there is, for rows that are fed their prompt or have
+        # ended.
+        last = ops.shape(self._uniforms)[1] - 1
+        step = ops.clip(place - self.prompt_lengths, 0, last)
         return choose_tokens(
             logits,
             self.sampling.temperature,
             self.sampling.top_k,
             self.sampling.top_p,
             self.sampling.min_p,
-            philox_uniform(self.sampling.key, step),
+            ops.take_along_axis(self._uniforms, step[:, None], axis=1)[:, 0],
         )

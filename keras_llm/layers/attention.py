@@ -9,7 +9,7 @@ from keras_llm.layers.embeddings import (
     check_even,
     position_ids,
 )
-from keras_llm.layers.rows import length_of, on_rows
+from keras_llm.layers.rows import length_of
 from keras_llm.registration import register
 
 
@@ -181,17 +181,18 @@ class CausalSelfAttention(keras.layers.Layer):
         cache_update_index=None,
         training=None,
     ):
-        positions = position_ids(length_of(x), cache_update_index)
-        query, key, value = self._project(x, positions)
+        length = length_of(x)
+        positions = position_ids(length, cache_update_index)
+        query, key, value = self._project(x, positions, length)
         if cache is None:
             mask = self._mask(positions, positions, padding_mask)
             x = self._attend(query, key, value, mask, training)
-            return on_rows(self.attention_output, x)
+            return self._output(x, length)
         if not self.causal:
             raise InputError("A cache needs causal=True. Received: False")
         cache = _write_heads(cache, (key, value), positions)
-        x = self._attend_to_cache(query, *cache, positions)
-        return on_rows(self.attention_output, x), cache
+        x = self._attend_to_cache(query, *cache, positions, length)
+        return self._output(x, length), cache
 
     def initial_cache(self, batch_size, max_length, dtype=None):
         """Zero keys and values, each `(batch, heads, max_length, head_dim)`.
@@ -207,8 +208,12 @@ class CausalSelfAttention(keras.layers.Layer):
         dtype = dtype or self.compute_dtype
         return ops.zeros(shape, dtype), ops.zeros(shape, dtype)
 
-    def _project(self, x, positions):
-        length = length_of(x)
+    def _output(self, x, length):
+        """float `(batch, length, hidden_dim)`, of rows of the last."""
+        rows = self.attention_output(ops.reshape(x, (-1, self.query.units)))
+        return ops.reshape(rows, (-1, length, self.hidden_dim))
+
+    def _project(self, x, positions, length):
         rows = ops.reshape(x, (-1, self.hidden_dim))
 
         def heads(projection):  # (batch, length, heads, head_dim)
@@ -244,7 +249,7 @@ class CausalSelfAttention(keras.layers.Layer):
         return mask
 
     def _attend(self, query, key, value, mask, training):
-        """float `(batch, queries, query_dim)`: the weighted values."""
+        """float `(batch, queries, groups, heads, dim)`: the weighted values."""
         length, groups = length_of(query), self.num_key_value_heads
         # Grouped queries share a key head: (b)atch, (q)uery, (g)roup, (h)ead.
         shape = (-1, length, groups, self.num_heads // groups, self.head_dim)
@@ -255,22 +260,21 @@ class CausalSelfAttention(keras.layers.Layer):
             scores = ops.where(mask[:, None, None], scores, -1e9)
         weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
         weights = self.dropout_layer(weights, training=training)
-        x = ops.einsum("bghqk,bkgd->bqghd", weights, value)
-        return ops.reshape(x, (-1, length, self.query.units))
+        return ops.einsum("bghqk,bkgd->bqghd", weights, value)
 
-    def _attend_to_cache(self, query, key, value, positions):
-        """float `(batch, queries, query_dim)`: as `_attend`, from a cache."""
+    def _attend_to_cache(self, query, key, value, positions, length):
+        """As `_attend`, from a cache, with a position's values in a row."""
         # A step of decoding has nothing to move. Asked of the static shape,
         # for the length is a tensor where it is not known.
         is_step = query.shape[1] == 1
-        length, groups = length_of(query), self.num_key_value_heads
         query = self._by_groups(query * self.head_dim**-0.5, length, is_step)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
         mask = self._mask(positions, position_ids(ops.shape(key)[2]), None)
         mask = mask[:, None]
         if not is_step:
             # Every query as often as a group has heads.
-            mask = ops.tile(mask, (1, 1, self.num_heads // groups, 1))
+            heads = self.num_heads // self.num_key_value_heads
+            mask = ops.tile(mask, (1, 1, heads, 1))
         scores = ops.where(mask, ops.cast(scores, "float32"), -1e9)
         weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
         x = ops.matmul(weights, value)
@@ -290,13 +294,13 @@ class CausalSelfAttention(keras.layers.Layer):
         return ops.reshape(x, (-1, groups, heads * length, dim))
 
     def _by_positions(self, x, length, is_step):
-        """What `_by_groups` gives as `(batch, length, query_dim)`."""
+        """What `_by_groups` gives, each position's values in a row."""
         groups, dim = self.num_key_value_heads, self.head_dim
         heads = self.num_heads // groups
         if not is_step:
             x = ops.reshape(x, (-1, groups, heads, length, dim))
             x = ops.transpose(x, (0, 3, 1, 2, 4))
-        return ops.reshape(x, (-1, length, self.query.units))
+        return x
 
     def get_config(self):
         return super().get_config() | {

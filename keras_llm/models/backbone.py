@@ -238,6 +238,21 @@ class ScratchBackbone(keras_hub.models.Backbone):
             updated.append(entry)
         return self.final_norm(x), updated
 
+    def call_without_cache(self, token_ids, padding_mask):
+        """What calling the model gives, in a graph of fewer operations.
+
+        Args:
+            token_ids: int32 `(batch, length)`.
+            padding_mask: int32 or bool `(batch, length)`, 0 where padded.
+
+        Returns:
+            float tensor `(batch, length, hidden_dim)`.
+        """
+        x = self.embedding(token_ids)
+        for block in self.blocks:
+            x = self._call_block(block, x, padding_mask=padding_mask)
+        return self.final_norm(x)
+
     def default_lora_layer_names(self):
         """Names of the layers that `enable_lora` adapts if none are given.
 

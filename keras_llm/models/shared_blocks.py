@@ -24,12 +24,15 @@ class SharedBlocks:
     """
 
     def __init__(self):
-        self._functions: dict[str, Callable] = {}
+        self._functions: dict[tuple[str, bool], Callable] = {}
 
     def __call__(self, block: keras.layers.Layer, x, **kwargs):
-        kind = _kind(block)
+        # A step writes a position into a cache, which must not be copied.
+        inline = x.shape[1] == 1
+        kind = _kind(block), inline
         if kind not in self._functions:
-            self._functions[kind] = share_function(_with_weights(block))
+            function = share_function(_with_weights(block), inline)
+            self._functions[kind] = function
         weights = [variable.value for variable in block.variables]
         return self._functions[kind](weights, x, **kwargs)
 
