@@ -27,6 +27,7 @@ from tiny_run import QUIET, RECIPE, changed, files_of
 from keras_llm import workflow
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.run_folder import Run
+from keras_llm.workflow.pretraining import make_tokens
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate")
@@ -220,7 +221,7 @@ def main(folder: Path, what: str, step: int) -> dict:
 
     def tokens(out: Path, recipe=RECIPE, redo: str | None = None) -> None:
         with Run(out, QUIET).opened(recipe, redo) as run:
-            workflow.make_tokens(run, [str(source)], recipe, one)
+            make_tokens(run, [str(source)], recipe, one)
 
     def train(out: Path) -> None:
         workflow.train(str(source), RECIPE, out, console=QUIET, execution=one)

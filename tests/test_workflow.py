@@ -37,7 +37,9 @@ BPE = changed("tokenizer", TokenizerSettings("bpe", vocabulary_size=320))
 
 def test_each_stage_writes_its_folders():
     run = finished_run()
-    for folders in STAGES.values():
+    stages = list(read_records(run / RECORDS))
+    assert stages == ["prepare", "tokenizer", "encode", "pretrain", "evaluate"]
+    for folders in map(STAGES.get, stages):
         assert all(any((run / folder).iterdir()) for folder in folders)
     for name in ("log.csv", "curves.png", "samples.txt"):
         assert (run / "training" / name).stat().st_size > 0

@@ -8,6 +8,8 @@ from keras_llm.errors import InputError
 # The columns in which two runs of one recipe may differ.
 TIMINGS = ("tokens_per_second", "seconds")
 COUNTS = ("step", "tokens", *TIMINGS)
+# Columns that are never empty; val_loss may be.
+FILLED = ("step", "tokens", "loss", "learning_rate", *TIMINGS)
 
 
 def append_row(path: Path, row: dict) -> None:
@@ -23,18 +25,27 @@ def append_row(path: Path, row: dict) -> None:
 
 
 def read_log(path: Path) -> list[dict[str, float | None]]:
-    """All rows, oldest first; a row cut off by a crash is left out."""
+    """All rows, oldest first; a row cut off by a crash is left out.
+
+    Raises:
+        InputError: It is damaged.
+    """
     if not path.exists():
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [
+            rows = [
                 {k: float(v) if v else None for k, v in row.items()}
                 for row in csv.DictReader(file)
                 if [*row.values()][-1]
             ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error!r}") from error
+        for row in rows:
+            empty = [name for name in FILLED if row.get(name) is None]
+            if empty or "val_loss" not in row:
+                raise ValueError(f"a row has no {empty or ['val_loss']}")
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    return rows
 
 
 def cut_log(path: Path, step: int) -> None:

@@ -46,6 +46,11 @@ def workers_of(folder):
     return {int(number) for line in lines for number in line.split()}
 
 
+def completed(folder):
+    """Names of the tasks that are marked as finished."""
+    return {path.name for path in (folder / "stage/completions").glob("*")}
+
+
 def test_workers_do_not_show(tmp_path):
     alone = run(tmp_path / "alone", workers=1)
     assert len(alone) == 6
@@ -171,12 +176,15 @@ def leave(folder, rank):
 def test_tasks_go_on_after_a_failure(tmp_path, workers):
     with pytest.raises(TaskError):
         run(tmp_path, workers=workers, trouble=fail)
-    finished = [int(name) for name in written(tmp_path)]
-    assert 0 in finished and len(finished) < 6
+    # How far the others come, of two workers, is up to the machine.
+    finished = completed(tmp_path)
+    assert "00002" not in finished
+    assert workers > 1 or finished == {"00000", "00001"}
+    before = notes(tmp_path)
     assert len(run(tmp_path, workers=workers)) == 6
-    started = notes(tmp_path)
-    assert all(len(started[f"{rank:05d}"]) == 1 for rank in finished)
-    assert len(started["00002"]) == 2
+    for name, started in notes(tmp_path).items():
+        again = len(started) - len(before.get(name, []))
+        assert again == (name not in finished)
 
 
 def test_killed_worker_is_told_of(tmp_path, capfd):
@@ -220,8 +228,7 @@ def test_killed_run_goes_on(tmp_path):
     wait_until(lambda: list((tmp_path / "killed/out").glob("00003")))
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
-    completions = tmp_path / "killed" / "stage" / "completions"
-    finished = {path.name for path in completions.iterdir()}
+    finished = completed(tmp_path / "killed")
     assert 3 <= len(finished) < 12
     before = notes(tmp_path / "killed")
     assert run(tmp_path / "killed", tasks=12, workers=2) == whole
