@@ -139,6 +139,19 @@ class FolderSettings:
             return "GPT2Tokenizer"
         return name and name.removesuffix("Fast")
 
+    @property
+    def space_after_control(self) -> bool:
+        """Whether the space that is put before texts is put after control
+        tokens as well.
+
+        `LlamaTokenizer` goes by its own settings, whatever a
+        `tokenizer.json` says.
+        """
+        if self.tokenizer_class == "LlamaTokenizer":
+            return bool(self.tokenizer.get("legacy", False))
+        words = self.content.get("pre_tokenizer") or {}
+        return words.get("prepend_scheme") != "first"
+
     def name_of(self, kind: str) -> str | None:
         """The text of a special token, such as `"eos_token"`."""
         return _text(self.tokenizer.get(kind))

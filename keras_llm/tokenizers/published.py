@@ -31,6 +31,13 @@ class Published:
         return FolderSettings(self._published).chat_template
 
     @property
+    def space_after_control(self) -> bool:
+        """Whether a space that is put before texts also follows each control
+        token of a conversation.
+        """
+        return FolderSettings(self._published).space_after_control
+
+    @property
     def named_tokens(self) -> dict[str, str]:
         """The tokens of a role: `bos_token`, `eos_token`, `pad_token` and
         `unk_token`, those that there are. `token_to_id` has their ids.

@@ -52,11 +52,11 @@ def after_control(
 ) -> ScratchTokenizer | ScratchBytePairTokenizer:
     """The tokenizer of text that follows a control token.
 
-    It is another one where `tokenizer.space_after_control` is `False`: then
-    a SentencePiece model that puts a space before a text does not put one
-    after a control token, as most tokenizers of Hugging Face.
+    It is another one where a SentencePiece model puts a space before texts
+    and none after control tokens, as most of Hugging Face do.
     """
-    if getattr(tokenizer, "space_after_control", True):
+    is_pieces = isinstance(tokenizer, ScratchTokenizer)
+    if tokenizer.space_after_control or not is_pieces:
         return tokenizer
     from sentencepiece.sentencepiece_model_pb2 import ModelProto
 

@@ -85,7 +85,8 @@ def test_log_likelihoods_are_those_of_their_model(sides):
     model, reference = sides
     asked = requests("loglikelihood", *CONTINUATIONS)
     for word in LONG.split(" ")[:10]:
-        ids = theirs.continued(reference.model, reference.tok_encode(word), 1)
+        rows = [reference.tok_encode(word)]
+        [ids] = theirs.continued(reference.model, rows, 1)
         whole = reference.tok_decode(ids)
         if reference.tok_encode(whole) == ids:
             asked += requests("loglikelihood", (word, whole[len(word) :]))

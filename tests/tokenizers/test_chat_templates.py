@@ -80,21 +80,37 @@ def pair(request, tmp_path_factory):
     return read_tokenizer(folder), auto_tokenizer(folder)
 
 
-@pytest.fixture(scope="module")
-def llama2(tmp_path_factory):
+def llama2(folder, **config):
     """A folder as Llama 2's."""
-    folder = tmp_path_factory.mktemp("llama2")
     (folder / "tokenizer.model").write_bytes(pieces())
     write_json(
         folder / "tokenizer_config.json",
-        tokenizer_class="LlamaTokenizer",
         add_bos_token=True,
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
+        **{"tokenizer_class": "LlamaTokenizer"} | config,
     )
     write_json(folder / "config.json", model_type="llama", eos_token_id=2)
     return folder
+
+
+@pytest.fixture(
+    scope="module", params=["class", "legacy", "saved again", "another class"]
+)
+def spaces(request, tmp_path_factory):
+    """Whether a space is put after control tokens; ours and theirs."""
+    folder = tmp_path_factory.mktemp("spaces")
+    legacy = {"legacy": True} if request.param == "legacy" else {}
+    llama2(folder, **legacy)
+    if request.param == "saved again":
+        auto_tokenizer(folder).save_pretrained(folder)
+        (folder / "tokenizer.model").unlink()
+    if request.param == "another class":
+        write_tokenizer(read_tokenizer(folder), folder)
+        llama2(folder, tokenizer_class="PreTrainedTokenizerFast")
+    is_put = request.param in ("legacy", "another class")
+    return is_put, read_tokenizer(folder), auto_tokenizer(folder)
 
 
 def prompts(name):
@@ -124,17 +140,10 @@ def test_ids_are_those_of_transformers(name, pair):
 
 
 @pytest.mark.parametrize("name", ["llama 2", "mistral", "zephyr"])
-def test_ids_of_sentence_piece_are_those_of_transformers(
-    name, llama2, tmp_path
-):
-    tokenizer = read_tokenizer(llama2)
-    tokenizer.space_after_control = False  # as LlamaTokenizer has it
-    source = TEMPLATES[name]
-    assert differing(source, name, tokenizer, auto_tokenizer(llama2)) == []
-    tokenizer.space_after_control = True  # as SentencePiece itself does
-    write_tokenizer(tokenizer, tmp_path)
-    write_json(tmp_path / "config.json", model_type="llama")
-    assert differing(source, name, tokenizer, auto_tokenizer(tmp_path)) == []
+def test_ids_of_sentence_piece_are_those_of_transformers(name, spaces):
+    is_put, *pair = spaces
+    assert pair[0].space_after_control == is_put
+    assert differing(TEMPLATES[name], name, *pair) == []
 
 
 def test_ours_in_transformers_gives_our_ids(tmp_path):
@@ -316,9 +325,10 @@ def test_which_template_is_taken(tmp_path):
     tokenizer = read_tokenizer(byte_pair_folder(tmp_path, "gpt2"))
     with pytest.raises(InputError, match="no chat template"):
         chat_template(tokenizer)
-    tokenizer.chat_template = CHATML
-    assert chat_template(tokenizer).source == CHATML
     file = tmp_path / "chat_template.jinja"
+    file.write_text(CHATML, encoding="utf-8")
+    tokenizer = read_tokenizer(tmp_path)
+    assert chat_template(tokenizer).source == CHATML
     file.write_text(TEMPLATES["zephyr"], encoding="utf-8")
     assert chat_template(tokenizer, file).source == TEMPLATES["zephyr"]
     assert chat_template(tokenizer, str(file)).source == TEMPLATES["zephyr"]

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from types import MappingProxyType
 
 import pytest
 from auto_tokenizers import (
@@ -209,11 +210,12 @@ def test_models_without_an_equal_are_refused(options, message, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def changed(**changes):
-    """A change of the content of `tokenizer.json`, and of its model."""
+def changed(add=MappingProxyType({}), **changes):
+    """Changes the content of `tokenizer.json`, its model or vocabulary."""
 
     def change(content):
         model = content["model"]
+        model["vocab"] |= add
         content |= changes
         if changes.get("model"):
             content["model"] = model | changes["model"]
@@ -229,7 +231,11 @@ METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
     [
         (changed(normalizer={"type": "NFKC"}), "of its normalizer"),
         (
-            changed(normalizer=None, pre_tokenizer=METASPACE | {"split": True}),
+            changed(
+                normalizer=None,
+                pre_tokenizer=METASPACE | {"split": True},
+                add={"the\u2581wa": 400},
+            ),
             "words end at spaces, but",
         ),
         (

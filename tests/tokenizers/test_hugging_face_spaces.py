@@ -10,6 +10,7 @@ import tensorflow as tf
 from auto_tokenizers import TEXTS, auto_tokenizer, ids_of, ours, write_json
 from byte_pair_reference import strange_texts
 from test_hugging_face_pieces import published
+from testing import tiny_backbone
 from tiny_corpus import sample_text
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -47,6 +48,7 @@ def llama(tmp_path_factory):
     write_json(
         before / "tokenizer_config.json",
         tokenizer_class="LlamaTokenizer",
+        add_bos_token=True,
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
@@ -84,6 +86,8 @@ def test_no_space_comes_after_a_control_token(llama):
 def test_a_tokenizer_saved_again_in_a_preset_and_back(llama, tmp_path):
     tokenizer = read_tokenizer(llama)
     tokenizer.save_to_preset(str(tmp_path / "preset"))
+    backbone = tiny_backbone(vocabulary_size=tokenizer.vocabulary_size())
+    backbone.save_to_preset(str(tmp_path / "preset"))
     restored = ScratchTokenizer.from_preset(str(tmp_path / "preset"))
     assert ours(restored, REPEATED) == ours(tokenizer, REPEATED)
     encoder = load_encoder(tmp_path / "preset")
