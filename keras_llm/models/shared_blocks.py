@@ -48,5 +48,14 @@ def _with_weights(block: keras.layers.Layer) -> Callable:
 
 def _kind(block: keras.layers.Layer) -> str:
     """All that a layer and those in it are told, but their names."""
-    layers = block._flatten_layers()
-    return repr([layer.get_config() | {"name": None} for layer in layers])
+    return repr(
+        [
+            # Factors that are merged for a while are still in the config.
+            (layer.get_config() | {"name": None}, _is_adapted(layer))
+            for layer in block._flatten_layers()
+        ]
+    )
+
+
+def _is_adapted(layer: keras.layers.Layer) -> bool:
+    return getattr(layer, "lora_enabled", False)
