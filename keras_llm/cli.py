@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import (
     ArgumentError,
@@ -20,13 +20,15 @@ from jsonargparse import (
 from rich.console import Console
 
 from keras_llm import __version__
+from keras_llm.commands.command import SECTIONS, Command
 from keras_llm.errors import InputError
 from keras_llm.quiet import import_keras
 from keras_llm.recipes.checks import described
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.recipes.loading import load_recipe, nearest
-from keras_llm.recipes.settings import Recipe, field_types
-from keras_llm.subcommands import COMMANDS, SECTIONS, Command
+from keras_llm.recipes.settings import Recipe, TrainingSettings, field_types
+from keras_llm.recipes.tuning_settings import TuningRecipe
+from keras_llm.subcommands import COMMANDS
 
 EPILOG = (
     "Any field of a recipe can be set on the line, e.g. "
@@ -63,16 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> tuple[str, Namespace]:
     """The command's name, and its arguments with `recipe` built."""
-    name = arguments[0] if arguments else ""
-    if name not in COMMANDS:
-        _answer_without_command(arguments)
+    name, rest = _command_of(arguments)
     command = COMMANDS[name]
     parser = _parser_of(name, command)
-    recipe = _recipe_of(arguments)
+    recipe = _recipe_of(name, command, rest)
     for field in _options(command):
         if "." in field:
             parser.set_defaults({field: _value(recipe, field)})
-    parsed = parser.parse_args(arguments[1:])
+    parsed = parser.parse_args(rest)
     values = parser.instantiate_classes(parsed)
     if command.has_tasks:
         given = field_types(ExecutionSettings)
@@ -83,15 +83,31 @@ def _parse(arguments: list[str]) -> tuple[str, Namespace]:
         values["corpus"] = replace(values.corpus, cleaning=cleaning)
     if command.sections:
         given = {section: values[section] for section in command.sections}
+        if "training" in given:
+            given["training"] = _counted(given["training"], rest)
         seed = recipe.seed if values.seed is None else values.seed
         values["recipe"] = replace(recipe, **given, seed=seed)
     return name, values
 
 
-def _answer_without_command(arguments: list[str]) -> None:
+def _command_of(arguments: list[str]) -> tuple[str, list[str]]:
+    """The command's name, which may be of two words, and what follows it."""
+    for words in (1, 2):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS:
+            return name, arguments[words:]
+    _answer_without_command(arguments)
+
+
+def _answer_without_command(arguments: list[str]) -> NoReturn:
     """Prints help or version and exits; or says that it is no command."""
     name = arguments[0] if arguments else ""
-    if name.startswith("-"):
+    kinds = [each for each in COMMANDS if each.startswith(f"{name} ")]
+    if kinds:
+        name, known = " ".join(arguments[:2]), kinds
+    else:
+        known = list(COMMANDS)
+    if name.split(" ")[-1].startswith("-"):
         parser = _Parser(
             usage="keras-llm COMMAND ...",
             description="From text to a language model that answers.",
@@ -99,12 +115,13 @@ def _answer_without_command(arguments: list[str]) -> None:
             **PARSER_OPTIONS,
         )
         subcommands = parser.add_subcommands(required=True, metavar="COMMAND")
-        for each, command in COMMANDS.items():
-            subcommands.add_subcommand(each, _Parser(), help=command.help)
-        parser.parse_args(arguments)
+        for each in known:
+            help = COMMANDS[each].help
+            subcommands.add_subcommand(each, _Parser(), help=help)
+        parser.parse_args(arguments[-1:])
     raise InputError(
-        f"The command must be one of {', '.join(COMMANDS)}. "
-        f"Received: {name!r}.{nearest(name, list(COMMANDS))}"
+        f"The command must be one of {', '.join(known)}. "
+        f"Received: {name!r}.{nearest(name, known)}"
     )
 
 
@@ -217,18 +234,29 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
     return parser
 
 
-def _recipe_of(arguments: list[str]) -> Recipe:
+def _recipe_of(
+    name: str, command: Command, arguments: list[str]
+) -> Recipe | TuningRecipe:
     """The recipe that `--recipe` names, or that of the run that is used."""
+    base = load_recipe(command.recipe) if command.recipe else None
     for index, argument in enumerate(arguments):
         if argument.startswith("--recipe="):
-            return load_recipe(argument.removeprefix("--recipe="))
+            return load_recipe(argument.removeprefix("--recipe="), base=base)
         if argument == "--recipe" and index + 1 < len(arguments):
-            return load_recipe(arguments[index + 1])
-    if arguments[0] in ("chat", "generate", "export") and len(arguments) > 1:
-        of_the_run = Path(arguments[1]) / "recipe.yaml"
+            return load_recipe(arguments[index + 1], base=base)
+    if name in ("chat", "generate", "export") and arguments:
+        of_the_run = Path(arguments[0]) / "recipe.yaml"
         if of_the_run.is_file():
             return load_recipe(str(of_the_run))
-    return Recipe()
+    return base or Recipe()
+
+
+def _counted(training: TrainingSettings, line: list[str]) -> TrainingSettings:
+    """Steps that are given take the place of a recipe's epochs."""
+    given = {argument.partition("=")[0] for argument in line}
+    if "--training.steps" in given and "--training.epochs" not in given:
+        return replace(training, epochs=None)
+    return training
 
 
 def _value(recipe: Recipe, field: str) -> Any:

@@ -42,8 +42,9 @@ CONTENTS = {
     "data": "the examples were made again and are others",
     "reference": "the reference's scores were made again",
     "encode": "the tokens were made again and are others",
-    "replay": "the tokens that are replayed have changed",
+    "old_tokens": "the tokens that are replayed have changed",
     "pretrain": "the model was trained again",
+    "tune": "the model was tuned again",
 }
 RECORDS = "stages.json"
 RECIPE = "recipe.yaml"
@@ -93,7 +94,17 @@ class Run:
         with one_command(self.out / LOCK, self.out):
             if records.is_file():
                 self.records = read_records(records)
+            self._check_kind(isinstance(recipe, TuningRecipe))
             yield self
+
+    def _check_kind(self, is_tuning: bool) -> None:
+        """Raises if the model in the folder would be lost."""
+        other = "pretrain" if is_tuning else "tune"
+        if other in self.records:
+            made = "trained from scratch" if is_tuning else "tuned"
+            raise InputError(
+                f"{self.out} has a model that was {made}. Pass another --out."
+            )
 
     def digest(self, stage: str) -> str:
         """A hash of what a finished stage was made from, and of its report."""

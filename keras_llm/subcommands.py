@@ -1,73 +1,11 @@
 """The subcommands of `keras-llm`: arguments, options, and what they call."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
-
-from jsonargparse import Namespace
-from rich.console import Console
 
 from keras_llm import commands
-from keras_llm.commands import evaluation
-from keras_llm.recipes.corpus_settings import Cleaning, CorpusSettings
-from keras_llm.recipes.settings import (
-    GenerationSettings,
-    ModelSettings,
-    TokenizerSettings,
-    TrainingSettings,
-)
-from keras_llm.run_folder import STAGES
+from keras_llm.commands import evaluation, tuning
+from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
 
-SECTIONS = {
-    "corpus": CorpusSettings,
-    "tokenizer": TokenizerSettings,
-    "model": ModelSettings,
-    "training": TrainingSettings,
-    "generation": GenerationSettings,
-}
-
-
-@dataclass(frozen=True)
-class Command:
-    """One subcommand.
-
-    Args:
-        run: Does the work and prints; returns what `--json` prints.
-        help: One sentence.
-        positionals: Names, types and help of positional arguments.
-        options: Keyword arguments of `add_argument` by option name.
-        sections: Sections of the recipe that it reads.
-        needs_keras: Whether it takes the seconds to import Keras.
-        has_tasks: Whether it can run on several cores or machines.
-    """
-
-    run: Callable[[Namespace, Console], Any]
-    help: str
-    positionals: Sequence[tuple[str, type, str]] = ()
-    options: dict[str, dict[str, Any]] | None = None
-    sections: Sequence[str] = ()
-    needs_keras: bool = True
-    has_tasks: bool = False
-
-
-SOURCE = (
-    "Files, folders, globs or addresses of text, HTML, JSONL, CSV, Parquet, "
-    "WARC, EPUB or PDF, also compressed; hf:NAME of a Hugging Face dataset; or "
-    "one of sotu, tinyshakespeare and wikitext2."
-)
-PRESET = (
-    "A preset folder, the run that has one, or what KerasHub downloads: "
-    "gpt2_base_en, hf://USER/MODEL, kaggle://…"
-)
-OUT = {
-    "--out": {
-        "type": Path,
-        "metavar": "DIR",
-        "required": True,
-        "help": "Folder to write.",
-    }
-}
 # As `keras_llm.pytorch.sides` knows them, without the import of NumPy.
 SIDES = (
     "torch",
@@ -77,13 +15,7 @@ SIDES = (
     "keras-jax",
     "keras-torch",
 )
-CLEANING = {
-    "--cleaning": {
-        "choices": get_args(Cleaning),
-        "help": "The same as --corpus.cleaning: light for texts of your own, "
-        "web for crawled pages.",
-    }
-}
+STAGES = ("prepare", "tokenizer", "encode", "pretrain", "evaluate")
 COMMANDS = {
     "train": Command(
         commands.train,
@@ -93,12 +25,12 @@ COMMANDS = {
             **OUT,
             **CLEANING,
             "--redo": {
-                "choices": list(STAGES),
+                "choices": STAGES,
                 "help": "A stage to do again; those after it follow "
                 "where it comes out differently.",
             },
         },
-        list(SECTIONS),
+        ["corpus", "tokenizer", "model", "training", "generation"],
         has_tasks=True,
     ),
     "prepare": Command(
@@ -143,6 +75,7 @@ COMMANDS = {
         },
         ["model", "training", "generation"],
     ),
+    **tuning.COMMANDS,
     "evaluate": Command(
         evaluation.evaluate,
         "Loss, perplexity, bits per byte and accuracy of a preset; or its "

@@ -198,6 +198,10 @@ class AnswerBatches:
         *arrays, mask = (array[:, 0] for array in arrays)
         return token_batch(*arrays, padding_mask=mask)
 
+    def padding_share(self) -> float:
+        """Share of an epoch's positions that hold padding, in [0, 1)."""
+        return self.order.padding_share()
+
     def num_tokens(self, k: int) -> int:
         return int(self.order.lengths[self.order.indices(k)].sum())
 
@@ -257,6 +261,10 @@ class ComparisonBatches:
         targets[: len(indices)] = self.targets[indices]
         counts = (np.arange(size) < len(indices)).astype(np.float32)
         return dict(zip(names, arrays, strict=True)), targets, counts
+
+    def padding_share(self) -> float:
+        """Share of an epoch's positions that hold padding, in [0, 1)."""
+        return self.order.padding_share()
 
     def num_tokens(self, k: int) -> int:
         lengths = self.order.lengths[self.order.indices(k)]

@@ -125,10 +125,19 @@ class TextGenerator:
             InputError: No such messages, messages that do not fit the
                 context, or a model without a chat template.
         """
-        answers = self._chat_answers(messages, settings)
+        return self.chat_batch([messages], settings, seed)[0]
+
+    def chat_batch(
+        self,
+        conversations: Sequence[Messages],
+        settings: GenerationSettings | None = None,
+        seed: int = 0,
+    ) -> list[Generation]:
+        """The next message of each of several conversations; see `chat`."""
+        answers = self._chat_answers(conversations, settings)
         for _ in self._pieces(answers, seed):
             pass
-        return answers.generations()[0]
+        return answers.generations()
 
     def stream_chat(
         self,
@@ -137,7 +146,7 @@ class TextGenerator:
         seed: int = 0,
     ) -> Iterator[str]:
         """Yields the text of `chat` piece by piece, as `stream` does."""
-        yield from self._pieces(self._chat_answers(messages, settings), seed)
+        yield from self._pieces(self._chat_answers([messages], settings), seed)
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt, of a text with the start token first.
@@ -183,15 +192,18 @@ class TextGenerator:
             ends,
         )
 
-    def _chat_answers(self, messages, settings) -> Answers:
+    def _chat_answers(self, conversations, settings) -> Answers:
         template = self.template
-        prompt = template.encode(messages, add_generation_prompt=True)
+        prompts = [
+            template.encode(messages, add_generation_prompt=True).token_ids
+            for messages in conversations
+        ]
         ends = Ends(
             template.end_token_ids,
             template.answer_prefix,
             template.answer_suffix,
         )
-        return self._answers([prompt.token_ids], settings, ends)
+        return self._answers(prompts, settings, ends)
 
     def _pieces(self, answers: Answers, seed: int) -> Iterator[str]:
         """Yields what is new in the first answer, until all are done."""

@@ -13,6 +13,8 @@ from keras_llm.models.causal_lm import ScratchCausalLM
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
 from keras_llm.recipes.settings import ModelSettings, to_dict
 from keras_llm.tokenizers import ScratchTokenizer
+from keras_llm.tokenizers.hugging_face_settings import TEMPLATE
+from keras_llm.tokenizers.published import Published
 
 
 def build_model(
@@ -59,6 +61,11 @@ def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
         model.save_to_preset(str(folder))
         for name in ("config.json", "task.json"):
             _without_mixed_precision(folder / name)
+        tokenizer = getattr(model.preprocessor, "tokenizer", None)
+        template = getattr(tokenizer, "chat_template", None)
+        if template and not isinstance(tokenizer, Published):
+            # KerasHub's tokenizers have no place for it.
+            (folder / TEMPLATE).write_text(template, encoding="utf-8")
 
 
 def _without_mixed_precision(path: Path) -> None:

@@ -10,6 +10,7 @@ from keras_hub.src.utils import preset_utils
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
 from keras_llm.recipes.loading import nearest
+from keras_llm.tokenizers.hugging_face_settings import TEMPLATE
 
 CausalLM, TextClassifier = (
     keras_hub.models.CausalLM,
@@ -55,6 +56,11 @@ def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
             one of another task.
     """
     return _load(_address_of(preset), [CausalLM, TextClassifier], **kwargs)
+
+
+def check_preset(preset: str | Path) -> None:
+    """Raises `InputError` unless there is such a preset; see `load_task`."""
+    _address_of(preset)
 
 
 def preset_digest(preset: str | Path) -> str:
@@ -118,7 +124,8 @@ def _load(preset: str, kinds: list[type], **kwargs) -> Any:
         task = _task_class(preset)
         kind = next((kind for kind in kinds if issubclass(task, kind)), None)
         if kind is not None:
-            return _lasting(kind.from_preset(preset, **kwargs))
+            loaded = _lasting(kind.from_preset(preset, **kwargs))
+            return _with_template(loaded, preset)
     except Exception as error:  # h5py, SentencePiece, the network: each its own
         first_line = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(f"{preset} cannot be read: {first_line}") from error
@@ -136,6 +143,14 @@ def _lasting(task: Any) -> Any:
         from keras_llm.tokenizers.sentence_piece_lifetime import outlive_kernels
 
         outlive_kernels(tokenizer, tokenizer.proto)
+    return task
+
+
+def _with_template(task: Any, preset: str) -> Any:
+    """The task, whose tokenizer knows the chat template beside it."""
+    path = Path(preset) / TEMPLATE
+    if path.is_file():
+        task.preprocessor.tokenizer.chat_template = path.read_text("utf-8")
     return task
 
 

@@ -10,11 +10,22 @@ import yaml
 
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import Recipe, field_types
+from keras_llm.recipes.tuning_settings import TuningRecipe
+
+FOLDER = files("keras_llm.recipes")
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = files("keras_llm.recipes")
+    """Names of the recipes that a model is made by."""
+    return _names_in(FOLDER)
+
+
+def tuning_recipe_names() -> list[str]:
+    """Names of the recipes that a model is tuned by."""
+    return _names_in(FOLDER / "tuning")
+
+
+def _names_in(folder) -> list[str]:
     return sorted(
         Path(entry.name).stem
         for entry in folder.iterdir()
@@ -22,17 +33,27 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
+def load_recipe(
+    name: str,
+    overrides: dict[str, Any] | None = None,
+    base: Recipe | TuningRecipe | None = None,
+) -> Recipe | TuningRecipe:
     """A recipe that comes with the package, or that of a YAML file.
 
     Args:
-        name: One of `recipe_names()`, or the path of a file.
+        name: One of `recipe_names()` or `tuning_recipe_names()`, or the path
+            of a file.
         overrides: Values by dotted name, e.g. `{"training.steps": 100}`.
+        base: Has what is not given; the defaults if omitted.
 
     Raises:
         InputError: No such recipe, or a field that there is not.
     """
-    recipe = recipe_from_dict(read_recipe(name), name)
+    settings = read_recipe(name)
+    if base is None:
+        is_tuning = name in tuning_recipe_names() or _tunes(settings)
+        base = TuningRecipe() if is_tuning else Recipe()
+    recipe = _filled(base, settings, name, "")
     for dotted, value in (overrides or {}).items():
         for part in reversed(dotted.split(".")):
             value = {part: value}
@@ -42,14 +63,16 @@ def load_recipe(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
 
 def read_recipe(name: str) -> dict[str, Any]:
     """The settings that a recipe names, nested, without the defaults."""
-    if name in recipe_names():
-        text = (files("keras_llm.recipes") / f"{name}.yaml").read_text("utf-8")
+    known = recipe_names() + tuning_recipe_names()
+    if name in known:
+        folder = FOLDER if name in recipe_names() else FOLDER / "tuning"
+        text = (folder / f"{name}.yaml").read_text("utf-8")
     elif Path(name).is_file():
         text = _read(Path(name))
     else:
         raise InputError(
-            f"The recipe must be one of {', '.join(recipe_names())}, or a YAML "
-            f"file. Received: {name!r}.{nearest(name, recipe_names())}"
+            f"The recipe must be one of {', '.join(known)}, or a YAML "
+            f"file. Received: {name!r}.{nearest(name, known)}"
         )
     try:
         settings = yaml.safe_load(text)
@@ -65,6 +88,13 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not YAML: {error}") from error
+
+
+def _tunes(settings: dict[str, Any]) -> bool:
+    """Whether there are settings that only tuning has."""
+    return not {*settings}.isdisjoint(
+        {*get_type_hints(TuningRecipe)} - {*get_type_hints(Recipe)}
+    )
 
 
 def recipe_from_dict(settings: dict[str, Any], name: str) -> Recipe:
@@ -93,7 +123,7 @@ def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
     for field, value in settings.items():
         if field not in hints:
             known = [prefix + each for each in hints]
-            known += field_types(Recipe)
+            known += field_types(Recipe) | field_types(TuningRecipe)
             suggestion = nearest(f"{prefix}{field}", known)
             raise InputError(
                 f"{name} has the unknown field {prefix}{field}.{suggestion}"
@@ -104,6 +134,8 @@ def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
         elif hints[field] is float:
             value = _number(value)
         changes[field] = value
+    if "steps" in changes and "epochs" in hints:
+        changes.setdefault("epochs", None)  # take the place of these
     return replace(defaults, **changes)
 
 

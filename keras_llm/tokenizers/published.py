@@ -2,7 +2,11 @@
 
 from typing import Any
 
-from keras_llm.tokenizers.hugging_face_settings import CONFIG, FolderSettings
+from keras_llm.tokenizers.hugging_face_settings import (
+    CONFIG,
+    TEMPLATE,
+    FolderSettings,
+)
 
 
 class Published:
@@ -29,6 +33,10 @@ class Published:
         It is given `messages`, `add_generation_prompt` and `named_tokens`.
         """
         return FolderSettings(self._published).chat_template
+
+    @chat_template.setter
+    def chat_template(self, source: str) -> None:
+        self._published = self._published | {TEMPLATE: source}
 
     @property
     def space_after_control(self) -> bool:

@@ -23,6 +23,7 @@ from keras_llm.recipes.tuning_settings import DataSettings
 from keras_llm.tokenizers.chat_templates import ChatTemplate
 
 REPORT = "report.json"
+CONVERSATIONS = "conversations.jsonl"
 SHOWN = 5  # ids of a reason
 
 
@@ -101,7 +102,7 @@ def make_examples(
     report = DataReport()
     longest = min(longest, settings.sequence_length or longest)
     samples = _samples(sources, settings, shapes, report)
-    by_split: dict[str, list[tuple[list[Row], bool | None]]] = {}
+    by_split: dict[str, list[tuple[list[Row], Sample]]] = {}
     for record, sample, split in _divided(_compared(samples), settings):
         try:
             rows, is_cut = _rows(sample, template, longest)
@@ -114,7 +115,7 @@ def make_examples(
             continue
         if is_cut:
             report.cut.add(record.id)
-        by_split.setdefault(split, []).append((rows, sample.label))
+        by_split.setdefault(split, []).append((rows, sample))
     if "train" not in by_split:
         reasons = ", ".join(
             f"{found.count} {reason} (the first: {found.ids[0]})"
@@ -133,13 +134,42 @@ def make_examples(
     return found
 
 
+def held_out(data: Path) -> str | None:
+    """The split that a tuned model is judged by: test, else validation."""
+    splits = [s for s in ("test", "validation") if (data / s).is_dir()]
+    return splits[0] if splits else None
+
+
+def read_conversations(folder: Path) -> list[list[dict[str, str]]]:
+    """The conversations of a held-out split, whose last answers are good.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    path = folder / CONVERSATIONS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line)["messages"] for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} must hold conversations. It is damaged: {error!r}. Make "
+            "it again with `--redo data`."
+        ) from error
+
+
 def _write(folder, examples, split, report):
-    labels = [label for _, label in examples]
+    labels = [sample.label for _, sample in examples]
     manifest = write_examples(
         folder,
         [rows for rows, _ in examples],
         None if None in labels else labels,
     )
+    if split != "train":
+        lines = [
+            json.dumps({"messages": sample.conversations[0]})
+            for _, sample in examples
+        ]
+        write_text(folder / CONVERSATIONS, "\n".join(lines))
     report.kept[split] = manifest.examples
     report.tokens[split] = manifest.tokens
     report.answer_tokens[split] = manifest.answer_tokens

@@ -98,6 +98,31 @@ def domain_run(
     )
 
 
+def evaluate_domain(
+    model: keras_hub.models.CausalLM, tokens: Path, recipe: TuningRecipe
+) -> dict[str, dict[str, float]]:
+    """What a tuned model makes of held-out text, new and old.
+
+    The arguments are those of `domain_run`.
+
+    Returns:
+        An `Evaluation` of each held-out split; those of the text that was
+        replayed have `old_` before their names.
+    """
+    evaluator, length = Evaluator(model), context_length(model)
+    folders = {"": tokens}
+    if recipe.replay.tokens:
+        folders["old_"] = Path(recipe.replay.tokens)
+    return {
+        prefix + split: evaluator.evaluate(
+            EvaluationWindows(open_tokens(folder, split), length)
+        ).to_dict()
+        for prefix, folder in folders.items()
+        for split in TokenManifest.load(folder).splits
+        if split != "train"
+    }
+
+
 def _validation(
     model: keras_hub.models.CausalLM,
     tokens: Path,

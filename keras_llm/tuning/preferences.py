@@ -16,7 +16,10 @@ from keras_llm.recipes.tuning_settings import (
     PreferenceSettings,
     TuningRecipe,
 )
+from keras_llm.tokenizers.chat_templates import ChatTemplate
 from keras_llm.training import TrainingRun
+from keras_llm.tuning.data import held_out
+from keras_llm.tuning.instructions import answer_sample
 from keras_llm.tuning.preference_losses import (
     preference_loss,
     preference_metrics,
@@ -71,6 +74,7 @@ def preference_run(
     data: Path,
     reference: Path,
     recipe: TuningRecipe,
+    template: ChatTemplate,
 ) -> TrainingRun:
     """What preference tuning has of its own.
 
@@ -80,6 +84,7 @@ def preference_run(
         reference: Folder of the reference's scores, as `score_reference`
             leaves them; not looked at if the loss needs none.
         recipe: All settings.
+        template: How a question is put to the model; for samples.
     """
     settings = recipe.preferences
     scorer = AnswerScorer(model, settings.loss in MEANS)
@@ -93,7 +98,25 @@ def preference_run(
         metrics,
         validate=None if held is None else _validation(scorer, held, settings),
         columns=(*names, *(f"val_{name}" for name in names)),
+        sample=answer_sample(model, recipe, template),
     )
+
+
+def evaluate_preferences(
+    model: keras_hub.models.CausalLM,
+    data: Path,
+    reference: Path,
+    recipe: TuningRecipe,
+) -> dict[str, dict[str, float]]:
+    """Loss, rewards and accuracy of a tuned model on what was held out.
+
+    The arguments are those of `preference_run`.
+    """
+    settings = recipe.preferences
+    scorer = AnswerScorer(model, settings.loss in MEANS)
+    split = held_out(data)
+    held = _batches(split, data, reference, recipe)
+    return {split: _validation(scorer, held, settings)()}
 
 
 def score_reference(

@@ -9,6 +9,11 @@ from keras_llm.workflow.pretraining import (
     pretrain_run,
     train,
 )
+from keras_llm.workflow.tuning import (
+    tune_domain,
+    tune_instructions,
+    tune_preferences,
+)
 
 __all__ = [
     "encode_corpus",
@@ -18,4 +23,7 @@ __all__ = [
     "prepare_corpus",
     "pretrain_run",
     "train",
+    "tune_domain",
+    "tune_instructions",
+    "tune_preferences",
 ]

@@ -1,0 +1,77 @@
+"""Answers to held-out conversations, and whether they end by themselves."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from keras_llm.generation import Generation, TextGenerator
+from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.tokenizers.messages import Messages
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class AnswerScores:
+    """What a model's answers are like.
+
+    Args:
+        num_answers: How many there are.
+        stopped: Share of them that ended by themselves, in [0, 1].
+        exact_match: Share equal to the answer wanted, but for space around
+            them, in [0, 1].
+        mean_tokens: Tokens an answer.
+    """
+
+    num_answers: int
+    stopped: float
+    exact_match: float
+    mean_tokens: float
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+def answer_conversations(
+    generator: TextGenerator,
+    conversations: Sequence[Messages],
+    settings: GenerationSettings | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> list[Generation]:
+    """The likeliest next message of each conversation.
+
+    Args:
+        generator: Of the model, with its chat template.
+        conversations: Each ends with the user's message.
+        settings: How long answers may be, and what ends them.
+        batch_size: Conversations at once, those of like length together.
+
+    Raises:
+        InputError: A conversation that is none, or longer than the context.
+    """
+    greedy = replace(settings or GenerationSettings(), sampler="greedy")
+
+    def length(index):
+        return sum(len(each["content"]) for each in conversations[index])
+
+    order = sorted(range(len(conversations)), key=length)
+    answers = {}
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = [conversations[index] for index in chosen]
+        found = generator.chat_batch(batch, greedy)
+        answers |= dict(zip(chosen, found, strict=True))
+    return [answers[index] for index in range(len(conversations))]
+
+
+def score_answers(
+    answers: Sequence[Generation], wanted: Sequence[str]
+) -> AnswerScores:
+    """What answers are like, beside the ones wanted; at least one of each."""
+    count = len(answers)
+    pairs = list(zip(answers, wanted, strict=True))
+    return AnswerScores(
+        num_answers=count,
+        stopped=sum(a.finish_reason == "stop" for a in answers) / count,
+        exact_match=sum(a.text.strip() == w.strip() for a, w in pairs) / count,
+        mean_tokens=sum(answer.num_tokens for answer in answers) / count,
+    )

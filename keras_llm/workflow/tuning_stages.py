@@ -1,0 +1,226 @@
+"""The stages that kinds of tuning share. Knows no kind."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_llm.corpus.sources import fingerprint
+from keras_llm.errors import InputError
+from keras_llm.files import write_text
+from keras_llm.recipes.settings import to_dict
+from keras_llm.recipes.tuning_settings import TuningRecipe
+from keras_llm.run_folder import Run
+from keras_llm.workflow.pretraining import encode_corpus, prepare_corpus
+
+
+class Tuning:
+    """The stages of one tuning, in an open run.
+
+    Args:
+        run: Where they are done.
+        preset: What is tuned.
+        recipe: All settings.
+        kind: What the command is called.
+
+    Raises:
+        InputError: There is no such preset, or the run is of another kind.
+    """
+
+    def __init__(
+        self, run: Run, preset: str | Path, recipe: TuningRecipe, kind: str
+    ):
+        from keras_llm.models.loading import check_preset, preset_digest
+
+        check_preset(preset)
+        for name in ("data", "prepare"):
+            begun = run.records.get(name, {}).get("settings", {})
+            if begun and begun.get("kind") != kind:
+                raise InputError(
+                    f"{run.out} was begun by `keras-llm tune {begun['kind']}`. "
+                    "Pass another --out."
+                )
+        self.kind = kind
+        self.run = run
+        self.preset = preset
+        self.recipe = recipe
+        self.data = run.out / "data"
+        self._base = preset_digest(preset)
+        self._made = ""  # the stage whose output is trained on
+
+    def load(self, preset: str | Path | None = None):
+        """The model that is tuned, as it is; or that of another preset."""
+        import keras
+
+        from keras_llm.models.loading import load_causal_lm
+
+        # The seeds of dropout are drawn while it is made.
+        keras.utils.set_random_seed(self.recipe.seed)
+        dtype = self.recipe.training.dtype
+        return load_causal_lm(preset or self.preset, dtype=dtype)
+
+    def template(self, model):
+        """How conversations become token ids."""
+        from keras_llm.tokenizers.chat_templates import chat_template
+
+        return chat_template(
+            model.preprocessor.tokenizer, self.recipe.data.template
+        )
+
+    def make_data(self, sources, shapes: Sequence[str]) -> None:
+        """Records to examples."""
+        from keras_llm.models.loading import context_length
+        from keras_llm.tuning.data import make_examples
+
+        sources = [sources] if isinstance(sources, str) else list(sources)
+        settings = self.recipe.data
+
+        def work():
+            model = self.load()
+            return make_examples(
+                sources,
+                self.data,
+                settings,
+                shapes,
+                self.template(model),
+                context_length(model),
+            )
+
+        self._made = "data"
+        report = self.run.stage(
+            "data",
+            {"data": to_dict(settings), "kind": self.kind},
+            {"files": fingerprint(sources), "base": self._base},
+            work,
+        )
+        kept = ", ".join(
+            f"{n:,} {split}" for split, n in report["kept"].items()
+        )
+        self.run.console.print(f"{report['shape']}: {kept}")
+
+    def make_tokens(self, sources) -> None:
+        """Text to token shards of the model's tokenizer."""
+        from keras_llm.models.loading import preset_folder
+
+        run, recipe = self.run, self.recipe
+        sources = [sources] if isinstance(sources, str) else list(sources)
+        corpus, tokens = run.out / "corpus", run.out / "tokens"
+        run.stage(
+            "prepare",
+            {"corpus": to_dict(recipe.corpus), "kind": self.kind},
+            {"files": fingerprint(sources)},
+            lambda: prepare_corpus(sources, corpus, recipe, run.console),
+        )
+        self._made = "encode"
+        run.stage(
+            "encode",
+            {},
+            {"prepare": run.digest("prepare"), "base": self._base},
+            lambda: encode_corpus(
+                corpus, preset_folder(Path(self.preset)), tokens, run.console
+            ),
+        )
+
+    def tune(
+        self,
+        settings: dict[str, Any],
+        make_run: Callable,
+        inputs: dict[str, str] | None = None,
+    ) -> None:
+        """Trains, and leaves a preset; with an adapter, that too.
+
+        Args:
+            settings: What else the result depends on.
+            make_run: From the model and its template, if the kind has one, to
+                a `TrainingRun`.
+            inputs: Hashes of what else it is made from.
+        """
+        recipe = self.recipe
+        self.run.stage(
+            "tune",
+            {
+                "adapter": to_dict(recipe.adapter),
+                "training": to_dict(recipe.training),
+                "seed": recipe.seed,
+                **settings,
+            },
+            {
+                "base": self._base,
+                self._made: self.run.digest(self._made),
+                **(inputs or {}),
+            },
+            lambda: self._train(make_run),
+        )
+
+    def _train(self, make_run: Callable) -> dict[str, Any]:
+        from keras_llm.models import save_preset
+
+        recipe, out, console = self.recipe, self.run.out, self.run.console
+        model = self.load()
+        template = self._template_of_kind(model)
+        training = make_run(model, template)
+        report = {"parameters": model.count_params()}
+        report["trained"] = sum(
+            variable.shape.num_elements()
+            for variable in model.trainable_variables
+        )
+        if hasattr(training.batches, "padding_share"):
+            share = training.batches.padding_share()
+            report["padding_share"] = round(share, 4)
+            console.print(f"{share:.1%} of positions are padding")
+        console.print(
+            f"{report['parameters']:,} parameters, "
+            f"{report['trained'] / report['parameters']:.1%} of them trained"
+        )
+        before = training.validate() if training.validate else {}
+        result = training.train(out / "training", recipe.training, console)
+        after = training.validate() if training.validate else {}
+        if template is not None:
+            model.preprocessor.tokenizer.chat_template = template.source
+        shutil.rmtree(out / "preset", ignore_errors=True)
+        save_preset(model, out / "preset")
+        return {**report, **result.to_dict(), "before": before, "after": after}
+
+    def _template_of_kind(self, model):
+        return self.template(model) if self._made == "data" else None
+
+    def evaluate(
+        self,
+        settings: dict[str, Any],
+        work: Callable[..., tuple[dict[str, Any], list[dict[str, Any]]]],
+    ) -> None:
+        """Judges the tuned preset by what was held out.
+
+        Args:
+            settings: What the result depends on.
+            work: From the model and its template to a report, and rows of
+                `answers.jsonl`, if any.
+        """
+        folder = self.run.out / "evaluation"
+
+        def judge():
+            model = self.load(self.run.out / "preset")
+            report, rows = work(model, self._template_of_kind(model))
+            folder.mkdir(exist_ok=True)
+            if rows:
+                lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+                write_text(folder / "answers.jsonl", "\n".join(lines))
+            write_text(folder / "report.json", json.dumps(report, indent=1))
+            return report
+
+        if self._made == "data":
+            from keras_llm.tuning.data import held_out
+
+            if held_out(self.data) is None:
+                return
+        tune = {"tune": self.run.digest("tune")}
+        self.run.stage("evaluate", settings, tune, judge)
+
+    def reports(self) -> dict[str, Any]:
+        """What the stages have reported, and where the preset is."""
+        records = self.run.records
+        return {
+            **{name: record["report"] for name, record in records.items()},
+            "preset": str(self.run.out / "preset"),
+        }
