@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_llm.errors import InputError
-from keras_llm.files import write_text
 from keras_llm.tokenizers.byte_pair_files import (
     END_OF_TEXT,
     BytePairVocabulary,
@@ -121,8 +120,10 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
     files.setdefault(CONFIG, _config(tokenizer))
     for name in (TOKENIZER, *SETTINGS):
         if name in files and name != GENERATION:
-            text = json.dumps(files[name], ensure_ascii=False, indent=1)
-            write_text(folder / name, text)
+            text = json.dumps(files[name], ensure_ascii=False, indent=2)
+            # As `tokenizers` and `transformers` write them, to the byte.
+            text += "" if name == TOKENIZER else "\n"
+            (folder / name).write_bytes(text.encode())
     more = files.get(MORE_TEMPLATES, {})
     templates = {
         f"{MORE_TEMPLATES}/{Path(x).name}.jinja": more[x] for x in more

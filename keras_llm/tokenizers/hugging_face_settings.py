@@ -113,10 +113,10 @@ class FolderSettings:
         ids = {
             name: self._model[name]
             for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-            if name in self._model
+            if name in self._model and name not in self._generation
         }
         if ids or self._generation:
-            files[GENERATION] = ids | self._generation
+            files[GENERATION] = self._generation | ids
         return files
 
     @property

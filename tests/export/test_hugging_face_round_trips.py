@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from testing import run_python, tiny_model
+from tiny_corpus import other_model
 
 from keras_llm.export.huggingface import from_hugging_face, to_hugging_face
 from keras_llm.models import save_preset
@@ -102,7 +103,7 @@ def test_a_chat_model_comes_back_through_its_preset(tmp_path):
     back = tmp_path / "back"
     assert all_of(back) == all_of(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        assert json_of(back, name) == json_of(folder, name)
+        assert (back / name).read_bytes() == (folder / name).read_bytes()
     assert json_of(back, "generation_config.json") == generation
     assert json_of(back, "config.json").items() >= ids.items()
     template = (back / "chat_template.jinja").read_bytes()
@@ -122,26 +123,40 @@ class EndsFirstRow(transformers.LogitsProcessor):
         return scores
 
 
-@pytest.mark.parametrize("has_pad", [False, True])
-def test_rows_that_end_early_are_filled_with_no_text(has_pad, tmp_path):
-    if has_pad:
-        model = tiny_model(
+def model_of(kind, folder):
+    """A model whose tokenizer has a pad token, or none."""
+    if kind == "with pad":
+        return tiny_model(
             position_embedding="rotary",
             normalization="rms",
             activation="swiglu",
         )
-    else:
-        source = theirs.save(theirs.model("smollm 2"), tmp_path / "theirs")
-        model = from_hugging_face(source)
+    if kind == "byte pairs":
+        return from_hugging_face(theirs.save(theirs.model("smollm 2"), folder))
+    made = theirs.model("more rows than tokens")
+    made.config.eos_token_id = made.generation_config.eos_token_id = 2
+    made.save_pretrained(folder)
+    pieces = other_model(
+        normalization_rule_name="identity", remove_extra_whitespaces=False
+    )
+    (folder / "tokenizer.model").write_bytes(pieces)
+    return from_hugging_face(folder)
+
+
+@pytest.mark.parametrize("kind", ["with pad", "byte pairs", "sentence pieces"])
+def test_rows_that_end_early_are_filled_with_no_text(kind, tmp_path):
+    model = model_of(kind, tmp_path / "theirs")
     back = to_hugging_face(model, tmp_path / "back")
     auto = auto_tokenizer(back)
-    expected = model.preprocessor.tokenizer.pad_token_id if has_pad else None
-    assert auto.pad_token_id == expected
-    for name in ("config.json", "generation_config.json"):
-        said = json_of(back, name)
-        assert said["pad_token_id"] == expected
-        assert said["bos_token_id"] == auto.bos_token_id
-        assert said["eos_token_id"] == auto.eos_token_id
+    pad = model.preprocessor.tokenizer.pad_token_id
+    assert auto.pad_token_id == (pad if kind == "with pad" else None)
+    for config in (
+        transformers.AutoConfig.from_pretrained(back),
+        transformers.GenerationConfig.from_pretrained(back),
+    ):
+        for each in ("bos", "eos", "pad"):
+            name = f"{each}_token_id"
+            assert getattr(config, name) == getattr(auto, name)
     made = transformers.AutoModelForCausalLM.from_pretrained(back)
     prompts = torch.tensor([auto.encode("the")[:1], auto.encode("of")[:1]])
     ends = EndsFirstRow(4, auto.eos_token_id)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import transformers
+from safetensors.numpy import load_file
 from testing import DATA
 
 from keras_llm.errors import InputError
@@ -20,6 +21,7 @@ from keras_llm.export.huggingface import (
     to_hugging_face,
 )
 from keras_llm.generation import TextGenerator
+from keras_llm.models import load_task, save_preset
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers.chat_templates import chat_template
 
@@ -129,7 +131,7 @@ def test_smollm2_knows_paris_in_keras_and_in_its_saved_model(smollm2, tmp_path):
     assert answer.text.startswith(" Paris")
     start = model.preprocessor.tokenizer.start_token_id
     begun = ids if start is None else [start, *ids]
-    new = theirs.continued(made, begun, 64)[len(begun) :]
+    new = theirs.continued(made, [begun], 64)[0][len(begun) :]
     end = new.index(tokenizer.eos_token_id) if answer.num_tokens < 64 else 64
     assert answer.text == tokenizer.decode(new[:end])
     serve = load_saved_model(to_saved_model(model, tmp_path, settings))
@@ -140,9 +142,7 @@ def test_smollm2_knows_paris_in_keras_and_in_its_saved_model(smollm2, tmp_path):
 def test_smollm2_converses_by_its_own_template(smollm2):
     folder, made, auto = smollm2
     model = from_hugging_face(folder)
-    tokenizer = model.preprocessor.tokenizer
-    tokenizer.chat_template = auto.chat_template
-    template = chat_template(tokenizer)
+    template = chat_template(model.preprocessor.tokenizer)
     question = "What is the capital of France? <|im_end|>"
     messages = [{"role": "user", "content": question[:30]}]
     told = {"role": "system", "content": "Answer briefly."}
@@ -156,10 +156,33 @@ def test_smollm2_converses_by_its_own_template(smollm2):
     settings = GenerationSettings(sampler="greedy", max_new_tokens=40)
     answer = TextGenerator(model).chat(messages, settings)
     assert answer.finish_reason == "stop" and "Paris" in answer.text
-    new = theirs.continued(made, plain.token_ids, 40)[len(plain.token_ids) :]
+    [whole] = theirs.continued(made, [plain.token_ids], 40)
+    new = whole[len(plain.token_ids) :]
     assert answer.text == auto.decode(new[: new.index(end)])
     assert answer.num_tokens == new.index(end) + 1
     heard = [*messages, {"role": "assistant", "content": answer.text}]
     ids, marks = template.encode(heard)
     marked = [token for token, mark in zip(ids, marks, strict=True) if mark]
     assert marked == new[: new.index(end) + 1]
+
+
+@pytest.mark.slow
+def test_smollm2_comes_back_to_the_byte(smollm2, tmp_path):
+    folder, _, _ = smollm2
+    save_preset(from_hugging_face(folder), tmp_path / "preset")
+    back = to_hugging_face(load_task(tmp_path / "preset"), tmp_path / "back")
+    before, after = ({x.name for x in y.iterdir()} for y in (folder, back))
+    assert before == after
+    for name in before - {"config.json", "model.safetensors"}:
+        assert (back / name).read_bytes() == (folder / name).read_bytes()
+    weights = [load_file(x / "model.safetensors") for x in (folder, back)]
+    assert weights[0].keys() == weights[1].keys()
+    for name, array in weights[0].items():
+        np.testing.assert_array_equal(array, weights[1][name])
+    kinds = ("bos", "eos", "pad")
+    configs = [
+        transformers.AutoConfig.from_pretrained(x) for x in (folder, back)
+    ]
+    for kind in kinds:
+        before, after = (getattr(x, f"{kind}_token_id") for x in configs)
+        assert before == after is not None

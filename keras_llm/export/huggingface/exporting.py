@@ -45,7 +45,12 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
     check_free(path)
     tokenizer = model.preprocessor.tokenizer
     tokens = token_ids(tokenizer)
-    generation = tokenizer.published.get(GENERATION, {}) | tokens
+    generation = dict(tokenizer.published.get(GENERATION, {}))
+    generation |= {
+        name: index
+        for name, index in tokens.items()
+        if index is not None or name in generation
+    }
     config = architecture.config_of(model.backbone) | tokens
     config |= {
         "architectures": [architecture.class_name],
