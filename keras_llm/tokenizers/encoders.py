@@ -11,6 +11,7 @@ from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair_files import (
     BytePairVocabulary,
     digest_of,
+    from_keras_hub,
     read_files,
 )
 from keras_llm.tokenizers.byte_pair_rules import Rule
@@ -113,7 +114,7 @@ def load_encoder(path: Path) -> TextEncoder:
 
     Args:
         path: A tokenizer folder, a SentencePiece `.model` file, or a preset
-            of a model of this package.
+            of a model of this package or of KerasHub.
 
     Raises:
         InputError: None of these.
@@ -133,11 +134,7 @@ def _byte_pairs(preset: Path, config: Path) -> BytePairVocabulary:
     """What the preset's tokenizer is made of, as KerasHub has saved it."""
     saved = json.loads(config.read_text(encoding="utf-8"))
     if saved.get("class_name") != BYTE_PAIRS:
-        raise InputError(
-            f"{preset} has a {saved.get('class_name')}, which does not encode "
-            "corpora. Pass a preset of a model of this package, or a "
-            "SentencePiece .model file."
-        )
+        return _byte_pairs_of_keras_hub(preset, saved.get("class_name"))
     settings = saved["config"]
     names = ("split", "normalization", "whole_words", "add_prefix_space")
     folder = preset / ASSETS
@@ -153,6 +150,19 @@ def _byte_pairs(preset: Path, config: Path) -> BytePairVocabulary:
         settings["start_token_id"],
         tuple(settings["end_token_ids"]),
     )
+
+
+def _byte_pairs_of_keras_hub(preset: Path, name: str) -> BytePairVocabulary:
+    import keras_hub
+
+    kind = getattr(keras_hub.tokenizers, str(name).split(">")[-1], type)
+    if not issubclass(kind, keras_hub.tokenizers.BytePairTokenizer):
+        raise InputError(
+            f"{preset} has a {name}, which does not encode corpora. Pass a "
+            "preset with byte pairs or SentencePiece, or a SentencePiece "
+            ".model file."
+        )
+    return from_keras_hub(kind.from_preset(str(preset)))
 
 
 def _groups(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -11,6 +11,7 @@ import keras_hub
 
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair_files import from_keras_hub
+from keras_llm.tokenizers.processor import digest_of_pieces
 from keras_llm.tokenizers.scratch_byte_pair_tokenizer import (
     ScratchBytePairTokenizer,
 )
@@ -45,6 +46,18 @@ def exact_tokenizer(
         "The tokenizer must be of SentencePiece or of byte pairs. Received: "
         f"{type(tokenizer).__name__}"
     )
+
+
+def tokenizer_digest(tokenizer: keras_hub.tokenizers.Tokenizer) -> str:
+    """A sha256 of all that decides the ids of a corpus.
+
+    Raises:
+        InputError: As `exact_tokenizer`.
+    """
+    exact = exact_tokenizer(tokenizer)
+    if isinstance(exact, ScratchTokenizer) and exact is not tokenizer:
+        return digest_of_pieces(tokenizer.proto, False)
+    return exact.sha256
 
 
 def after_control(

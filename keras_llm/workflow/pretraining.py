@@ -268,12 +268,13 @@ def evaluate_preset(
     from keras_llm.datasets import EvaluationWindows, open_tokens
     from keras_llm.evaluation import Evaluator
     from keras_llm.models import load_preset
+    from keras_llm.models.loading import context_length
 
     valid = batch_size is None or batch_size >= 1
     check(valid, "batch_size", "at least 1", batch_size)
     model = load_preset(preset)
     _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
-    length = model.backbone.max_sequence_length
+    length = context_length(model)
     evaluator = Evaluator(model)
     report = {}
     for split in splits:
@@ -324,8 +325,9 @@ def tokens_digest(tokens: Path) -> str:
 
 def _check_tokenizer(tokens: Path, tokenizer: Any, name: str) -> None:
     from keras_llm.datasets import TokenManifest
+    from keras_llm.tokenizers.stock import tokenizer_digest
 
-    received = getattr(tokenizer, "sha256", "unknown")  # of ours only
+    received = tokenizer_digest(tokenizer)
     expected = TokenManifest.load(tokens).tokenizer_sha256
     if received != expected:
         raise InputError(

@@ -101,8 +101,6 @@ class Tuning:
 
     def make_tokens(self, sources) -> None:
         """Text to token shards of the model's tokenizer."""
-        from keras_llm.models.loading import preset_folder
-
         run, recipe = self.run, self.recipe
         sources = [sources] if isinstance(sources, str) else list(sources)
         corpus, tokens = run.out / "corpus", run.out / "tokens"
@@ -118,9 +116,21 @@ class Tuning:
             {},
             {"prepare": run.digest("prepare"), "base": self._base},
             lambda: encode_corpus(
-                corpus, preset_folder(Path(self.preset)), tokens, run.console
+                corpus, self._tokenizer(), tokens, run.console
             ),
         )
+
+    def _tokenizer(self) -> Path:
+        """A folder with the preset's tokenizer, which may be a name only."""
+        from keras_llm.models.loading import preset_folder
+
+        folder = preset_folder(Path(self.preset))
+        if folder is None:
+            folder = self.run.out / "tokenizer"
+            shutil.rmtree(folder, ignore_errors=True)
+            model = self.load()
+            model.preprocessor.tokenizer.save_to_preset(str(folder))
+        return folder
 
     def tune(
         self,
