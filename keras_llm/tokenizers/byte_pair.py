@@ -178,9 +178,25 @@ class ExactBytePairTokenizer(tf.Module):
         fields = tf.cond(
             self._form_c.is_stable(text.characters.code_points),
             text.tensors,
-            lambda: read_text(self._form_c.normalize(texts)).tensors(),
+            lambda: self._in_form_c(text).tensors(),
         )
         return Text.from_tensors(*fields)
+
+    def _in_form_c(self, text: Text) -> Text:
+        """The text, normalized between tokens that are written in it."""
+        apart, _ = self._found(text)
+        starts = tf.where(apart.characters.cuts)[:, 0]
+        parts = tf.RaggedTensor.from_row_starts(
+            text.characters.code_points, starts, validate=False
+        )
+        parts = self._form_c.normalize(
+            tf.strings.unicode_encode(parts, "UTF-8")
+        )
+        rows = tf.searchsorted(
+            text.ends, tf.gather(text.offsets, starts), side="right"
+        )
+        size = tf.size(text.ends)
+        return read_text(tf.strings.unsorted_segment_join(parts, rows, size))
 
     def _found(self, text: Text) -> tuple[Text, Matches | None]:
         """The text, split around the tokens written in it; their bytes."""

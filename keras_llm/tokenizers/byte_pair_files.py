@@ -15,6 +15,7 @@ from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair_rules import (
     RULES_OF_KERAS_HUB,
     Rule,
+    check_added_tokens,
     rule_of_json,
 )
 
@@ -239,19 +240,13 @@ def from_tokenizer_json(
             f"{file} has an unk_token for bytes that its vocabulary does not "
             "have, which is not supported."
         )
+    rule = rule or rule_of_json(content, file)
     added = content.get("added_tokens") or []
-    for token in added:
-        if not token["special"] and (
-            token["lstrip"] or token["rstrip"] or token["single_word"]
-        ):
-            raise InputError(
-                f"{file} adds {token['content']!r} with lstrip, rstrip or "
-                "single_word, which are not supported."
-            )
+    check_added_tokens([t for t in added if not t["special"]], rule, file)
     return BytePairVocabulary(
         model["vocab"],
         _pairs(model["merges"], file),
-        rule or rule_of_json(content, file),
+        rule,
         {t["content"]: t["id"] for t in added if t["special"]},
         {t["content"]: t["id"] for t in added if not t["special"]},
     )

@@ -4,7 +4,8 @@ The regular expressions are those in the tokenizers' own files; the rules in
 TensorFlow are in `byte_pair_splitting`.
 """
 
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -212,3 +213,61 @@ def _normalization(content: Mapping[str, Any], file: Any) -> str | None:
             "supported."
         )
     return steps[0] if steps else None
+
+
+def check_added_tokens(
+    added: Sequence[Mapping[str, Any]], rule: Rule, file: Any
+) -> None:
+    """Tokens that are found in text must be found as `tokenizers` finds them.
+
+    Those that are not `normalized` are found before the text is.
+
+    Args:
+        added: Their entries in a `tokenizer.json`.
+        rule: How text is split.
+        file: What errors call it.
+
+    Raises:
+        InputError: Tokens that would be found otherwise.
+    """
+    is_normal = [t.get("normalized", False) for t in added]
+    for token, normal in zip(added, is_normal, strict=True):
+        name = token["content"]
+        reason = None
+        if token["lstrip"] or token["rstrip"] or token["single_word"]:
+            reason = "with lstrip, rstrip or single_word, which are"
+        elif rule.normalization and not _stays(name, normal):
+            reason = "which other characters may become or join, which is"
+        elif len({*is_normal}) > 1 and any(
+            _overlap(name, other["content"])
+            for other in added
+            if other.get("normalized", False) != normal
+        ):
+            reason = "normalized, and overlaps one that is not, which is"
+        if reason:
+            raise InputError(f"{file} adds {name!r} {reason} not supported.")
+
+
+def _stays(name: str, normalized: bool) -> bool:
+    """Whether form C makes such a token of nothing else, nor another of it.
+
+    Three characters become `K`, `;` and a grave accent. Marks are kept off
+    tokens in `byte_pair`, which is right for those that are not `normalized`;
+    of the others some may end in `>`, which a single mark joins, U+0338.
+    """
+    if not normalized:
+        return name.isascii() and not {*name} & {*"K;`"}
+    borders = name[0] + name[-1]
+    return unicodedata.is_normalized("NFC", name) and not any(
+        c.isalnum() or not c.isascii() for c in borders
+    )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether both may be written in the same place of a text."""
+    ends = range(1, min(len(one), len(other)) + 1)
+    return (
+        one in other
+        or other in one
+        or any(one[-k:] == other[:k] or other[-k:] == one[:k] for k in ends)
+    )

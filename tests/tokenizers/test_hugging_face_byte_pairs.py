@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import shutil
 
 import pytest
@@ -20,7 +21,7 @@ from byte_pair_reference import (
     trained,
 )
 from testing import needs_data
-from tokenizers import pre_tokenizers, processors
+from tokenizers import AddedToken, pre_tokenizers, processors
 
 from keras_llm.errors import InputError
 from keras_llm.tokenizers import ScratchBytePairTokenizer
@@ -212,6 +213,52 @@ def test_added_tokens_that_are_bytes_or_merges_too(tmp_path):
     assert ours(ours_read, texts) == ids_of(auto_tokenizer(folder), texts)
     text = "\u9f8d\u9fa0"  # whose first byte is written as that token
     assert ours_read.detokenize(ours_read.tokenize(text)) == text
+
+
+# Marks that join what is before them, and what becomes another character.
+MARKED = ["\u0338", "\u0301", "e\u0301", "\u212a", "\u037e", "<", ">", " ", "e"]
+
+
+@pytest.mark.parametrize(
+    ("names", "normalized"),
+    [(["<tool>", "<x", "ab"], False), (["  ", " - ", "<|x|"], True)],
+)
+def test_added_tokens_beside_marks_that_are_normalized(
+    names, normalized, tmp_path
+):
+    tokenizer = trained("qwen2", "NFC")
+    tokenizer.add_tokens(
+        [AddedToken(name, normalized=normalized) for name in names]
+    )
+    folder = folder_of(tokenizer, tmp_path)
+    draw = random.Random(1)
+    texts = TEXTS + [
+        "".join(draw.choices([*names, *names, *MARKED], k=draw.randrange(9)))
+        for _ in range(3000)
+    ]
+    expected = ids_of(auto_tokenizer(folder), texts)
+    assert ours(read_tokenizer(folder), texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([("\u00e9", False)], "'\u00e9' which other characters may become"),
+        ([("e\u0301!", True)], "which other characters may become"),
+        ([("hello", True)], "which other characters may become or join"),
+        ([("<K>", False)], "'<K>' which other characters may become"),
+        ([("<a|", True), ("|b>", False)], "overlaps one that is not"),
+    ],
+)
+def test_added_tokens_that_would_be_found_otherwise_are_refused(
+    tokens, message, tmp_path
+):
+    tokenizer = trained("qwen2", "NFC")
+    tokenizer.add_tokens(
+        [AddedToken(x, normalized=is_so) for x, is_so in tokens]
+    )
+    with pytest.raises(InputError, match=message):
+        read_tokenizer(folder_of(tokenizer, tmp_path))
 
 
 @pytest.mark.parametrize("name", ["he", "\u00e9", "\u0120\u0120"])
