@@ -10,6 +10,7 @@ from keras_llm.quiet import quiet_native_code
 from keras_llm.tokenizers.processor import AFTER_SPACE, FIRST_CHARACTER
 
 SPACE = "\u2581"  # how SentencePiece writes it
+ANY_CHARACTER = "\\A((?s:.))"
 
 
 class GraphTokenizer(Protocol):
@@ -58,6 +59,10 @@ class SentencePieceGraph(tf.Module):
         proto: bytes of a SentencePiece model.
         start_token_id: int or `None`.
         end_token_ids: tuple of int.
+        add_prefix_space: bool. Whether texts that do not begin with a space
+            get one; see `ScratchTokenizer`.
+        space_after_control: bool. Whether texts after control tokens get the
+            same space as others.
     """
 
     def __init__(
@@ -65,9 +70,15 @@ class SentencePieceGraph(tf.Module):
         proto: bytes,
         start_token_id: int | None,
         end_token_ids: tuple[int, ...],
+        add_prefix_space: bool = False,
+        space_after_control: bool = True,
     ):
         super().__init__(name="sentencepiece")
-        pieces, proto = _read(proto)
+        pieces, proto, has_prefix = _read(proto)
+        self._before = FIRST_CHARACTER if add_prefix_space else None
+        if has_prefix:
+            self._before = ANY_CHARACTER
+        self._space_after_control = space_after_control
         self.start_token_id = start_token_id
         self.end_token_ids = end_token_ids
         self.control_tokens = pieces
@@ -82,57 +93,63 @@ class SentencePieceGraph(tf.Module):
         resource._create_resource = create.get_concrete_function()
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        return self._operations.tokenize(texts)
+        return self._operations.tokenize(self._begun(texts))
+
+    def tokenize_parts(
+        self, texts: tf.Tensor, row_starts: tf.Tensor
+    ) -> tf.RaggedTensor:
+        """Ids of what is between control tokens.
+
+        Args:
+            texts: string `(parts,)`.
+            row_starts: int64 `(batch,)`. Which of them begin a text.
+        """
+        if self._space_after_control:
+            return self.tokenize(texts)
+        # Empty where a text begins with a control token, and stays so.
+        begun = self._begun(tf.gather(texts, row_starts))
+        return self._operations.tokenize(
+            tf.tensor_scatter_nd_update(texts, row_starts[:, None], begun)
+        )
 
     def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         # A model may have more tokens than its tokenizer, which would fail.
         known = token_ids.flat_values < tf.cast(self._size, tf.int32)
-        return self._operations.detokenize(kept(token_ids, known))
+        texts = self._operations.detokenize(kept(token_ids, known))
+        if self._before is None:
+            return texts
+        return tf.strings.regex_replace(texts, "\\A ", "")
+
+    def _begun(self, texts):
+        if self._before is None:
+            return texts
+        return tf.strings.regex_replace(texts, self._before, AFTER_SPACE)
 
 
-def _read(proto: bytes) -> tuple[dict[str, int], bytes]:
-    """Ids of control pieces, and the model without words that fail a batch.
+def _read(proto: bytes) -> tuple[dict[str, int], bytes, bool]:
+    """Ids of control pieces, and the model that TensorFlow Text is given.
 
-    TensorFlow Text's SentencePiece fails on a text whose first word is a
-    control piece, with a word model without a dummy prefix. Under names that
-    no word has, control pieces cannot be found in texts.
+    Its SentencePiece fails on a text whose first word is a control piece, with
+    a word model without a dummy prefix. Under names that no word has, control
+    pieces cannot be found in texts. With a dummy prefix it takes all spaces
+    that an answer begins with for it: the last result says whether the model
+    is given texts with that one space.
     """
     from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
 
     model, control = ModelProto.FromString(proto), {}
+    spec = model.normalizer_spec
+    has_prefix = spec.add_dummy_prefix and not (
+        spec.remove_extra_whitespaces
+        or model.trainer_spec.treat_whitespace_as_suffix
+    )
+    spec.add_dummy_prefix &= not has_prefix
     words = model.trainer_spec.model_type == TrainerSpec.WORD
     for index, piece in enumerate(model.pieces):
         if piece.type == ModelProto.SentencePiece.CONTROL:
             control[piece.piece] = index
             piece.piece = (2 * SPACE if words else "") + piece.piece
-    return control, model.SerializeToString(deterministic=True)
-
-
-class WithPrefixSpace(tf.Module):
-    """Begins texts with a space that do not; see `ScratchTokenizer`.
-
-    Args:
-        tokenizer: a `GraphTokenizer`, which tokenizes them then.
-    """
-
-    def __init__(self, tokenizer: GraphTokenizer):
-        super().__init__(name="with_prefix_space")
-        self.tokenizer = tokenizer
-        self.start_token_id = tokenizer.start_token_id
-        self.end_token_ids = tokenizer.end_token_ids
-        self.hidden_token_ids = tokenizer.hidden_token_ids
-        self.control_tokens = tokenizer.control_tokens
-
-    def after_space(self, texts: tf.Tensor) -> tf.Tensor:
-        """The texts, each of which begins with a space or is empty."""
-        return tf.strings.regex_replace(texts, FIRST_CHARACTER, AFTER_SPACE)
-
-    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        return self.tokenizer.tokenize(self.after_space(texts))
-
-    def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
-        texts = self.tokenizer.detokenize(token_ids)
-        return tf.strings.regex_replace(texts, "\\A ", "")
+    return control, model.SerializeToString(deterministic=True), has_prefix
 
 
 class WithControlTokens(tf.Module):
@@ -170,18 +187,13 @@ class WithControlTokens(tf.Module):
         control = tf.RaggedTensor.from_row_lengths(
             tf.boolean_mask(chosen, named), tf.cast(named, tf.int64)
         )
-        typed = self._typed(tf.where(named, "", flat), parts.row_starts())
+        texts = tf.where(named, "", flat)
+        if isinstance(self.tokenizer, SentencePieceGraph):
+            typed = self.tokenizer.tokenize_parts(texts, parts.row_starts())
+        else:
+            typed = self.tokenizer.tokenize(texts)
         both = tf.concat([typed, control], axis=1)
         return parts.with_flat_values(both).merge_dims(1, 2)
-
-    def _typed(self, texts: tf.Tensor, row_starts: tf.Tensor):
-        """Ids of what is between names; a space is put before whole texts."""
-        if not isinstance(self.tokenizer, WithPrefixSpace):
-            return self.tokenizer.tokenize(texts)
-        # The first part is empty if a text begins with a name, and stays so.
-        begun = self.tokenizer.after_space(tf.gather(texts, row_starts))
-        texts = tf.tensor_scatter_nd_update(texts, row_starts[:, None], begun)
-        return self.tokenizer.tokenizer.tokenize(texts)
 
 
 def quoted(string: str) -> str:

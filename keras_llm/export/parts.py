@@ -11,7 +11,6 @@ from keras_llm.export.graph_tokenizers import (
     GraphTokenizer,
     SentencePieceGraph,
     WithControlTokens,
-    WithPrefixSpace,
 )
 from keras_llm.export.stock_decoder import StockDecoder
 from keras_llm.export.stock_tokenizers import graph_tokenizer
@@ -64,18 +63,22 @@ def parts_of(
         InputError: A model that cannot be exported.
     """
     if isinstance(model, ScratchCausalLM):
-        tokenizer = _scratch_tokenizer(model.preprocessor.tokenizer)
+        tokenizer = scratch_tokenizer(model.preprocessor.tokenizer)
         return tokenizer, ScratchDecoder(model)
     tokenizer = graph_tokenizer(model.preprocessor.tokenizer, rules_of(model))
     return tokenizer, StockDecoder(model)
 
 
-def _scratch_tokenizer(
+def scratch_tokenizer(
     tokenizer: ScratchTokenizer | ScratchBytePairTokenizer,
 ) -> GraphTokenizer:
+    """The tokenizer of a model of ours, with the same ids in a graph."""
     if isinstance(tokenizer, ScratchBytePairTokenizer):
         return ExactBytePairTokenizer(tokenizer.byte_pairs)
-    pieces = SentencePieceGraph(
-        tokenizer.proto, tokenizer.start_token_id, tokenizer.end_token_ids
+    return SentencePieceGraph(
+        tokenizer.proto,
+        tokenizer.start_token_id,
+        tokenizer.end_token_ids,
+        tokenizer.add_prefix_space,
+        tokenizer.space_after_control,
     )
-    return WithPrefixSpace(pieces) if tokenizer.add_prefix_space else pieces

@@ -107,8 +107,8 @@ class ChatTemplate:
 
     Args:
         source: The template.
-        tokenizer: of this package or of KerasHub. Its start and end tokens
-            are the template's `bos_token` and `eos_token`.
+        tokenizer: of this package or of KerasHub. Its named tokens are the
+            template's `bos_token` and `eos_token`.
 
     Attributes:
         source: str.
@@ -128,25 +128,14 @@ class ChatTemplate:
         self.source = source
         self._tokenizer = tokenizer = exact_tokenizer(tokenizer)
         self._after_control = after_control(tokenizer)
-        tokens = {
-            "bos_token": tokenizer.start_token_id,
-            "eos_token": tokenizer.end_token_id,
-        }
-        self._reader = SkeletonReader(
-            source,
-            {
-                name: tokenizer.id_to_token(token)
-                for name, token in tokens.items()
-                if token is not None
-            },
-        )
-        if tokens["bos_token"] is None and source != PLAIN:
-            if "bos_token" in self._reader.variables:
-                raise InputError(
-                    "The chat template writes bos_token, but the tokenizer "
-                    "puts no token before texts, so that it is not known here. "
-                    "Begin the template with {% set bos_token = '…' %}."
-                )
+        names = _names_of(tokenizer, source)
+        self._reader = SkeletonReader(source, names)
+        is_read = "bos_token" in self._reader.variables
+        if is_read and "bos_token" not in names and source != PLAIN:
+            raise InputError(
+                "The chat template writes bos_token, but the tokenizer has "
+                "none. Begin the template with {% set bos_token = '…' %}."
+            )
         # The longest first, as `tokenizers` finds them.
         names = sorted(tokenizer.control_tokens, key=len, reverse=True)
         self._controls = re.compile("|".join(map(re.escape, names)) or "(?!)")
@@ -260,6 +249,23 @@ class ChatTemplate:
 
         size = len(self._tokenizer.detokenize(before))
         return bisect_left(range(len(ids)), size, key=length)
+
+
+def _names_of(tokenizer, source: str) -> dict[str, str]:
+    """`bos_token` and `eos_token`; those that there are."""
+    names = tokenizer.named_tokens
+    if source == PLAIN:  # begins as every text does
+        ids = {
+            "bos_token": tokenizer.start_token_id,
+            "eos_token": tokenizer.end_token_id,
+        }
+        names = {
+            name: tokenizer.id_to_token(token)
+            for name, token in ids.items()
+            if token is not None
+        }
+    kinds = ("bos_token", "eos_token")
+    return {name: names[name] for name in kinds if name in names}
 
 
 def _ids(tokenizer, texts: list[str]) -> list[list[int]]:

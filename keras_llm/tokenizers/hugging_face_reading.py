@@ -81,6 +81,9 @@ def pieces_of_json(
     kinds[names[unknown]] = "UNKNOWN"
     texts = {name: i for i, name in enumerate(names) if name not in kinds}
     _check_symbols(kinds, texts, spaces, file)
+    words = [x for x in kinds if kinds[x] == "CONTROL" and _is_word(x)]
+    if model["type"] == "Unigram" and words:
+        raise _inexact(file, f"{words[0]!r} is special, and ordinary text")
     if model["type"] == "BPE":
         scores = _scores(model["merges"], texts, file)
     else:
@@ -101,6 +104,10 @@ def pieces_of_json(
         model["type"].upper(),
     )
     return Pieces(proto, spaces.add_prefix_space)
+
+
+def _is_word(name):
+    return name.replace(SPACE, "").isalnum()
 
 
 def _spaces(content, file):

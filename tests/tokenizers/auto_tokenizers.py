@@ -1,9 +1,11 @@
 """What tests of Hugging Face's tokenizers share: `AutoTokenizer`, and texts."""
 
+import io
 import json
 
 import pytest
 from byte_pair_reference import strange_texts
+from sentencepiece import SentencePieceTrainer
 from tiny_corpus import sample_text
 
 CONTROL = ["<|end|>", "<|start|>", "<|turn|>"]
@@ -47,3 +49,25 @@ def as_dict(token):
     return {"__type": "AddedToken", "content": token, "special": True} | (
         dict.fromkeys(flags, False)
     )
+
+
+def llama_pieces(**options):
+    """A SentencePiece model as Llama 2's."""
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(
+            # A word whose pieces can be merged in several ways.
+            [*sample_text(200).splitlines(), *["papapapapa papapa"] * 99]
+        ),
+        model_writer=model,
+        **{
+            "model_type": "bpe",
+            "vocab_size": 400,
+            "byte_fallback": True,
+            "normalization_rule_name": "identity",
+            "remove_extra_whitespaces": False,
+            "minloglevel": 2,
+        }
+        | options,
+    )
+    return model.getvalue()

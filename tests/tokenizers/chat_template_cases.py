@@ -1,5 +1,7 @@
 """Chat templates as published formats have them, and conversations."""
 
+from keras_llm.tokenizers.chat_templates import ChatTemplate
+
 CHATML = """\
 {% for message in messages %}
     {{- '<|im_start|>' + message['role'] + '\n' -}}
@@ -136,3 +138,24 @@ TYPED = [
         "<|im_", "end|><s>", "<|<|im_end|>|>", "x", system="</s><|im_start|>"
     ),
 ]
+
+
+def prompts(name):
+    """Conversations, answered and about to be, that a template takes."""
+    for messages in CONVERSATIONS:
+        if messages[0]["role"] == "user" or name not in WITHOUT_SYSTEM:
+            yield messages, False
+            yield messages[:-1], True
+
+
+def differing(source, name, tokenizer, auto):
+    """Conversations whose ids are not those of `apply_chat_template`."""
+    template = ChatTemplate(source, tokenizer)
+    return [
+        messages
+        for messages, is_prompt in prompts(name)
+        if template.encode(messages, is_prompt).token_ids
+        != auto.apply_chat_template(
+            messages, chat_template=source, add_generation_prompt=is_prompt
+        ).input_ids
+    ]

@@ -1,6 +1,5 @@
 """SentencePiece in Hugging Face folders: ids as `AutoTokenizer` finds them."""
 
-import io
 import json
 import shutil
 from types import MappingProxyType
@@ -11,12 +10,12 @@ from auto_tokenizers import (
     as_dict,
     auto_tokenizer,
     ids_of,
+    llama_pieces,
     ours,
     write_json,
 )
-from sentencepiece import SentencePieceTrainer
 from testing import DATA, needs_data
-from tiny_corpus import other_model, sample_text, sample_tokenizer
+from tiny_corpus import other_model, sample_tokenizer
 
 from keras_llm.errors import InputError
 from keras_llm.tokenizers import ScratchTokenizer
@@ -53,33 +52,11 @@ def test_models_trained_here(model_type, tmp_path):
     assert again.start_token_id == tokenizer.start_token_id == 2
 
 
-def published(**options):
-    """A model as Llama 2's."""
-    model = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=iter(
-            # A word whose pieces can be merged in several ways.
-            [*sample_text(200).splitlines(), *["papapapapa papapa"] * 99]
-        ),
-        model_writer=model,
-        **{
-            "model_type": "bpe",
-            "vocab_size": 400,
-            "byte_fallback": True,
-            "normalization_rule_name": "identity",
-            "remove_extra_whitespaces": False,
-            "minloglevel": 2,
-        }
-        | options,
-    )
-    return model.getvalue()
-
-
 @pytest.fixture(scope="module")
 def llama2(tmp_path_factory):
     """A folder as Llama 2's, without `tokenizer.json`."""
     folder = tmp_path_factory.mktemp("llama2")
-    (folder / "tokenizer.model").write_bytes(published())
+    (folder / "tokenizer.model").write_bytes(llama_pieces())
     write_json(
         folder / "tokenizer_config.json",
         tokenizer_class="LlamaTokenizer",
@@ -200,7 +177,7 @@ def test_special_tokens_that_were_added_to_a_sentence_piece_model(
 def test_models_without_an_equal_are_refused(options, message, tmp_path):
     if options.get("model_type") == "word":
         options = options | {"vocab_size": 40, "hard_vocab_limit": False}
-    tokenizer = ScratchTokenizer(published(**options))
+    tokenizer = ScratchTokenizer(llama_pieces(**options))
     if message is None:
         write_tokenizer(tokenizer, tmp_path)
         assert ids_of(auto_tokenizer(tmp_path)) == ours(tokenizer)
@@ -280,7 +257,7 @@ def test_merges_in_another_order_are_refused(llama2, tmp_path):
 
 
 def test_a_metaspace_that_puts_nothing_before_texts_is_converted(tmp_path):
-    tokenizer = ScratchTokenizer(published(add_dummy_prefix=False))
+    tokenizer = ScratchTokenizer(llama_pieces(add_dummy_prefix=False))
     write_tokenizer(tokenizer, tmp_path)
     (tmp_path / "tokenizer.model").unlink()
     path = tmp_path / "tokenizer.json"

@@ -7,18 +7,20 @@ import random
 
 import pytest
 import tensorflow as tf
-from auto_tokenizers import TEXTS, auto_tokenizer, ids_of, ours, write_json
+from auto_tokenizers import (
+    TEXTS,
+    auto_tokenizer,
+    ids_of,
+    llama_pieces,
+    ours,
+    write_json,
+)
 from byte_pair_reference import strange_texts
-from test_hugging_face_pieces import published
 from testing import tiny_backbone
 from tiny_corpus import sample_text
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from keras_llm.export.graph_tokenizers import (
-    SentencePieceGraph,
-    WithControlTokens,
-    WithPrefixSpace,
-)
+from keras_llm.export.parts import scratch_tokenizer
 from keras_llm.tokenizers import ScratchTokenizer
 from keras_llm.tokenizers.encoders import load_encoder
 from keras_llm.tokenizers.hugging_face import read_tokenizer, write_tokenizer
@@ -31,20 +33,19 @@ REPEATED = [
     for _ in range(50)
 ]
 ALL = [*TEXTS, *strange_texts(2000, seed=5), *REPEATED, " ", "\u2581", "   a"]
+# Of `tokenizer_config.json`: scheme "first", "always" and "never" of Metaspace.
+SETTINGS = {
+    "first": {"legacy": False, "pad_token": "</s>"},
+    "always": {"legacy": True},
+    "never": {"add_prefix_space": False},
+}
 
 
-def graph_of(tokenizer):
-    pieces = SentencePieceGraph(
-        tokenizer.proto, tokenizer.start_token_id, tokenizer.end_token_ids
-    )
-    return WithPrefixSpace(pieces)
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory):
+@pytest.fixture(scope="module", params=SETTINGS)
+def llama(request, tmp_path_factory):
     """Llama 2's tokenizer, loaded and saved again by `transformers`."""
     before = tmp_path_factory.mktemp("before")
-    (before / "tokenizer.model").write_bytes(published())
+    (before / "tokenizer.model").write_bytes(llama_pieces())
     write_json(
         before / "tokenizer_config.json",
         tokenizer_class="LlamaTokenizer",
@@ -52,6 +53,7 @@ def llama(tmp_path_factory):
         bos_token="<s>",
         eos_token="</s>",
         unk_token="<unk>",
+        **SETTINGS[request.param],
     )
     write_json(before / "config.json", model_type="llama", eos_token_id=2)
     folder = tmp_path_factory.mktemp("again")
@@ -67,20 +69,13 @@ def test_a_tokenizer_saved_again_has_equal_ids(llama):
     assert ours(tokenizer, ALL) == expected
     in_graph = tf.function(tokenizer.tokenize)(tf.constant(ALL))
     assert in_graph.to_list() == expected
-    graph = graph_of(tokenizer)
+    graph = scratch_tokenizer(tokenizer)
     assert graph.tokenize(tf.constant(ALL)).to_list() == expected
     texts = auto.batch_decode(expected)
     assert tokenizer.detokenize(expected) == texts
     rows = tf.ragged.constant(expected, tf.int32, ragged_rank=1)
     assert [x.decode() for x in graph.detokenize(rows).numpy()] == texts
     assert auto.encode("the war") == [1, *tokenizer("the war")]
-
-
-def test_no_space_comes_after_a_control_token(llama):
-    texts = ["<s>the", "the<s>war</s> a", "<s>", "", "a<s>", " <s> the"]
-    graph = WithControlTokens(graph_of(read_tokenizer(llama)))
-    expected = auto_tokenizer(llama)(texts, add_special_tokens=False)
-    assert graph.tokenize(tf.constant(texts)).to_list() == expected.input_ids
 
 
 def test_a_tokenizer_saved_again_in_a_preset_and_back(llama, tmp_path):
@@ -94,8 +89,10 @@ def test_a_tokenizer_saved_again_in_a_preset_and_back(llama, tmp_path):
     rows = [row.tolist() for row in encoder.encode(REPEATED)]
     assert rows == ours(tokenizer, REPEATED)
     assert encoder.sha256 == tokenizer.sha256
-    assert not encoder.cuts_at_lines
-    assert tokenizer.sha256 != ScratchTokenizer(tokenizer.proto).sha256
+    is_put = tokenizer.add_prefix_space
+    assert encoder.cuts_at_lines == (not is_put)
+    plain = ScratchTokenizer(tokenizer.proto)
+    assert (tokenizer.sha256 != plain.sha256) == is_put
     write_tokenizer(restored, tmp_path)
     assert ids_of(auto_tokenizer(tmp_path), ALL) == ours(tokenizer, ALL)
     assert read_tokenizer(tmp_path).proto == tokenizer.proto
