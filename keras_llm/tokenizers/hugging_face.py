@@ -59,7 +59,9 @@ def read_tokenizer(folder: Path | str) -> AnyTokenizer:
 
     Ids are those of its `AutoTokenizer`, but that tokens written out in text
     are plain text. A SentencePiece model is taken at its word where
-    `transformers` deviates from it (spaces that a text begins with).
+    `transformers` deviates from it (spaces that a text begins with). A unigram
+    model adds up scores in float32 here and in float64 there: of two ways to
+    cut a text that are equally likely (`▁ ▁▁` and `▁▁ ▁`) either may be taken.
 
     - A byte-level `tokenizer.json`, or `vocab.json` and `merges.txt`, become
       a `ScratchBytePairTokenizer`.

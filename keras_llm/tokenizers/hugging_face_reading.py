@@ -240,5 +240,5 @@ def _scores(merges, texts, file):
 def _inexact(file, reason):
     return InputError(
         f"{file} cannot become a SentencePiece model with the same ids: "
-        f"{reason}. Put the tokenizer.model that it was made of beside it."
+        f"{reason}. If it was made of a tokenizer.model, put that beside it."
     )

@@ -217,7 +217,7 @@ METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
         ),
         (
             changed(model={"type": "Spiece"}),
-            "of type 'Spiece'.* Put the tokenizer.model",
+            "of type 'Spiece'.* of a tokenizer.model, put that",
         ),
         (changed(model={"type": "WordPiece"}), "WordPiece.*: it splits text"),
         (changed(model={"type": "WordLevel"}), "WordLevel.*of whole words"),

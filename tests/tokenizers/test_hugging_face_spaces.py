@@ -20,6 +20,7 @@ from testing import tiny_backbone
 from tiny_corpus import sample_text
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from keras_llm.errors import InputError
 from keras_llm.export.parts import scratch_tokenizer
 from keras_llm.tokenizers import ScratchTokenizer
 from keras_llm.tokenizers.encoders import load_encoder
@@ -127,3 +128,15 @@ def test_a_unigram_model_of_tokenizers(scheme, tmp_path):
     assert ours(tokenizer, texts) == expected
     in_graph = tf.function(tokenizer.tokenize)(tf.constant(texts))
     assert in_graph.to_list() == expected
+
+
+def test_words_that_are_special_are_refused(tmp_path):
+    """Unigram models find them in text, which typed text must not do."""
+    vocabulary = [("<unk>", 0.0), ("</s>", 0.0), ("the", -1.0), ("t", -2.0)]
+    inner = Tokenizer(models.Unigram(vocabulary, 0))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
+    inner.add_special_tokens(["</s>", "the"])
+    inner.save(str(tmp_path / "tokenizer.json"))
+    write_json(tmp_path / "tokenizer_config.json", eos_token="</s>")
+    with pytest.raises(InputError, match="'the' is special, and ordinary"):
+        read_tokenizer(tmp_path)
