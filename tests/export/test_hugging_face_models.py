@@ -269,6 +269,8 @@ def test_other_architectures_become_stock_models(tmp_path, capsys):
     model = load_task(preset)
     assert isinstance(model, keras_hub.models.GemmaCausalLM)
     same(model, made)
+    with pytest.raises(InputError, match="Received: GemmaCausalLM.*saved_mod"):
+        to_hugging_face(model, tmp_path / "back")
 
 
 MEASURE = """

@@ -69,7 +69,8 @@ def _architecture_of(model) -> Architecture:
     if not isinstance(model, ScratchCausalLM) or model.preprocessor is None:
         raise InputError(
             "Expected a ScratchCausalLM with a preprocessor. Received: "
-            f"{type(model).__name__}"
+            f"{type(model).__name__}. KerasHub's own models are exported with "
+            "--format saved_model."
         )
     found = {
         name: each.obstacles_of(model.backbone)
