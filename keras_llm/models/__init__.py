@@ -1,5 +1,10 @@
 """KerasHub models: backbone, causal language model and preprocessor."""
 
+from keras_llm.models.adapters import (
+    add_adapter,
+    merge_adapter,
+    set_adapter,
+)
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.models.build import build_model, save_preset
 from keras_llm.models.causal_lm import ScratchCausalLM
@@ -11,9 +16,12 @@ __all__ = [
     "ScratchBackbone",
     "ScratchCausalLM",
     "ScratchCausalLMPreprocessor",
+    "add_adapter",
     "build_model",
     "load_preset",
     "load_task",
+    "merge_adapter",
     "recurrent_language_model",
     "save_preset",
+    "set_adapter",
 ]

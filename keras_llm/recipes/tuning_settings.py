@@ -9,7 +9,6 @@ from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
 
 SplitName = Literal["auto", "hash", "position", "given"]
 PreferenceLoss = Literal["dpo", "ipo", "simpo", "kto"]
-Quantization = Literal["int8"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,11 @@ class AdapterSettings:
         rank: Width of the matrices; 0 trains all weights and makes no adapter.
         alpha: See above; `2 * rank` if omitted.
         targets: Names of the projections that get an adapter, e.g. `query` and
-            `value`; every projection of the blocks if empty.
-        embeddings: Whether token embeddings are trained too.
+            `value`, or regular expressions of their paths; every projection
+            if empty.
+        embeddings: Whether token embeddings are trained too, and the output
+            projection with them.
         norms: Whether normalisation layers are trained too.
-        quantize: `"int8"` to hold the frozen weights in a quarter of the
-            memory.
     """
 
     rank: int = 0
@@ -77,7 +76,6 @@ class AdapterSettings:
     targets: list[str] = field(default_factory=list)
     embeddings: bool = False
     norms: bool = False
-    quantize: Quantization | None = None
 
     def __post_init__(self) -> None:
         check_types(self, "adapter")

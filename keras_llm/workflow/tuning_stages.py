@@ -164,10 +164,12 @@ class Tuning:
         )
 
     def _train(self, make_run: Callable) -> dict[str, Any]:
-        from keras_llm.models import save_preset
+        from keras_llm.models import add_adapter, merge_adapter, save_preset
 
         recipe, out, console = self.recipe, self.run.out, self.run.console
         model = self.load()
+        if recipe.adapter.rank:
+            add_adapter(model, **to_dict(recipe.adapter))
         template = self._template_of_kind(model)
         training = make_run(model, template)
         report = {"parameters": model.count_params()}
@@ -189,6 +191,7 @@ class Tuning:
         if template is not None:
             model.preprocessor.tokenizer.chat_template = template.source
         shutil.rmtree(out / "preset", ignore_errors=True)
+        merge_adapter(model)
         save_preset(model, out / "preset")
         return {**report, **result.to_dict(), "before": before, "after": after}
 
