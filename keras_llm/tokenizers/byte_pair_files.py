@@ -151,37 +151,6 @@ def digest_of(parts: BytePairVocabulary) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def from_files(
-    vocabulary: Path | str,
-    merges: Path | str,
-    rule: Rule | None = None,
-    control_tokens: Sequence[str] = (END_OF_TEXT,),
-) -> BytePairVocabulary:
-    """Reads GPT-2's two files (`encoder.json` and `vocab.bpe`).
-
-    Args:
-        vocabulary: JSON file of tokens and their ids.
-        merges: Text file with a merge a line.
-        rule: How text is split, GPT-2's by default.
-        control_tokens: Tokens that typed text does not produce. The first one
-            is the start and the end token.
-
-    Raises:
-        InputError: A file that is not there or does not hold this.
-    """
-    tokens, pairs = read_files(vocabulary, merges)
-    control = _control(tokens, control_tokens, vocabulary)
-    ids = tuple(control.values())
-    return BytePairVocabulary(
-        tokens,
-        pairs,
-        rule or Rule("gpt2"),
-        control,
-        start_token_id=ids[0] if ids else None,
-        end_token_ids=ids[:1],
-    )
-
-
 def read_files(
     vocabulary: Path | str, merges: Path | str
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
@@ -297,17 +266,6 @@ def _rule_of_class(tokenizer) -> Rule:
     if getattr(tokenizer, "add_prefix_space", False):
         return Rule(rule.split, rule.normalization, rule.whole_words, True)
     return rule
-
-
-def _control(
-    tokens: Mapping[str, int], names: Sequence[str], file: Path | str
-) -> dict[str, int]:
-    for name in names:
-        if name not in tokens:
-            raise InputError(
-                f"control_tokens has {name!r}, but {file} has no such token."
-            )
-    return {name: tokens[name] for name in names}
 
 
 def _pairs(lines: Sequence[Any], file: Any) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ from itertools import cycle
 import numpy as np
 import tensorflow as tf
 
+from keras_llm.tokenizers.byte_pair_unicode import pages_of
+
 LONGEST_SEQUENCE = 64
 
 # Lengths of ranges in hexadecimal: code points that neither decompose nor are
@@ -231,11 +233,9 @@ def _padded(points: list[int]) -> list[int]:
 
 
 def _table(values: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A table of all code points as distinct pages of 256."""
     flat = np.zeros(0x110000, np.int32)
     flat[list(values)] = list(values.values())
-    pages, index = np.unique(flat.reshape(-1, 256), axis=0, return_inverse=True)
-    return index.reshape(-1).astype(np.int32), pages.reshape(-1)
+    return pages_of(flat)
 
 
 def _look_up(table: tuple[np.ndarray, np.ndarray], points: tf.Tensor):

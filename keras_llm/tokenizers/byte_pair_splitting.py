@@ -19,10 +19,11 @@ from keras_llm.tokenizers.byte_pair_unicode import (
     PAGE,
     PUNCTUATION,
     SPACE,
-    class_pages,
+    character_classes,
+    pages_of,
 )
 
-_PAGE_OF, _PAGES = class_pages()
+_PAGE_OF, _PAGES = pages_of(character_classes())
 
 OTHER_KIND, LETTER_KIND, NUMBER_KIND, SPACE_KIND = range(4)
 

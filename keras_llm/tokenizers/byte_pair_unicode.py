@@ -7,7 +7,6 @@ TensorFlow.
 """
 
 import re
-from itertools import groupby
 
 import numpy as np
 
@@ -90,19 +89,18 @@ def character_classes() -> np.ndarray:
     return np.repeat(np.array(classes, np.uint8), lengths)
 
 
-def class_pages() -> tuple[np.ndarray, np.ndarray]:
-    """The same as a table of distinct pages, as small as a file should be.
+def pages_of(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A table of all code points as distinct pages, which are few.
+
+    Args:
+        table: integers `(0x110000,)`.
 
     Returns:
         int32 `(0x1100,)`, the page of each 256 code points, and int32
         `(pages * 256,)`, the pages one after the other.
     """
-    pages = character_classes().reshape(-1, PAGE).astype(np.int32)
-    distinct, index = np.unique(pages, axis=0, return_inverse=True)
-    return index.reshape(-1).astype(np.int32), distinct.reshape(-1)
-
-
-def ranges_of(classes: np.ndarray) -> str:
-    """The text of the table above for classes of all code points."""
-    runs = ((len(list(run)), value) for value, run in groupby(classes.tolist()))
-    return "".join(f"{size:x}{chr(ord('g') + value)}" for size, value in runs)
+    rows = table.astype(np.int32).reshape(-1, PAGE)
+    pages = [row.tobytes() for row in rows]
+    number = {page: i for i, page in enumerate(dict.fromkeys(pages))}
+    index = np.array([number[page] for page in pages], np.int32)
+    return index, np.frombuffer(b"".join(number), np.int32)

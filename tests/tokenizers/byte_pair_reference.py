@@ -16,11 +16,17 @@ from tokenizers import (
     trainers,
 )
 
+from keras_llm.tokenizers.byte_pair_files import (
+    END_OF_TEXT,
+    BytePairVocabulary,
+    read_files,
+)
 from keras_llm.tokenizers.byte_pair_rules import (
     BLOOM_REGEX,
     GPT2_REGEX,
     LLAMA3_REGEX,
     QWEN2_REGEX,
+    Rule,
 )
 
 GPT2_FILES = [
@@ -72,6 +78,15 @@ PRE_TOKENIZERS = {
     ),
 }
 GPT2_SPLIT = _split(GPT2_REGEX)
+
+
+def gpt2_vocabulary():
+    """GPT-2's two files, as ours."""
+    tokens, merges = read_files(*GPT2_FILES)
+    end = {END_OF_TEXT: tokens[END_OF_TEXT]}
+    return BytePairVocabulary(
+        tokens, merges, Rule("gpt2"), end, end_token_ids=tuple(end.values())
+    )
 
 
 def strange_texts(count, seed):

@@ -7,7 +7,7 @@ import keras_hub
 import pytest
 import tensorflow as tf
 from byte_pair_reference import (
-    GPT2_FILES,
+    gpt2_vocabulary,
     ids_of,
     lines_and_blocks,
     published_gpt2,
@@ -23,7 +23,6 @@ from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
 from keras_llm.tokenizers.byte_pair_files import (
     BytePairVocabulary,
-    from_files,
     from_keras_hub,
     from_tokenizer_json,
 )
@@ -39,7 +38,7 @@ RULES = [
 
 @pytest.fixture(scope="module")
 def gpt2():
-    return ExactBytePairTokenizer(from_files(*GPT2_FILES))
+    return ExactBytePairTokenizer(gpt2_vocabulary())
 
 
 @pytest.fixture
@@ -145,7 +144,7 @@ def test_a_megabyte_in_one_row(gpt2):
 @needs_data
 def test_words_are_exact_up_to_the_longest():
     longest = 64
-    ours = ExactBytePairTokenizer(from_files(*GPT2_FILES), longest_word=longest)
+    ours = ExactBytePairTokenizer(gpt2_vocabulary(), longest_word=longest)
     word = "antidisestablishmentarianism中é" * 9
     texts = [word[:longest], "a " + word[: longest - 1] + "1"]
     assert ours.tokenize(texts).to_list() == ids_of(published_gpt2(), texts)
