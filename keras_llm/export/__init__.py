@@ -1,6 +1,18 @@
 """Models in formats that others serve."""
 
-from keras_llm.export.loading import is_saved_model, load_saved_model
-from keras_llm.export.saved_model import to_saved_model
+import importlib
 
-__all__ = ["is_saved_model", "load_saved_model", "to_saved_model"]
+_HOMES = {
+    "is_saved_model": "keras_llm.export.loading",
+    "load_saved_model": "keras_llm.export.loading",
+    "to_saved_model": "keras_llm.export.saved_model",
+}
+
+__all__ = sorted(_HOMES)
+
+
+# Adapters are written without TensorFlow, which the rest imports.
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

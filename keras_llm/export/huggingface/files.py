@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_llm.errors import InputError
-from keras_llm.export.huggingface.tensors import Tensor
+from keras_llm.export.huggingface.tensors import Tensor, Values
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -43,14 +43,26 @@ class TensorFiles:
         for start in range(0, shape[0], step):
             yield start, rows[start : min(start + step, shape[0])]
 
+    def array(self, name: str) -> np.ndarray:
+        """A whole tensor, in float32."""
+        return self._file_of[name].get_tensor(name).astype("float32")
 
-@contextmanager
-def open_tensors(folder: Path) -> Iterator[TensorFiles]:
-    """Opens the weights of a folder.
+
+def open_tensors(folder: Path):
+    """Opens the weights of a folder; see `open_files`.
 
     Raises:
-        InputError: None there, a shard that is missing or damaged, or the
-            package that reads them.
+        InputError: None there, or a shard is missing.
+    """
+    return open_files(_shards(folder))
+
+
+@contextmanager
+def open_files(paths: Iterable[Path]) -> Iterator[TensorFiles]:
+    """Opens files of safetensors.
+
+    Raises:
+        InputError: One is missing or damaged, or the package that reads them.
     """
     try:
         from safetensors import SafetensorError, safe_open
@@ -61,7 +73,7 @@ def open_tensors(folder: Path) -> Iterator[TensorFiles]:
         ) from error
     with ExitStack() as stack:
         files = []
-        for path in _shards(folder):
+        for path in paths:
             try:
                 files.append(stack.enter_context(safe_open(path, "np")))
             except (SafetensorError, OSError) as error:
@@ -99,7 +111,7 @@ def _shards(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def write_tensors(path: Path, tensors: Sequence[Tensor]) -> None:
+def write_tensors(path: Path, tensors: Sequence[Tensor | Values]) -> None:
     """Writes a safetensors file, with one tensor in memory at a time.
 
     The format: the header's length in eight bytes, the header as JSON, the

@@ -48,7 +48,7 @@ def _conv1d(name, *layers) -> Iterator[Tensor]:
     """Matrices side by side, in the layout of Keras, and their biases."""
     weight = Tensor(f"{name}.weight", [layer.kernel for layer in layers])
     yield weight
-    biases = [layer.bias for layer in layers if layer.use_bias]
+    biases = [layer.bias for layer in layers if layer.bias is not None]
     yield Tensor(f"{name}.bias", biases, zeros=weight.shape[-1:])
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,35 @@ class Tensor:
                 _assign_part(variable, (first, 0), part)
 
 
+@dataclass(frozen=True)
+class Values:
+    """A tensor of a file that is no variable.
+
+    Args:
+        name: of the tensor.
+        values: float32.
+    """
+
+    name: str
+    values: np.ndarray
+    dtype: str = "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def array(self) -> np.ndarray:
+        return np.ascontiguousarray(self.values, "float32")
+
+
 def _assign_part(variable, begin, values) -> None:
     """Assigns a matrix from `begin` on.
 
     Not by `variable.value[...].assign`, whose slices stay in memory until
     the next garbage collection.
     """
+    import tensorflow as tf
+
     tf.raw_ops.ResourceStridedSliceAssign(
         ref=variable.value.handle,
         begin=begin,
@@ -92,6 +114,6 @@ def _assign_part(variable, begin, values) -> None:
 def linear(name: str, layer: keras.layers.Dense) -> list[Tensor]:
     """A `Dense` layer as a `torch.nn.Linear`."""
     tensors = [Tensor(f"{name}.weight", [layer.kernel], transposed=True)]
-    if layer.use_bias:
+    if layer.bias is not None:
         tensors.append(Tensor(f"{name}.bias", [layer.bias]))
     return tensors
