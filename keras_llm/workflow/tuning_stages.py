@@ -164,6 +164,7 @@ class Tuning:
         )
 
     def _train(self, make_run: Callable) -> dict[str, Any]:
+        from keras_llm.export.huggingface import save_adapter
         from keras_llm.models import add_adapter, merge_adapter, save_preset
 
         recipe, out, console = self.recipe, self.run.out, self.run.console
@@ -190,8 +191,11 @@ class Tuning:
         after = training.validate() if training.validate else {}
         if template is not None:
             model.preprocessor.tokenizer.chat_template = template.source
-        shutil.rmtree(out / "preset", ignore_errors=True)
-        merge_adapter(model)
+        for folder in ("adapter", "preset"):
+            shutil.rmtree(out / folder, ignore_errors=True)
+        if recipe.adapter.rank:
+            save_adapter(model, out / "adapter")
+            merge_adapter(model)
         save_preset(model, out / "preset")
         return {**report, **result.to_dict(), "before": before, "after": after}
 
