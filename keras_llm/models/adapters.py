@@ -4,6 +4,7 @@ Knows nothing of files; see `export/huggingface/adapters.py`.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -139,9 +140,7 @@ def add_adapter(
         enable_factors(layer, rank, alpha or 2 * rank)
     for weight in _trained_themselves(model, embeddings, norms):
         weight.trainable = True
-    trained = sum(
-        weight.shape.num_elements() for weight in model.trainable_weights
-    )
+    trained = sum(math.prod(each.shape) for each in model.trainable_weights)
     return trained / model.count_params()
 
 

@@ -51,7 +51,7 @@ class Factored:
     def disable_lora(self):
         """Lets go of the factors."""
         # Functions that were traced before go on reading it.
-        self.lora_kernel_b.assign(ops.zeros_like(self.lora_kernel_b))
+        self.lora_kernel_b.assign(ops.zeros(self.lora_kernel_b.shape))
         for name in ("lora_kernel_a", "lora_kernel_b"):
             self._untrack_variable(getattr(self, name))
             # Keras's own collects garbage each time, for half a second.
@@ -144,7 +144,7 @@ def merge_factors(layer: Projection) -> None:
         layer.disable_lora()
         layer.__class__ = PLAIN[type(layer)]
     else:
-        layer.lora_kernel_b.assign(ops.zeros_like(layer.lora_kernel_b))
+        layer.lora_kernel_b.assign(ops.zeros(layer.lora_kernel_b.shape))
 
 
 def matrix_shape(layer: Projection) -> tuple[int, int]:

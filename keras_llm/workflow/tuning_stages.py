@@ -1,6 +1,7 @@
 """The stages that kinds of tuning share. Knows no kind."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -175,8 +176,7 @@ class Tuning:
         training = make_run(model, template)
         report = {"parameters": model.count_params()}
         report["trained"] = sum(
-            variable.shape.num_elements()
-            for variable in model.trainable_variables
+            math.prod(variable.shape) for variable in model.trainable_variables
         )
         if hasattr(training.batches, "padding_share"):
             share = training.batches.padding_share()

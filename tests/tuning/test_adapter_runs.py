@@ -1,10 +1,13 @@
 """A run that tunes an adapter leaves it, and a preset like any other."""
 
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from adapted import KINDS, outputs
+from testing import run_python
 from tiny_run import QUIET
 
 from keras_llm.export.huggingface import load_adapter
@@ -38,13 +41,8 @@ def records(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["GPT2", "mixed"])
-def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
-    kind, records, tmp_path
-):
-    base, run = tmp_path / "base", tmp_path / "run"
-    save_preset(KINDS[kind](), base)
-    recipe = TuningRecipe(
+def recipe_of(records):
+    return TuningRecipe(
         data=DataSettings(template=str(records / "template.jinja")),
         adapter=AdapterSettings(rank=2, norms=True),
         training=TrainingSettings(
@@ -56,8 +54,10 @@ def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
             validation_interval=2,
         ),
     )
-    source = str(records / "records.jsonl")
-    report = tune_instructions(base, source, run, recipe, console=QUIET)["tune"]
+
+
+def check_run(base, run, report):
+    """That adapter, base and preset of a run are of one model."""
     assert 0 < report["trained"] < report["parameters"] / 2
     assert report["after"]["loss"] < report["before"]["loss"]
     tuned, model = load_preset(run), load_preset(base)
@@ -70,5 +70,56 @@ def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
     assert [w.path for w in tuned.weights] == [w.path for w in model.weights]
     saved = sum(file.stat().st_size for file in (run / "adapter").iterdir())
     assert saved < 8 * report["trained"] + 20_000
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "mixed"])
+def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
+    kind, records, tmp_path
+):
+    base, run = tmp_path / "base", tmp_path / "run"
+    save_preset(KINDS[kind](), base)
+    recipe = recipe_of(records)
+    source = str(records / "records.jsonl")
+    report = tune_instructions(base, source, run, recipe, console=QUIET)["tune"]
+    check_run(base, run, report)
     again = tune_instructions(base, source, run, recipe, console=QUIET)
     assert again["tune"] == report
+
+
+WITHOUT_TENSORFLOW = """
+import json, pickle, sys
+from pathlib import Path
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
+            raise ImportError(name + " is blocked")
+
+sys.meta_path.insert(0, Blocked())
+from keras_llm.workflow import tune_instructions
+from tiny_run import QUIET
+
+base, records, run = map(Path, sys.argv[1:])
+recipe = pickle.loads((records / "recipe").read_bytes())
+report = tune_instructions(
+    base, str(records / "records.jsonl"), run, recipe, console=QUIET
+)
+print(json.dumps(report["tune"]))
+"""
+
+
+@pytest.mark.slow
+def test_without_tensorflow(records, tmp_path):
+    pytest.importorskip("jax")
+    base, run = tmp_path / "base", tmp_path / "run"
+    save_preset(KINDS["mixed"](), base)
+    (records / "recipe").write_bytes(pickle.dumps(recipe_of(records)))
+    printed = run_python(
+        WITHOUT_TENSORFLOW,
+        base,
+        records,
+        run,
+        KERAS_BACKEND="jax",
+        PYTHONPATH=str(Path(__file__).parents[1]),
+    )
+    check_run(base, run, json.loads(printed.splitlines()[-1]))
