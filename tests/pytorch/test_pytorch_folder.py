@@ -40,27 +40,29 @@ from keras_llm.tokenizers import ScratchBytePairTokenizer
 from keras_llm.tokenizers.byte_pair_files import from_tokenizer_json
 
 MIXED = ["attention", "gru", "lstm", "rnn"]
-# Runs a file of the folder where nothing of ours, nor Keras, can be imported.
+# Runs files of the folder where nothing of ours, nor Keras, can be imported.
 ALONE = """
-import runpy, sys
+import json, runpy, sys
 for name in ("keras", "keras_hub", "keras_llm", "tensorflow", "safetensors"):
     sys.modules[name] = None
 sys.path.insert(0, ".")
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+for sys.argv in json.loads(sys.argv[1]):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    print("\\f", end="")
 """
 
 
-def run_alone(folder, *words):
+def run_alone(folder, *commands):
+    """What each command prints, a list of words, one after the other."""
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, *words],
+        [sys.executable, "-c", ALONE, json.dumps(commands)],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    return done.stdout.split("\f")[:-1]
 
 
 def greedy_texts(model, prompts, tokens):
@@ -84,18 +86,19 @@ def test_every_command_of_the_readme_runs_without_keras(folder):
     readme = (path / "README.txt").read_text(encoding="utf-8")
     assert "pip install torch sentencepiece\n" in readme
     commands = re.findall(r"^    python (.*)", readme, re.M)
-    printed = [run_alone(path, *shlex.split(each)) for each in commands]
-    assert len(printed) == 3
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    (path / "example.py").write_text(code)
+    words = [*map(shlex.split, commands), ["example.py"]]
+    printed = run_alone(path, *words)
+    (path / "example.py").unlink()
+    assert len(printed) == 4
     prompt = "Once upon a time"
     (expected,) = greedy_texts(model, [prompt], 60)
     assert printed[0] == prompt + expected + "\n"
     assert printed[1].startswith(prompt)
     ids = [int(word) for word in printed[2].split()]
     assert ids[:4] == [5, 3, 8, 4]
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
-    (path / "example.py").write_text(code)
-    assert re.fullmatch(r"loss \d+\.\d+\n", run_alone(path, "example.py"))
-    (path / "example.py").unlink()
+    assert re.fullmatch(r"loss \d+\.\d+\n", printed[3])
 
 
 def test_what_is_in_the_folder(folder):
@@ -184,7 +187,8 @@ def test_the_command(tmp_path, capsys):
     prompt = "the"
     model = load_preset(finished_run())
     (expected,) = greedy_texts(model, [prompt], 8)
-    printed = run_alone(out, "generate.py", prompt, "--max_new_tokens", "8")
+    words = ["generate.py", prompt, "--max_new_tokens", "8"]
+    [printed] = run_alone(out, words)
     assert printed == prompt + expected + "\n"
     assert main(line) == 2
     assert "must be a new or empty folder" in capsys.readouterr().err
@@ -238,4 +242,4 @@ def test_byte_pairs_need_tokenizers(tmp_path):
     prompt = "the people é\n"
     (answer,) = greedy_texts(model, [prompt], 12)
     words = ("generate.py", prompt, "--max_new_tokens", "12")
-    assert run_alone(path, *words) == prompt + answer + "\n"
+    assert run_alone(path, words) == [prompt + answer + "\n"]

@@ -237,6 +237,8 @@ KERAS_HUB = {
     "QwenTokenizer": ("qwen2", "NFC", False),
     "SmolLM3Tokenizer": ("llama3", None, True),
 }
+# Graphs are made of what was compared; one of each rule is enough of them.
+ONE_OF_EACH = {rule: name for name, rule in KERAS_HUB.items()}.values()
 SPECIAL = "<|begin_of_text|> <|end_of_text|> <|eot_id|> <|start_header_id|> "
 SPECIAL += "<|end_header_id|> <|endoftext|> <s> </s> <pad> <|im_end|> "
 SPECIAL += "<think> </think>"
@@ -255,6 +257,12 @@ def test_tokenizers_of_keras_hub(name):
     assert taken.start_token_id == stock.start_token_id
     assert taken.end_token_ids[0] == stock.end_token_id
     assert set(stock.special_tokens) == set(taken.control_tokens)
+    assert (taken.tokens, merges) == (
+        vocabulary,
+        list(map(" ".join, taken.merges)),
+    )
+    if name not in ONE_OF_EACH:
+        return
     ours = ExactBytePairTokenizer(taken)
     texts = [*SPECIAL.split(), SPECIAL, *strange_texts(300, seed=7)]
     ids = ours.tokenize(texts)
