@@ -31,6 +31,7 @@ layers
 datasets
 tokenizers
 corpus
+artifacts
 registration recipes files quiet
 errors
 """.strip().splitlines()

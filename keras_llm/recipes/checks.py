@@ -3,6 +3,7 @@
 Knows nothing of which settings there are.
 """
 
+import sys
 from collections.abc import Sequence
 from types import NoneType, UnionType
 from typing import (
@@ -19,12 +20,16 @@ from keras_llm.errors import InputError
 WORDS = {
     bool: "true or false",
     int: "a whole number",
-    float: "a number",
+    float: "a finite number",
     str: "text",
+    dict: "a mapping of names to values",
+    list: "a list",
     NoneType: "null",
     list[str]: 'a list such as ["a", "b"]',
     list[str | dict]: "a list of rules, each a name or {name: settings}",
 }
+
+MOST_SHOWN = 200  # characters of a value that was received
 
 # `Literal[...] | None` is not the same kind of union as `int | None`.
 UNIONS = (UnionType, Union)
@@ -48,7 +53,18 @@ RANGES = {
 def check(condition: bool, name: str, expected: str, received: Any) -> None:
     """Raises `InputError` unless the setting `name` is as expected."""
     if not condition:
-        raise InputError(f"{name} must be {expected}. Received: {received!r}")
+        raise InputError(
+            f"{name} must be {expected}. Received: {shown(received)}"
+        )
+
+
+def shown(value: Any) -> str:
+    """A value for the end of a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole numbers of 4,300 digits
+        text = f"a number of {value.bit_length():,} bits"
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
 
 
 def check_types(settings: Any, section: str = "") -> None:
@@ -94,7 +110,9 @@ def matches(value: Any, hint: Any) -> bool:
         )
     if hint in (int, float):
         allowed = (int, float) if hint is float else int
-        return isinstance(value, allowed) and not isinstance(value, bool)
+        is_number = isinstance(value, allowed) and not isinstance(value, bool)
+        # Neither infinite nor no number nor beyond what a float can be.
+        return is_number and (hint is int or abs(value) <= sys.float_info.max)
     return isinstance(value, hint)
 
 

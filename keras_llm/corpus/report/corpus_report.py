@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.documents import SplitCount
-from keras_llm.corpus.report.records import from_record
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
 
@@ -353,17 +353,14 @@ def load_report(corpus: Path) -> CorpusReport:
         InputError: The folder has no report, or a damaged one.
     """
     path = Path(corpus) / REPORT
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return from_record(CorpusReport, record)
-    except OSError as error:
+    if not path.is_file():
         raise InputError(
-            f"{corpus} must be a corpus with a {REPORT} ({error}). Make one "
-            "with `keras-llm prepare SOURCE --out DIR`."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} must be the report of a corpus. It is damaged, or of "
-            f"another version of keras-llm: {error}. Make the corpus again "
-            "with `keras-llm prepare`."
-        ) from error
+            f"{corpus} must be a corpus with a {REPORT}. Make one with "
+            "`keras-llm prepare SOURCE --out DIR`."
+        )
+    return read_artifact(
+        path,
+        CorpusReport,
+        "the report of a corpus",
+        "Make the corpus again with `keras-llm prepare`.",
+    )

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_llm.corpus.report.records import from_record
-from keras_llm.errors import InputError
+from keras_llm.artifacts import read_artifact
 from keras_llm.files import write_text
 
 if TYPE_CHECKING:
@@ -83,13 +82,11 @@ def load_timings(corpus: Path) -> Timings | None:
         InputError: They are damaged.
     """
     path = Path(corpus) / TIMINGS
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return from_record(Timings, record)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path} must hold the timings of a corpus. It is damaged "
-            f"({error}): delete it, nothing else needs it."
-        ) from error
+    return read_artifact(
+        path,
+        Timings,
+        "the timings of a corpus",
+        "Delete it: nothing else needs it.",
+    )
