@@ -18,7 +18,7 @@ T = TypeVar("T")
 MOST_BYTES = 2**28  # of a file, before it is read
 
 
-def read_artifact(path: Path, kind: type[T], what: str, advice: str) -> T:
+def read_artifact(path: Path, kind: type[T], what: str, advice: str = "") -> T:
     """What a JSON file holds, as a value of a type.
 
     Args:
@@ -35,7 +35,7 @@ def read_artifact(path: Path, kind: type[T], what: str, advice: str) -> T:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} must be {what}. It is damaged, or of another version of "
-            f"keras-llm: {error}. {advice}"
+            f"keras-llm: {error}. {advice}".rstrip()
         ) from error
 
 

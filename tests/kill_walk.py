@@ -167,6 +167,7 @@ def result(run: Path) -> dict:
         if name.endswith("/checkpoint.json"):
             found[name] = json.loads(found[name])
             found[name]["state"]["clock"].pop("seconds")
+            found[name].pop("checksum")
     everything = [run, *run.parent.iterdir(), *run.rglob("*")]
     hidden = [str(p) for p in everything if p.name.startswith(".")]
     return found | {"hidden": hidden}

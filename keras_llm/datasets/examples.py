@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_llm.artifacts import inside, read_artifact
 from keras_llm.datasets.batches import (
     ArraySpec,
     token_batch,
@@ -20,8 +21,10 @@ from keras_llm.datasets.batches import (
 from keras_llm.datasets.batching import BatchesByLength
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
+from keras_llm.recipes.checks import check
 
 MANIFEST = "manifest.json"
+MAKE_AGAIN = "Make them again with `--redo data`."
 ARRAYS = {
     "token_ids": np.int32,
     "is_answer": np.bool_,
@@ -59,6 +62,26 @@ class ExamplesManifest:
     tokens: int
     answer_tokens: int
     sha256: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in ("examples", "rows", "tokens"):
+            value = getattr(self, name)
+            check(value > 0, name, "at least 1", value)
+        expected = f"in [0, {self.tokens}]"
+        is_possible = 0 <= self.answer_tokens <= self.tokens
+        check(is_possible, "answer_tokens", expected, self.answer_tokens)
+        names = {*ARRAYS} - {"labels"}
+        expected = "of " + ", ".join(ARRAYS) + " (labels may be missing)"
+        is_whole = names <= {*self.sha256} <= {*ARRAYS}
+        check(is_whole, "sha256", expected, list(self.sha256))
+
+    def shape(self, name: str) -> tuple[int]:
+        """The shape of an array."""
+        sizes = {
+            "offsets": self.examples * self.rows + 1,
+            "labels": self.examples,
+        }
+        return (sizes.get(name, self.tokens),)
 
 
 def write_examples(
@@ -111,14 +134,29 @@ class Examples:
         self.manifest = _manifest(self.folder)
         self.rows = self.manifest.rows
         self._arrays = {
-            name: _array(self.folder / f"{name}.npy", name, digest)
-            for name, digest in self.manifest.sha256.items()
+            name: _array(self.folder, name, self.manifest)
+            for name in self.manifest.sha256
         }
         self._offsets = self._arrays["offsets"]
+        self._check_rows()
         self.labels = self._arrays.get("labels")
+
+    def _check_rows(self) -> None:
+        """Raises unless rows, of two tokens at least, fill the tokens."""
+        offsets, tokens = self._offsets, self.manifest.tokens
+        are_ends = (offsets[0], offsets[-1]) == (0, tokens)
+        if not are_ends or np.diff(offsets).min() < 2:
+            raise _damaged(self.folder / "offsets.npy", "rows do not fit")
+        if self._arrays["token_ids"].min() < 0:
+            raise _damaged(self.folder / "token_ids.npy", "an id is below 0")
 
     def __len__(self) -> int:
         return self.manifest.examples
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The least that a model must have: one more than the highest id."""
+        return int(self._arrays["token_ids"].max()) + 1
 
     def lengths(self) -> np.ndarray:
         """int64 `(examples,)`: inputs of the longest row of each."""
@@ -277,22 +315,27 @@ def _batch(examples: Examples, order: BatchesByLength, k: int):
 
 
 def _manifest(folder: Path) -> ExamplesManifest:
-    path = folder / MANIFEST
-    try:
-        return ExamplesManifest(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} must be the manifest of examples: {error}. Make them "
-            "again with `--redo data`."
-        ) from error
+    what = "the manifest of examples"
+    return read_artifact(folder / MANIFEST, ExamplesManifest, what, MAKE_AGAIN)
 
 
-def _array(path: Path, name: str, digest: str) -> np.ndarray:
+def _array(folder: Path, name: str, manifest: ExamplesManifest) -> np.ndarray:
+    path = inside(folder, folder / f"{name}.npy")
     try:
-        if file_digest(path) != digest:
+        # Mapped, so that nothing is held of what the file only claims.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape, dtype = manifest.shape(name), ARRAYS[name]
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(
+                f"it has shape {array.shape} and dtype {array.dtype} instead "
+                f"of {shape} and {np.dtype(dtype)}"
+            )
+        if file_digest(path) != manifest.sha256[name]:
             raise ValueError("its checksum is not the manifest's")
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged: {error}. Make it again with `--redo data`."
-        ) from error
+        return array
+    except (OSError, ValueError, EOFError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, reason: str | Exception) -> InputError:
+    return InputError(f"{path} is damaged: {reason}. {MAKE_AGAIN}")

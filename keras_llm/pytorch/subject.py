@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_llm.datasets import TokenManifest, TrainingWindows, open_tokens
+from keras_llm.datasets import TrainingWindows, open_tokens
+from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.models import ScratchBackbone, ScratchCausalLM, load_preset
 from keras_llm.pytorch.agreement import Batch
@@ -177,14 +178,9 @@ def _without_dropout(config) -> ScratchCausalLM:
 
 def _of_tokens(tokens, count, shape, vocabulary, seed) -> list[Batch]:
     rows, length = shape
-    size = TokenManifest.load(tokens).vocabulary_size
-    if size > vocabulary:
-        raise InputError(
-            "The tokens must be of the model's vocabulary, which has "
-            f"{vocabulary}. Received: {tokens}, of {size}. Pass the tokens "
-            "that it was trained on."
-        )
-    windows = TrainingWindows(open_tokens(tokens, "train"), length, rows, seed)
+    train = open_tokens(tokens, "train")
+    check_vocabulary(tokens, train.vocabulary_size, vocabulary)
+    windows = TrainingWindows(train, length, rows, seed)
     batches = map(windows.batch, range(count))
     return [(features["token_ids"], labels) for features, labels in batches]
 

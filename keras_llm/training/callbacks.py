@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -25,6 +26,12 @@ from keras_llm.training.checkpoints import (
 )
 from keras_llm.training.log import append_row, draw_curves
 from keras_llm.training.optimizers import current_learning_rate
+from keras_llm.training.state import (
+    ClockState,
+    RunState,
+    SamplesState,
+    ValidationState,
+)
 
 ADVICE = (
     "Pass a lower --training.learning_rate or a longer "
@@ -58,12 +65,11 @@ class Clock(keras.callbacks.Callback):
         self.seconds = 0.0
         self._num_tokens = num_tokens
 
-    def get_state(self) -> dict:
-        names = ("batch", "tokens", "seconds")
-        return {name: getattr(self, name) for name in names}
+    def get_state(self) -> ClockState:
+        return ClockState(self.batch, self.tokens, self.seconds)
 
-    def set_state(self, state: dict) -> None:
-        vars(self).update(state)
+    def set_state(self, state: ClockState) -> None:
+        vars(self).update(asdict(state))
 
     @property
     def step(self) -> int:
@@ -182,12 +188,14 @@ class Validation(keras.callbacks.Callback):
         patience = self.clock.settings.early_stopping_patience
         return patience is not None and self.waited >= patience
 
-    def get_state(self) -> dict:
-        names = ("best_step", "best_loss", "waited")
-        return {name: getattr(self, name) for name in names}
+    def get_state(self) -> ValidationState:
+        loss = None if self.best_step is None else self.best_loss
+        return ValidationState(self.best_step, loss, self.waited)
 
-    def set_state(self, state: dict) -> None:
-        vars(self).update(state)
+    def set_state(self, state: ValidationState) -> None:
+        vars(self).update(asdict(state))
+        if state.best_loss is None:
+            self.best_loss = math.inf
 
 
 class Log(keras.callbacks.Callback):
@@ -232,15 +240,15 @@ class Samples(keras.callbacks.Callback):
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"=== step {self.clock.step}\n{text}\n\n")
 
-    def get_state(self) -> dict:
-        return {"bytes": self.path.stat().st_size if self.path.exists() else 0}
+    def get_state(self) -> SamplesState:
+        is_there = self.path.exists()
+        return SamplesState(self.path.stat().st_size if is_there else 0)
 
-    def set_state(self, state: dict) -> None:
+    def set_state(self, state: SamplesState) -> None:
         """Removes the samples that came later."""
         if self.path.exists():
-            os.truncate(
-                self.path, min(state["bytes"], self.path.stat().st_size)
-            )
+            size = self.path.stat().st_size
+            os.truncate(self.path, min(state.bytes, size))
 
 
 class Checkpointer(keras.callbacks.Callback):
@@ -301,8 +309,9 @@ class Checkpointer(keras.callbacks.Callback):
 
     def save(self) -> None:
         validation = self.validation
-        state = {k: each.get_state() for k, each in self._stateful.items()}
-        save_checkpoint(self.path, self.clock.step, self.groups(), state)
+        states = {k: each.get_state() for k, each in self._stateful.items()}
+        step = self.clock.step
+        save_checkpoint(self.path, step, self.groups(), RunState(**states))
         steps = [int(path.name) for path in checkpoint_paths(self.path)]
         best = validation.best_step if validation is not None else None
         remove_checkpoints(self.path, keep={*steps[-2:], best})
@@ -311,7 +320,8 @@ class Checkpointer(keras.callbacks.Callback):
         """Goes back to a checkpoint; call once the model is built."""
         checkpoint.restore(self.groups())
         for name, callback in self._stateful.items():
-            callback.set_state(checkpoint.state[name])
+            if (state := getattr(checkpoint.state, name)) is not None:
+                callback.set_state(state)
         if not self.clock.at_row:
             self._metrics_to_restore = [
                 keras.ops.convert_to_numpy(variable)

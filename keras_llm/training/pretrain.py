@@ -12,6 +12,7 @@ from keras_llm.datasets import (
     TrainingWindows,
     open_tokens,
 )
+from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.generation import TextGenerator
@@ -52,9 +53,10 @@ def pretrain(
     """
     tokens = Path(tokens)
     length = model.backbone.max_sequence_length
-    windows = TrainingWindows(
-        open_tokens(tokens, "train"), length, settings.batch_size, seed
-    )
+    train = open_tokens(tokens, "train")
+    size = model.backbone.vocabulary_size
+    check_vocabulary(tokens, train.vocabulary_size, size)
+    windows = TrainingWindows(train, length, settings.batch_size, seed)
     run = TrainingRun(
         model,
         windows,

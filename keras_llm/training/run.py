@@ -30,6 +30,7 @@ from keras_llm.training.checkpoints import latest_checkpoint, read_checkpoint
 from keras_llm.training.log import cut_log
 from keras_llm.training.optimizers import make_optimizer
 from keras_llm.training.progress import ProgressBar
+from keras_llm.training.state import SamplesState
 
 
 class Interrupted(KeyboardInterrupt):
@@ -187,11 +188,13 @@ class _Fitting:
 
     def resume(self) -> None:
         """Goes back to the newest whole checkpoint, or to the beginning."""
-        checkpoint = latest_checkpoint(self.checkpointer.path)
+        accumulation = self.settings.gradient_accumulation_steps
+        path = self.checkpointer.path
+        checkpoint = latest_checkpoint(path, accumulation)
         if checkpoint is not None:
             self.checkpointer.restore(checkpoint)
         elif self.samples is not None:
-            self.samples.set_state({"bytes": 0})
+            self.samples.set_state(SamplesState(0))
         cut_log(self.out / "log.csv", self.clock.step)
 
     def fit(self, console: Console) -> None:

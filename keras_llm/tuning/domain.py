@@ -16,6 +16,7 @@ from keras_llm.datasets import (
     open_tokens,
 )
 from keras_llm.datasets.batches import token_batch, token_signature
+from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.models.loading import context_length
 from keras_llm.recipes.tuning_settings import TuningRecipe
@@ -73,7 +74,9 @@ def domain_run(
     length = context_length(model)
     replayed = round(recipe.replay.share * settings.batch_size)
     old = recipe.replay.tokens and Path(recipe.replay.tokens)
-    if not old:
+    if old:
+        _check_same_tokenizer(tokens, old)
+    else:
         replayed = 0
     # At least one row of each.
     replayed = min(max(replayed, bool(old)), settings.batch_size - 1)
@@ -96,6 +99,16 @@ def domain_run(
         columns=("val_accuracy", "val_old_loss") if old else ("val_accuracy",),
         sample=continuation(model, settings, recipe.generation),
     )
+
+
+def _check_same_tokenizer(tokens: Path, old: Path) -> None:
+    new, known = (TokenManifest.load(path) for path in (tokens, old))
+    if new.tokenizer_sha256 != known.tokenizer_sha256:
+        raise InputError(
+            "replay.tokens must be token ids of the model's own tokenizer. "
+            f"Received: {old}, of another. Encode its text again with "
+            "`keras-llm encode CORPUS PRESET`."
+        )
 
 
 def evaluate_domain(

@@ -8,6 +8,7 @@ from typing import Any
 import keras_hub
 
 from keras_llm.datasets.examples import AnswerBatches, Examples
+from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.evaluation.conversations import (
@@ -35,9 +36,10 @@ def instruction_run(
         recipe: All settings.
         template: How a question is put to the model; for samples.
     """
-    batches = AnswerBatches(
-        Examples(data / "train"), recipe.training.batch_size, recipe.seed
-    )
+    examples = Examples(data / "train")
+    size = model.backbone.vocabulary_size
+    check_vocabulary(data, examples.vocabulary_size, size)
+    batches = AnswerBatches(examples, recipe.training.batch_size, recipe.seed)
     return TrainingRun(
         model,
         batches,

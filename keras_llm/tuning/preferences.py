@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_llm.compilation import compile_function
 from keras_llm.datasets.examples import ComparisonBatches, Examples
+from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.files import written_beside
 from keras_llm.recipes.tuning_settings import (
@@ -90,10 +91,13 @@ def preference_run(
     scorer = AnswerScorer(model, settings.loss in MEANS)
     metrics = preference_metrics(settings)
     names = tuple(metric.name for metric in metrics)
+    batches = _batches("train", data, reference, recipe, recipe.seed)
+    needed = batches.examples.vocabulary_size
+    check_vocabulary(data, needed, model.backbone.vocabulary_size)
     held = _batches("validation", data, reference, recipe)
     return TrainingRun(
         scorer,
-        _batches("train", data, reference, recipe, recipe.seed),
+        batches,
         preference_loss(settings),
         metrics,
         validate=None if held is None else _validation(scorer, held, settings),
@@ -172,6 +176,11 @@ def _batches(
     if recipe.preferences.loss != "simpo":
         targets = _scores(reference / f"{split}.npy", targets.shape)
     if recipe.preferences.loss == "kto":
+        if examples.labels is None:
+            raise InputError(
+                f"{data / split} must hold examples with labels, for kto. Make "
+                "them again with `--redo data`."
+            )
         labels = examples.labels.astype(np.float32)
         targets = np.concatenate([targets, labels[:, None]], axis=1)
     return ComparisonBatches(
@@ -181,11 +190,12 @@ def _batches(
 
 def _scores(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
-        if found.shape != shape:
+        # Mapped, so that nothing is held of what the file only claims.
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if (found.shape, found.dtype) != (shape, np.float32):
             raise ValueError(f"shape {found.shape} instead of {shape}")
-        return found
-    except (OSError, ValueError) as error:
+        return np.array(found)
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{path} must hold the reference's scores: {error}. Make them "
             "again with `--redo reference`."

@@ -12,6 +12,12 @@ from keras_llm.training.checkpoints import (
     remove_checkpoints,
     save_checkpoint,
 )
+from keras_llm.training.state import (
+    ClockState,
+    RunState,
+    SamplesState,
+    ValidationState,
+)
 
 
 def variables(fill, dtype="float32"):
@@ -21,12 +27,21 @@ def variables(fill, dtype="float32"):
     ]
 
 
+def save(folder, step):
+    """A checkpoint of a run of one batch a step."""
+    state = RunState(ClockState(step, 128 * step, 0.5))
+    return save_checkpoint(folder, step, {"model": variables(step)}, state)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_round_trip(tmp_path, dtype):
     saved, restored = variables(3, dtype), variables(0, dtype)
-    save_checkpoint(tmp_path, 5, {"model": saved}, {"waited": 2})
+    state = RunState(
+        ClockState(5, 640, 3.25), ValidationState(4, 1.5, 1), SamplesState(99)
+    )
+    save_checkpoint(tmp_path, 5, {"model": saved}, state)
     checkpoint = latest_checkpoint(tmp_path)
-    assert (checkpoint.step, checkpoint.state) == (5, {"waited": 2})
+    assert (checkpoint.step, checkpoint.state) == (5, state)
     checkpoint.restore({"model": restored})
     for old, new in zip(saved, restored, strict=True):
         assert new.dtype == old.dtype
@@ -35,7 +50,7 @@ def test_round_trip(tmp_path, dtype):
 
 def test_newest_is_taken_and_leftovers_are_ignored(tmp_path):
     for step in (5, 10):
-        save_checkpoint(tmp_path, step, {"model": variables(step)}, {})
+        save(tmp_path, step)
     (tmp_path / ".00000015.partial").mkdir()
     assert latest_checkpoint(tmp_path).step == 10
     remove_checkpoints(tmp_path, keep={5})
@@ -46,7 +61,7 @@ def test_newest_is_taken_and_leftovers_are_ignored(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_damaged_one_is_named_and_passed_over(tmp_path, capsys, name, damage):
     for step in (5, 10):
-        save_checkpoint(tmp_path, step, {"model": variables(step)}, {})
+        save(tmp_path, step)
     file = tmp_path / "00000010" / name
     content = file.read_bytes()
     if damage == "gone":
@@ -60,19 +75,19 @@ def test_damaged_one_is_named_and_passed_over(tmp_path, capsys, name, damage):
 
 
 def test_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, 5, {"model": variables(5)}, {})
+    save(tmp_path, 5)
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(tmp_path, 10, {"model": variables(10)}, {})
+        save(tmp_path, 10)
     assert [path.name for path in tmp_path.iterdir()] == ["00000005"]
 
 
 def test_variables_of_another_model_are_refused(tmp_path):
-    save_checkpoint(tmp_path, 5, {"model": variables(5)}, {})
+    save(tmp_path, 5)
     other = [keras.Variable(np.zeros((2, 4)), name="kernel")]
     with pytest.raises(InputError, match=r"\(2, 4\).*\(2, 3\)"):
         latest_checkpoint(tmp_path).restore({"model": other})
