@@ -183,7 +183,7 @@ def test_settings_are_the_recipes_as_far_as_both_have_them():
         (["nano", "--sequence_length=65"], "max_sequence_length, 64"),
         (["nano", "--sides", "mxnet"], "invalid choice: 'mxnet'"),
         (["nano", "--tokens", "."], "must be a token folder"),
-        (["small.yaml", "--tokens", "TOKENS"], "of the model's vocabulary"),
+        (["small.yaml", "--tokens", "TOKENS"], "Received: a model of 16"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, line, expected):
