@@ -25,11 +25,14 @@ STAGES = {
     "prepare": ("corpus",),
     "tokenizer": ("tokenizer",),
     "encode": ("tokens",),
+    "records": ("records",),
     "data": ("data",),
     "reference": ("reference",),
     "pretrain": ("training", "preset"),
     "tune": ("training", "preset"),
     "evaluate": ("evaluation",),
+    "judge": ("preset",),
+    "export": (),
 }
 # Inputs that are recorded as hashes, and what to say if one is another.
 CONTENTS = {
@@ -45,6 +48,9 @@ CONTENTS = {
     "old_tokens": "the tokens that are replayed have changed",
     "pretrain": "the model was trained again",
     "tune": "the model was tuned again",
+    "feedback": "the feedback has changed",
+    "records": "the records were made again and are others",
+    "judge": "the model was judged again",
 }
 RECORDS = "stages.json"
 RECIPE = "recipe.yaml"

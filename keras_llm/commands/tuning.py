@@ -1,14 +1,20 @@
 """The subcommands that tune a model on data, and on corrections."""
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
+from rich.table import Table
 
 from keras_llm.commands import show
 from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
+from keras_llm.errors import InputError
 
 RECORDS = (
     "Records: files, folders or addresses of JSON, JSONL, CSV or Parquet, also "
@@ -50,6 +56,122 @@ def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
     return result
 
 
+def improve(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows what the corrections have changed; exits with 3 if not enough."""
+    from keras_llm import workflow
+
+    result = workflow.improve(
+        values.preset,
+        values.feedback,
+        values.out or _default_out(values),
+        values.export,
+        values.recipe,
+        values.general,
+        values.held_back,
+        values.max_loss_rise,
+        console,
+    )
+    show(result, values)
+    if result["improved"]:
+        return result
+    if values.json:
+        print(json.dumps(result))
+    raise SystemExit(3)
+
+
+def _default_out(values: Namespace) -> Path:
+    """A folder beside the run, another for other feedback or settings."""
+    from keras_llm.files import file_digest
+    from keras_llm.recipes.settings import to_dict
+
+    if not Path(values.preset).is_dir():
+        raise InputError(
+            f"--out must be given, because {values.preset} is no folder."
+        )
+    if not values.feedback.is_file():
+        raise InputError(f"--feedback {values.feedback} must be a file.")
+    decided = [
+        file_digest(values.feedback),
+        to_dict(values.recipe),
+        values.general,
+        values.held_back,
+        values.max_loss_rise,
+    ]
+    digest = hashlib.sha256(json.dumps(decided).encode()).hexdigest()
+    return Path(f"{str(values.preset).rstrip('/')}-improved-{digest[:8]}")
+
+
+def add_feedback(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the event that was added."""
+    from keras_llm.tuning.feedback import Event, add_feedback
+
+    if (values.better is None) == (values.thumb is None):
+        raise InputError(
+            "Either --better or --thumb must be given: what the answer should "
+            "be, or whether it was good."
+        )
+    messages = []
+    if values.system:
+        messages.append({"role": "system", "content": values.system})
+    messages.append({"role": "user", "content": values.prompt})
+    prompt = messages if values.system else values.prompt
+    answer = values.answer
+    if answer is None and values.preset is not None:
+        answer = _answer_of(values.preset, messages)
+    if answer is None and values.thumb:
+        raise InputError("--answer or --preset must be given with --thumb.")
+    if values.thumb:
+        event = Event(prompt, completion=answer, label=values.thumb == "up")
+    elif answer is None:
+        event = Event(prompt, completion=values.better, label=True)
+    else:
+        event = Event(prompt, chosen=values.better, rejected=answer)
+    version = values.model_version or values.preset
+    event = replace(event, model_version=version)
+    add_feedback(values.file, event)
+    return show(event.to_dict(), values)
+
+
+def _answer_of(preset: str, messages: list[dict[str, str]]) -> str:
+    """What the model answers now."""
+    from keras_llm.generation import TextGenerator
+    from keras_llm.models.loading import load_causal_lm
+    from keras_llm.recipes.settings import GenerationSettings
+
+    generator = TextGenerator(load_causal_lm(preset))
+    settings = GenerationSettings(sampler="greedy")
+    return generator.chat(messages, settings).text.strip()
+
+
+def list_feedback(values: Namespace, console: Console) -> list[dict[str, Any]]:
+    """Shows the events of a file, and names lines that are damaged."""
+    from keras_llm.tuning.feedback import read_feedback
+
+    feedback = read_feedback(values.file)
+    if not values.json:
+        table = Table("prompt", "answer", "better answer or thumb", "time")
+        for event in feedback.events:
+            thumb = {True: "up", False: "down", None: event.chosen}[event.label]
+            table.add_row(
+                event.messages()[-1]["content"],
+                event.rejected or event.completion,
+                thumb,
+                event.time or "-",
+            )
+        Console().print(table)
+    for number, reason in feedback.damaged.items():
+        console.print(f"Line {number} is damaged: {reason}", markup=False)
+    return [event.to_dict() for event in feedback.events]
+
+
+def export_feedback(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows how many events each file has."""
+    from keras_llm.tuning.feedback import export_feedback, read_feedback
+
+    feedback = read_feedback(values.file)
+    return show(export_feedback(feedback, values.out), values)
+
+
 def _redo(*stages: str) -> dict[str, dict[str, Any]]:
     return {
         "--redo": {
@@ -60,6 +182,11 @@ def _redo(*stages: str) -> dict[str, dict[str, Any]]:
     }
 
 
+FEEDBACK = (
+    "file",
+    Path,
+    "A file of feedback, feedback.jsonl say; it is only ever appended to.",
+)
 COMMANDS = {
     "tune domain": Command(
         partial(tune, "domain"),
@@ -94,5 +221,84 @@ COMMANDS = {
         {**OUT, **_redo("data", "reference", "tune", "evaluate")},
         ["data", "preferences", "adapter", "training", "generation"],
         "preferences",
+    ),
+    "feedback add": Command(
+        add_feedback,
+        "Writes down a better answer, or whether an answer was good.",
+        [FEEDBACK],
+        {
+            "--prompt": {"required": True, "help": "What was asked."},
+            "--system": {"help": "What the assistant was told before."},
+            "--answer": {"help": "The answer that was given."},
+            "--preset": {
+                "help": "What gave the answer; it is asked again if --answer "
+                "is omitted."
+            },
+            "--better": {"help": "What the answer should be."},
+            "--thumb": {
+                "choices": ("up", "down"),
+                "help": "Whether the answer was good, instead of --better.",
+            },
+            "--model_version": {
+                "help": "What gave the answer; --preset if omitted."
+            },
+        },
+    ),
+    "feedback list": Command(
+        list_feedback,
+        "Lists what was written down.",
+        [FEEDBACK],
+        needs_keras=False,
+    ),
+    "feedback export": Command(
+        export_feedback,
+        "Writes corrections and thumbs as files for `tune preferences`.",
+        [FEEDBACK],
+        OUT,
+        needs_keras=False,
+    ),
+    "improve": Command(
+        improve,
+        "Tunes a model on corrections, and exports it if it got better.",
+        [("preset", str, PRESET)],
+        {
+            "--feedback": {
+                "type": Path,
+                "metavar": "FILE",
+                "required": True,
+                "help": "What `feedback add`, or the chat page, wrote.",
+            },
+            "--export": {
+                "type": Path | None,
+                "metavar": "DIR",
+                "help": "Folder of versions, such as saved_models/NAME, that "
+                "gets the next one.",
+            },
+            "--general": {
+                "nargs": "+",
+                "metavar": "SOURCE",
+                "help": "Conversations that it should not forget, as `tune "
+                "instructions` takes them; the run's own if omitted.",
+            },
+            "--held_back": {
+                "type": float,
+                "default": 0.1,
+                "help": "Share of corrections that are not learned, to judge "
+                "by.",
+            },
+            "--max_loss_rise": {
+                "type": float,
+                "default": 0.02,
+                "help": "By which share the loss on general conversations may "
+                "rise.",
+            },
+            "--out": {
+                "type": Path | None,
+                "metavar": "DIR",
+                "help": "Folder to write; PRESET-improved-… if omitted.",
+            },
+        },
+        ["data", "replay", "preferences", "adapter", "training", "generation"],
+        "improve",
     ),
 }

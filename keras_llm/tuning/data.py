@@ -11,6 +11,7 @@ from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.records import Record, read_records
 from keras_llm.datasets.examples import Row, write_examples
 from keras_llm.datasets.shapes import (
+    Messages,
     Sample,
     Unusable,
     read_sample,
@@ -72,6 +73,20 @@ class DataReport:
 
     def leave_out(self, id: str, reason: str, detail: str = "") -> None:
         self.left_out.setdefault(reason, Finding()).add(id, detail)
+
+
+def conversations_of(
+    sources: Sequence[str], settings: DataSettings, shapes: Sequence[str]
+) -> dict[str, list[Messages]]:
+    """The conversations of records, by split.
+
+    The arguments and errors are those of `make_examples`.
+    """
+    found: dict[str, list[Messages]] = {}
+    samples = list(_samples(sources, settings, shapes, DataReport()))
+    for _, sample, split in _divided(samples, settings):
+        found.setdefault(split, []).append(sample.conversations[0])
+    return found
 
 
 def make_examples(
@@ -140,13 +155,21 @@ def held_out(data: Path) -> str | None:
     return splits[0] if splits else None
 
 
-def read_conversations(folder: Path) -> list[list[dict[str, str]]]:
-    """The conversations of a held-out split, whose last answers are good.
+def write_conversations(path: Path, conversations: Iterable[Messages]) -> None:
+    """Writes a line of JSON for each, as `tune` reads it."""
+    lines = [
+        json.dumps({"messages": messages}, ensure_ascii=False)
+        for messages in conversations
+    ]
+    write_text(path, "\n".join(lines))
+
+
+def read_conversations(path: Path) -> list[Messages]:
+    """The conversations of a split, whose last answers are good.
 
     Raises:
         InputError: The file is missing or damaged.
     """
-    path = folder / CONVERSATIONS
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [json.loads(line)["messages"] for line in lines]
@@ -164,12 +187,10 @@ def _write(folder, examples, split, report):
         [rows for rows, _ in examples],
         None if None in labels else labels,
     )
-    if split != "train":
-        lines = [
-            json.dumps({"messages": sample.conversations[0]})
-            for _, sample in examples
-        ]
-        write_text(folder / CONVERSATIONS, "\n".join(lines))
+    write_conversations(
+        folder / CONVERSATIONS,
+        [sample.conversations[0] for _, sample in examples],
+    )
     report.kept[split] = manifest.examples
     report.tokens[split] = manifest.tokens
     report.answer_tokens[split] = manifest.answer_tokens

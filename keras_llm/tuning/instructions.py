@@ -19,7 +19,11 @@ from keras_llm.generation import TextGenerator
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.tokenizers.chat_templates import ChatTemplate
 from keras_llm.training import TrainingRun, next_token_loss
-from keras_llm.tuning.data import held_out, read_conversations
+from keras_llm.tuning.data import (
+    CONVERSATIONS,
+    held_out,
+    read_conversations,
+)
 
 
 def instruction_run(
@@ -112,7 +116,7 @@ def evaluate_instructions(
     """
     folder = data / held_out(data)
     found = Evaluator(model).evaluate(_in_order(folder, recipe))
-    conversations = read_conversations(folder)
+    conversations = read_conversations(folder / CONVERSATIONS)
     asked = [messages[:-1] for messages in conversations]
     wanted = [messages[-1]["content"] for messages in conversations]
     answers = answer_conversations(

@@ -1,5 +1,6 @@
 """Composes the stages of a run, from text or data to an evaluated preset."""
 
+from keras_llm.workflow.improvement import improve
 from keras_llm.workflow.pretraining import (
     encode_corpus,
     evaluate_preset,
@@ -19,6 +20,7 @@ __all__ = [
     "encode_corpus",
     "evaluate_preset",
     "held_out_splits",
+    "improve",
     "make_tokenizer",
     "prepare_corpus",
     "pretrain_run",
