@@ -125,8 +125,7 @@ class _Improvement:
         for name in ("data", "records/general"):
             folder = Path(self.preset) / name
             if (folder / "train").is_dir():
-                files = folder.glob("*/conversations.jsonl")
-                return [str(path) for path in sorted(files)]
+                return [str(folder / "*" / "conversations.jsonl")]
         raise InputError(
             f"{self.preset} must be a run of `tune instructions`, whose "
             "conversations it should not forget. Pass others with --general."
@@ -190,9 +189,7 @@ class _Improvement:
         given = replace(self.recipe.data, shape="messages", split="given")
         recipe = replace(self.recipe, data=given)
         out, console = self.run.out, self.run.console
-        splits = ("train", "validation", "test")
-        files = [self.records / f"{name}.jsonl" for name in splits]
-        files = [str(path) for path in files if path.is_file()]
+        files = [str(self.records / "*.jsonl")]
         tune_instructions(
             self.preset, files, out / "instructions", recipe, None, console
         )
@@ -209,7 +206,7 @@ class _Improvement:
         data = replace(given, shape="prompt_chosen_rejected")
         tune_preferences(
             self.tuned,
-            [str(pairs)],
+            [str(pairs.with_name("*.jsonl"))],
             out / "preferences",
             replace(recipe, data=data, training=training),
             None,
