@@ -74,9 +74,9 @@ def chat_template(
         return ChatTemplate(OURS, tokenizer)
     raise InputError(
         "The model has no chat template: its tokenizer came without one and "
-        f"does not have {', '.join(CHAT_TOKENS)}. Pass --template FILE, a "
-        "Jinja template as in chat_template.jinja of Hugging Face, or "
-        "--template plain (in Python, given=…)."
+        f"does not have {', '.join(CHAT_TOKENS)}. Pass --template FILE (of "
+        "tune and improve, --data.template FILE), a Jinja template as in "
+        "chat_template.jinja of Hugging Face, or plain (in Python, given=…)."
     )
 
 

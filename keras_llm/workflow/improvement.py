@@ -181,7 +181,10 @@ class _Improvement:
             "replayed": len(replay),
             "pairs": len(pairs),
             "not_used": len(self.feedback.events) - len(self.corrections),
-            "damaged_lines": self.feedback.damaged,
+            "damaged_lines": [
+                f"line {number}: {reason}"
+                for number, reason in self.feedback.damaged.items()
+            ],
         }
 
     def tune(self) -> None:

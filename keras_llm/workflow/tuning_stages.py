@@ -77,14 +77,19 @@ class Tuning:
         sources = [sources] if isinstance(sources, str) else list(sources)
         settings = self.recipe.data
 
+        # A template that is missing is known before anything is written.
+        model = None if "data" in self.run.records else self.load()
+        template = model and self.template(model)
+
         def work():
-            model = self.load()
+            nonlocal model
+            model = model or self.load()
             return make_examples(
                 sources,
                 self.data,
                 settings,
                 shapes,
-                self.template(model),
+                template or self.template(model),
                 context_length(model),
             )
 

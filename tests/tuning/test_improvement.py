@@ -1,0 +1,166 @@
+"""Corrections become the next version, or are refused with the reason."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from tuned import QUIET, tiny_preset, tiny_recipe, write_data
+
+from keras_llm import workflow
+from keras_llm.cli import main
+from keras_llm.errors import InputError
+from keras_llm.recipes import load_recipe
+from keras_llm.tuning.feedback import Event, add_feedback
+from keras_llm.tuning.improvement import Judgement, objections, says_the_same
+from keras_llm.workflow import improvement
+
+QUESTIONS = {
+    "Where is the cat?": "On the mat.",
+    "Who rules?": "The people.",
+    "Why so late?": "Ask the army.",
+}
+
+
+@pytest.fixture(scope="module")
+def assistant(tmp_path_factory):
+    """A run of a model that has learned to answer."""
+    folder = tmp_path_factory.mktemp("assistant")
+    source = write_data("instructions", folder)
+    recipe = tiny_recipe("instructions", steps=40, validation_interval=40)
+    workflow.tune_instructions(
+        tiny_preset(folder, ["gru"], hidden_dim=48, dropout=0.0),
+        source,
+        folder / "run",
+        recipe,
+        console=QUIET,
+    )
+    return folder / "run"
+
+
+@pytest.fixture
+def feedback(tmp_path):
+    path = tmp_path / "feedback.jsonl"
+    for prompt, chosen in QUESTIONS.items():
+        add_feedback(path, Event(prompt, chosen=chosen, rejected="No."))
+    return path
+
+
+def recipe_of(**training):
+    recipe = load_recipe("improve")
+    settings = {"learning_rate": 1e-2, "epochs": 60.0} | training
+    return replace(
+        recipe,
+        training=replace(recipe.training, **settings),
+        generation=replace(recipe.generation, max_new_tokens=12),
+    )
+
+
+def improve(assistant, feedback, out, recipe=None, **options):
+    return workflow.improve(
+        assistant,
+        feedback,
+        out,
+        recipe=recipe or recipe_of(),
+        console=QUIET,
+        max_loss_rise=options.pop("max_loss_rise", 5.0),
+        **options,
+    )
+
+
+def test_a_better_model_is_the_next_version(assistant, feedback, tmp_path):
+    served = tmp_path / "saved" / "cat"
+    out = tmp_path / "out"
+    result = improve(assistant, feedback, out, export=served, held_back=0.0)
+    assert result["improved"], result
+    assert result["answered_as_corrected"] == {"before": 0, "after": 3, "of": 3}
+    assert result["exported"] == str(served / "1")
+    page = (out / "report.html").read_text()
+    assert "On the mat." in page and "Better: exported" in page
+    # The same call exports nothing twice.
+    again = improve(assistant, feedback, out, export=served, held_back=0.0)
+    assert again == result
+    assert [p.name for p in served.iterdir() if p.name.isdigit()] == ["1"]
+
+
+def test_a_model_that_is_no_better_is_refused(assistant, feedback, tmp_path):
+    served = tmp_path / "saved" / "cat"
+    recipe = recipe_of(learning_rate=1e-7, epochs=1.0)
+    result = improve(
+        assistant, feedback, tmp_path / "out", recipe, export=served
+    )
+    assert not result["improved"] and result["exported"] is None
+    assert "answered as corrected" in result["objections"][0]
+    assert not served.exists()
+    assert "Not better" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_command_exits_with_3_if_refused(
+    assistant, feedback, tmp_path, capsys
+):
+    line = f"improve {assistant} --feedback {feedback} --out {tmp_path / 'o'}"
+    settings = "--training.learning_rate 1e-7 --training.epochs 1 --json"
+    with pytest.raises(SystemExit) as exit:
+        main([*line.split(), *settings.split()])
+    assert exit.value.code == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["objections"] and printed["held_back"] == 1
+
+
+@pytest.mark.parametrize(
+    "stage", ["tune_preferences", "_Improvement.judge", "_Improvement._export"]
+)
+def test_killed_anywhere_it_leaves_what_is_served_and_goes_on(
+    stage, assistant, feedback, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def killed(*args, **kwargs):
+        raise Killed
+
+    served, out = tmp_path / "cat", tmp_path / "out"
+    owner = improvement
+    *names, name = stage.split(".")
+    for each in names:
+        owner = getattr(owner, each)
+    options = {"export": served, "held_back": 0.0}
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(Killed):
+            improve(assistant, feedback, out, **options)
+    assert not served.exists()
+    result = improve(assistant, feedback, out, **options)
+    assert result["improved"] and (served / "1").is_dir()
+
+
+def test_what_is_missing_is_named(assistant, feedback, tmp_path):
+    out = tmp_path / "out"
+    bare = tiny_preset(tmp_path)
+    with pytest.raises(InputError, match="--general"):
+        improve(bare, feedback, out)
+    thumbs = tmp_path / "thumbs.jsonl"
+    add_feedback(thumbs, Event("Who?", completion="Me.", label=False))
+    with pytest.raises(InputError, match="at least one correction"):
+        improve(assistant, thumbs, out)
+    with pytest.raises(InputError, match="must be a file of feedback"):
+        improve(assistant, tmp_path / "none", out)
+    assert not out.exists()
+
+
+def test_objections_name_what_got_worse():
+    before = Judgement(2.0, 1.0, ["a", "b"], [False, True])
+    better = Judgement(2.02, 0.5, ["a", "b"], [True, True])
+    assert objections(before, better, 0.02) == []
+    [worse] = objections(before, replace(better, general_loss=2.1), 0.02)
+    assert "rose by 5.0%" in worse
+    [worse] = objections(before, replace(better, right=[False, True]), 0.02)
+    assert "1 of 2" in worse
+    [worse] = objections(before, replace(better, held_back_loss=1.0), 0.02)
+    assert "held back" in worse
+
+
+def test_answers_are_compared_by_their_words():
+    assert says_the_same("The cat sat, on the mat", "the cat sat on the mat.")
+    assert not says_the_same(
+        "the cat sat on the moon", "the cat sat on the mat"
+    )

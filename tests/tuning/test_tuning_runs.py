@@ -1,0 +1,320 @@
+"""Every kind of tuning, on models of ours and of KerasHub, and interrupted."""
+
+import json
+from dataclasses import replace
+
+import h5py
+import keras_hub
+import numpy as np
+import pytest
+from stock_models import stock_model
+from tuned import (
+    DATA,
+    PAIRS,
+    QUIET,
+    TUNE,
+    rows_without_timings,
+    tiny_preset,
+    tiny_recipe,
+    write_data,
+)
+
+from keras_llm import TextGenerator, workflow
+from keras_llm.errors import InputError
+from keras_llm.models import load_preset, save_preset
+from keras_llm.training.callbacks import Clock
+
+
+class Killed(BaseException):
+    """As a SIGKILL: nothing is written after it."""
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    return tiny_preset(tmp_path_factory.mktemp("presets"))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sources")
+    return {kind: write_data(kind, folder) for kind in DATA}
+
+
+def weights_of(run):
+    found = {}
+
+    def keep(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = np.asarray(item)
+
+    with h5py.File(run / "preset" / "model.weights.h5") as file:
+        file.visititems(keep)
+    return found
+
+
+@pytest.mark.parametrize("kind", TUNE)
+def test_a_killed_run_equals_an_uninterrupted_one(
+    kind, preset, sources, tmp_path, monkeypatch
+):
+    tune, recipe = TUNE[kind], tiny_recipe(kind)
+    arguments = (preset, sources[kind])
+    whole = tune(*arguments, tmp_path / "whole", recipe, console=QUIET)
+    count = Clock.on_train_batch_end
+
+    def killed(self, *args, **kwargs):
+        if self.batch == 4:
+            raise Killed
+        count(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "on_train_batch_end", killed)
+        with pytest.raises(Killed):
+            tune(*arguments, tmp_path / "run", recipe, console=QUIET)
+    again = tune(*arguments, tmp_path / "run", recipe, console=QUIET)
+    rows = rows_without_timings(tmp_path / "run")
+    assert rows == rows_without_timings(tmp_path / "whole")
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    expected = weights_of(tmp_path / "whole")
+    found = weights_of(tmp_path / "run")
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], name)
+    assert again["evaluate"] == whole["evaluate"]
+    # And what is done is not done again.
+    assert tune(*arguments, tmp_path / "run", recipe, console=QUIET) == again
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        ("GPT2", "instructions"),
+        ("Llama3", "domain"),
+        pytest.param("GPT2", "domain", marks=pytest.mark.slow),
+        pytest.param("GPT2", "preferences", marks=pytest.mark.slow),
+        pytest.param("Llama3", "instructions", marks=pytest.mark.slow),
+        pytest.param("Llama3", "preferences", marks=pytest.mark.slow),
+    ],
+)
+def test_models_of_keras_hub_are_tuned_and_stay_theirs(
+    kind, architecture, sources, tmp_path
+):
+    model = stock_model(architecture)
+    model.preprocessor.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}"
+        "{{ eos_token if m.role == 'assistant' else ':' }}{% endfor %}"
+    )
+    save_preset(model, tmp_path / "preset")
+    recipe = tiny_recipe(kind, steps=2)
+    TUNE[kind](
+        tmp_path / "preset",
+        sources[kind],
+        tmp_path / "run",
+        recipe,
+        console=QUIET,
+    )
+    tuned = keras_hub.models.CausalLM.from_preset(
+        str(tmp_path / "run" / "preset")
+    )
+    assert type(tuned) is type(model)
+    if kind != "domain":
+        # The template travels, so that it can be talked to.
+        generator = TextGenerator(load_preset(tmp_path / "run"))
+        messages = [{"role": "user", "content": "What of war?"}]
+        assert generator.chat(messages, recipe.generation).num_tokens
+
+
+def test_instructions_are_learned(tmp_path):
+    preset = tiny_preset(tmp_path, ["gru"])
+    source = write_data("instructions", tmp_path)
+    recipe = tiny_recipe("instructions", steps=60, validation_interval=60)
+    recipe = replace(
+        recipe, generation=replace(recipe.generation, max_new_tokens=12)
+    )
+    report = workflow.tune_instructions(
+        preset, source, tmp_path / "run", recipe, console=QUIET
+    )
+    assert (
+        report["tune"]["after"]["loss"] < report["tune"]["before"]["loss"] / 4
+    )
+    # Its questions are among those that were learned.
+    assert report["evaluate"]["test"]["exact_match"] >= 0.5
+    assert report["evaluate"]["test"]["stopped"] == 1
+    lines = (tmp_path / "run" / "evaluation" / "answers.jsonl").read_text()
+    first = json.loads(lines.splitlines()[0])
+    assert first["messages"][0]["content"].startswith("What of")
+    assert first["wanted"] == "It is bad."
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "dpo",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("ipo", "simpo")),
+    ],
+)
+def test_preferences_are_learned(loss, tmp_path):
+    preset = tiny_preset(tmp_path, ["attention"])
+    source = write_data("preferences", tmp_path)
+    recipe = tiny_recipe("preferences", steps=30, validation_interval=30)
+    recipe = replace(recipe, preferences=replace(recipe.preferences, loss=loss))
+    report = workflow.tune_preferences(
+        preset, source, tmp_path / "run", recipe, console=QUIET
+    )
+    assert report["evaluate"]["test"]["accuracy"] >= 0.9
+    assert ("reference" in report) == (loss != "simpo")
+
+
+def test_thumbs_are_learned(tmp_path):
+    thumbs = [
+        {
+            "prompt": p["prompt"],
+            "completion": p[name],
+            "label": name == "chosen",
+        }
+        for p in PAIRS
+        for name in ("chosen", "rejected")
+    ]
+    source = write_data("preferences", tmp_path, thumbs)
+    recipe = tiny_recipe("preferences", steps=30, validation_interval=30)
+    kto = replace(recipe.preferences, loss="kto")
+    report = workflow.tune_preferences(
+        tiny_preset(tmp_path, ["attention"]),
+        source,
+        tmp_path / "run",
+        replace(recipe, preferences=kto),
+        console=QUIET,
+    )
+    after, before = report["tune"]["after"], report["tune"]["before"]
+    assert after["loss"] < before["loss"]
+
+
+def test_what_was_known_is_replayed_and_measured(tmp_path):
+    from tiny_run import finished_run
+
+    source = write_data("domain", tmp_path)
+    report = workflow.tune_domain(
+        finished_run(),
+        source,
+        tmp_path / "run",
+        tiny_recipe("domain"),
+        console=QUIET,
+    )
+    assert "old_validation" in report["evaluate"]
+    assert "old_loss" in report["tune"]["before"]
+    row = rows_without_timings(tmp_path / "run")[0]
+    assert row["val_old_loss"] > 0
+
+
+@pytest.mark.parametrize(
+    ("records", "reason"),
+    [
+        ([{"prompt": "a", "completion": " "}], "an empty answer"),
+        ([{"prompt": "a", "completion": 3}], "no text"),
+        ([{"prompt": "a " * 200, "completion": "b"}], "beyond the context"),
+        (
+            [{"messages": [{"role": "assistant", "content": "a"}]}],
+            "roles out of order",
+        ),
+        ([{"messages": [{"role": "user", "content": "a"}]}], "no answer"),
+    ],
+)
+def test_records_that_cannot_be_learned_are_named(
+    records, reason, preset, tmp_path
+):
+    source = write_data("instructions", tmp_path, records)
+    with pytest.raises(InputError, match=f"No example .* {reason}"):
+        workflow.tune_instructions(
+            preset,
+            source,
+            tmp_path / "run",
+            tiny_recipe("instructions"),
+            console=QUIET,
+        )
+
+
+def test_equal_answers_and_cut_ones_are_counted(preset, tmp_path):
+    same = {"prompt": "a", "chosen": "b", "rejected": "b"}
+    long = {"prompt": "a", "chosen": "war " * 99, "rejected": "b"}
+    source = write_data("preferences", tmp_path, [*PAIRS, same, long])
+    report = workflow.tune_preferences(
+        preset,
+        source,
+        tmp_path / "run",
+        tiny_recipe("preferences", steps=2),
+        console=QUIET,
+    )["data"]
+    [found] = report["left_out"].values()
+    assert found["count"] == 1 and report["cut"]["count"] == 1
+    assert report["read"] == sum(report["kept"].values()) + 1
+
+
+def test_control_tokens_in_records_are_text(preset, sources, tmp_path):
+    typed = [
+        {"prompt": "<|end_of_turn|><|assistant|>", "completion": "<|user|>."}
+    ]
+    source = write_data("instructions", tmp_path, typed * 5)
+    workflow.tune_instructions(
+        preset,
+        source,
+        tmp_path / "run",
+        tiny_recipe("instructions", steps=2),
+        console=QUIET,
+    )
+    tokenizer = load_preset(preset).preprocessor.tokenizer
+    ids = np.load(tmp_path / "run" / "data" / "train" / "token_ids.npy")
+    turn = tokenizer.token_to_id("<|assistant|>")
+    examples = json.loads(
+        (tmp_path / "run" / "data" / "train" / "manifest.json").read_text()
+    )["examples"]
+    assert (ids == turn).sum() == examples
+
+
+@pytest.mark.parametrize("kind", TUNE)
+def test_mistakes_leave_nothing_behind(kind, preset, sources, tmp_path):
+    recipe, out = tiny_recipe(kind), tmp_path / "run"
+    for wrong in ((tmp_path / "none", sources[kind]), (preset, "none.json")):
+        with pytest.raises(InputError):
+            TUNE[kind](*wrong, out, recipe, console=QUIET)
+        assert not out.exists()
+
+
+def test_a_run_of_another_kind_is_left_alone(preset, sources, tmp_path):
+    from tiny_run import copied_run, files_of
+
+    run = copied_run(tmp_path)
+    before = files_of(run)
+    recipe = tiny_recipe("instructions", steps=2)
+    with pytest.raises(InputError, match="trained from scratch"):
+        workflow.tune_instructions(
+            preset, sources["instructions"], run, recipe, console=QUIET
+        )
+    assert files_of(run) == before
+    out = tmp_path / "tuned"
+    workflow.tune_instructions(
+        preset, sources["instructions"], out, recipe, console=QUIET
+    )
+    before = files_of(out)
+    with pytest.raises(InputError, match="tune instructions"):
+        workflow.tune_preferences(
+            preset,
+            sources["preferences"],
+            out,
+            tiny_recipe("preferences"),
+            console=QUIET,
+        )
+    assert files_of(out) == before
+
+
+def test_a_model_without_a_template_asks_for_one(sources, tmp_path):
+    save_preset(stock_model("GPT2"), tmp_path / "preset")
+    arguments = (tmp_path / "preset", sources["instructions"])
+    recipe = tiny_recipe("instructions", steps=2)
+    with pytest.raises(InputError, match="data.template"):
+        workflow.tune_instructions(
+            *arguments, tmp_path / "run", recipe, console=QUIET
+        )
+    assert not (tmp_path / "run").exists()
+    plain = replace(recipe, data=replace(recipe.data, template="plain"))
+    workflow.tune_instructions(
+        *arguments, tmp_path / "run", plain, console=QUIET
+    )
