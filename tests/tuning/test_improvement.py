@@ -67,70 +67,59 @@ def improve(assistant, feedback, out, recipe=None, **options):
     )
 
 
-def test_a_better_model_is_the_next_version(assistant, feedback, tmp_path):
-    served = tmp_path / "saved" / "cat"
-    out = tmp_path / "out"
-    result = improve(assistant, feedback, out, export=served, held_back=0.0)
-    assert result["improved"], result
+class Killed(BaseException):
+    """As a SIGKILL: nothing is written after it."""
+
+
+def killed(*args, **kwargs):
+    raise Killed
+
+
+def test_a_better_model_is_the_next_version_wherever_it_was_killed(
+    assistant, feedback, tmp_path, monkeypatch
+):
+    served, out = tmp_path / "saved" / "cat", tmp_path / "out"
+    options = {"export": served, "held_back": 0.0}
+    stages = {
+        "tune_preferences": improvement,
+        "judge": improvement._Improvement,
+        "_export": improvement._Improvement,
+    }
+    for name, owner in stages.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killed)
+            with pytest.raises(Killed):
+                improve(assistant, feedback, out, **options)
+        assert not served.exists()
+    result = improve(assistant, feedback, out, **options)
+    assert result["improved"], result["objections"]
     assert result["answered_as_corrected"] == {"before": 0, "after": 3, "of": 3}
     assert result["exported"] == str(served / "1")
     page = (out / "report.html").read_text()
     assert "On the mat." in page and "Better: exported" in page
     # The same call exports nothing twice.
-    again = improve(assistant, feedback, out, export=served, held_back=0.0)
-    assert again == result
+    assert improve(assistant, feedback, out, **options) == result
     assert [p.name for p in served.iterdir() if p.name.isdigit()] == ["1"]
 
 
-def test_a_model_that_is_no_better_is_refused(assistant, feedback, tmp_path):
-    served = tmp_path / "saved" / "cat"
-    recipe = recipe_of(learning_rate=1e-7, epochs=1.0)
-    result = improve(
-        assistant, feedback, tmp_path / "out", recipe, export=served
-    )
-    assert not result["improved"] and result["exported"] is None
-    assert "answered as corrected" in result["objections"][0]
-    assert not served.exists()
-    assert "Not better" in (tmp_path / "out" / "report.html").read_text()
-
-
-def test_the_command_exits_with_3_if_refused(
+def test_a_model_that_is_no_better_is_refused_with_3(
     assistant, feedback, tmp_path, capsys
 ):
-    line = f"improve {assistant} --feedback {feedback} --out {tmp_path / 'o'}"
-    settings = "--training.learning_rate 1e-7 --training.epochs 1 --json"
+    served, out = tmp_path / "saved" / "cat", tmp_path / "out"
+    line = (
+        f"improve {assistant} --feedback {feedback} --out {out} --json "
+        f"--export {served} --training.learning_rate 1e-7 --training.epochs 1 "
+        "--generation.max_new_tokens 4"
+    )
     with pytest.raises(SystemExit) as exit:
-        main([*line.split(), *settings.split()])
+        main(line.split())
     assert exit.value.code == 3
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["objections"] and printed["held_back"] == 1
-
-
-@pytest.mark.parametrize(
-    "stage", ["tune_preferences", "_Improvement.judge", "_Improvement._export"]
-)
-def test_killed_anywhere_it_leaves_what_is_served_and_goes_on(
-    stage, assistant, feedback, tmp_path, monkeypatch
-):
-    class Killed(BaseException):
-        pass
-
-    def killed(*args, **kwargs):
-        raise Killed
-
-    served, out = tmp_path / "cat", tmp_path / "out"
-    owner = improvement
-    *names, name = stage.split(".")
-    for each in names:
-        owner = getattr(owner, each)
-    options = {"export": served, "held_back": 0.0}
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, killed)
-        with pytest.raises(Killed):
-            improve(assistant, feedback, out, **options)
+    result = json.loads(capsys.readouterr().out)
+    assert not result["improved"] and result["exported"] is None
+    assert "answered as corrected" in result["objections"][0]
+    assert result["held_back"] == 1 and result["learned"] == 2
     assert not served.exists()
-    result = improve(assistant, feedback, out, **options)
-    assert result["improved"] and (served / "1").is_dir()
+    assert "Not better" in (out / "report.html").read_text()
 
 
 def test_what_is_missing_is_named(assistant, feedback, tmp_path):

@@ -24,6 +24,11 @@ from keras_llm.errors import InputError
 from keras_llm.models import load_preset, save_preset
 from keras_llm.training.callbacks import Clock
 
+TEMPLATE = (
+    "{% for m in messages %}{{ m.content }}"
+    "{{ eos_token if m.role == 'assistant' else ':' }}{% endfor %}"
+)
+
 
 class Killed(BaseException):
     """As a SIGKILL: nothing is written after it."""
@@ -96,12 +101,11 @@ def test_a_killed_run_equals_an_uninterrupted_one(
     ],
 )
 def test_models_of_keras_hub_are_tuned_and_stay_theirs(
-    kind, architecture, sources, tmp_path
+    kind, architecture, sources, tmp_path, monkeypatch
 ):
     model = stock_model(architecture)
-    model.preprocessor.tokenizer.chat_template = (
-        "{% for m in messages %}{{ m.content }}"
-        "{{ eos_token if m.role == 'assistant' else ':' }}{% endfor %}"
+    monkeypatch.setattr(
+        model.preprocessor.tokenizer, "chat_template", TEMPLATE, raising=False
     )
     save_preset(model, tmp_path / "preset")
     recipe = tiny_recipe(kind, steps=2)
