@@ -34,9 +34,21 @@ def read_artifact(path: Path, kind: type[T], what: str, advice: str = "") -> T:
         return from_record(kind, read_json(path))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} must be {what}. It is damaged, or of another version of "
-            f"keras-llm: {error}. {advice}".rstrip()
+            f"{path} must be {what}. It is damaged, or of another version: "
+            f"{error}. {advice}".rstrip()
         ) from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """What a JSON file of another program holds.
+
+    Raises:
+        InputError: There is no such file, or it holds no object.
+    """
+    try:
+        return from_record(dict, read_json(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from error
 
 
 def read_json(path: Path) -> Any:
@@ -113,6 +125,17 @@ def _from_mapping(kind: type[T], record: Any, name: str) -> T:
         return kind(**values)
     except ValueError as error:
         raise ValueError(_within(name, str(error))) from error
+
+
+def picked(kind: type[T], record: dict[str, Any], name: str = "") -> T:
+    """As `from_record`, of a mapping that holds more than is asked for.
+
+    Raises:
+        ValueError: It holds other types or values.
+    """
+    hints = get_type_hints(kind)
+    known = {key: record[key] for key in hints if key in record}
+    return from_record(kind, known, name)
 
 
 def _within(name: str, key: str) -> str:

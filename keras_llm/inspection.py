@@ -1,6 +1,5 @@
 """Explains any artifact by what lies in its folder."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -77,14 +76,14 @@ def _corpus(path: Path) -> dict[str, Any]:
 
 def _tokenizer(path: Path) -> dict[str, Any]:
     from keras_llm.tokenizers.processor import load_processor
+    from keras_llm.tokenizers.training import REPORT_NAME, TokenizerReport
 
     processor = load_processor(path)
     size = processor.vocab_size()
     ids = processor.encode(EXAMPLE)
     explained = {"kind": "tokenizer", "vocabulary_size": size}
-    report = path / "report.json"
-    if report.exists():
-        explained |= _read_json(report)
+    if (path / REPORT_NAME).exists():
+        explained |= asdict(TokenizerReport.load(path))
     pieces = [processor.id_to_piece(i) for i in range(size)]
     control = [
         piece for i, piece in enumerate(pieces) if _is_control(processor, i)
@@ -179,13 +178,6 @@ def _specs(specs: dict[str, Any]) -> str:
 
 def _size(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
 
 
 # By a file that only such a folder has.

@@ -9,14 +9,17 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
 
+from keras_llm.artifacts import read_artifact
 from keras_llm.errors import InputError
 from keras_llm.files import is_free, one_command, write_text
+from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import Recipe, to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
 
@@ -55,6 +58,29 @@ CONTENTS = {
 RECORDS = "stages.json"
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is recorded of a stage.
+
+    Args:
+        settings: Nested settings that it was done with.
+        input: What else its output depends on.
+        finished: Whether it was.
+        report: What it returned then.
+        follows: Whether it is done again if its input is another.
+    """
+
+    settings: dict
+    input: dict
+    finished: bool
+    report: dict | None = None
+    follows: bool | None = None
+
+    def __post_init__(self) -> None:
+        is_whole = self.report is not None or not self.finished
+        check(is_whole, "report", "there, of a finished stage", self.report)
 
 
 class Run:
@@ -249,15 +275,12 @@ def read_records(path: Path) -> dict[str, dict]:
     Raises:
         InputError: The file is damaged.
     """
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-        for record in records.values():
-            _flat(record["settings"] | record["input"])
-            if record["finished"]:
-                record["report"].items()
-        return records
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} must be the record of a run. It is damaged: {error!r}. "
-            "Pass another --out."
-        ) from error
+    what, advice = "the record of a run", "Pass another --out."
+    records = read_artifact(path, dict[str, Record], what, advice)
+    for name in records:
+        expected = "one of " + ", ".join(STAGES)
+        check(name in STAGES, f"{path}: a stage", expected, name)
+    return {
+        name: {k: v for k, v in vars(record).items() if v is not None}
+        for name, record in records.items()
+    }

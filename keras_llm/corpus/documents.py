@@ -12,6 +12,7 @@ from typing import BinaryIO
 from keras_llm.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+FIELDS = {"id": str, "text": str, "source": str, "continues": bool}
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,13 @@ def read_shard(shard: Path) -> Iterator[Document]:
 def _parse(line: bytes, where: str) -> Document:
     try:
         document = Document(**json.loads(line.decode()))
-        for name in ("id", "text", "source"):
+        for name, kind in FIELDS.items():
             value = getattr(document, name)
-            if not isinstance(value, str):
-                raise TypeError(f"{name} is {type(value).__name__}, not str")
+            if not isinstance(value, kind):
+                found = type(value).__name__
+                raise TypeError(f"{name} is {found}, not {kind.__name__}")
         return document
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where}: expected a JSON document with id, text and source. "
             f"Received: {line[:60].decode(errors='replace')!r} ({error})"

@@ -19,6 +19,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
+from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.arrays import save_array, task_files
 from keras_llm.corpus.held_out import (
     HeldOutNgrams,
@@ -191,7 +192,7 @@ def read_leaks(reports: Path) -> TaskLeaks:
     """The `TaskLeaks` of all tasks that wrote to a folder, in their order."""
     total = TaskLeaks()
     for path in task_files(reports, ".json"):
-        total.merge(TaskLeaks(**json.loads(path.read_text(encoding="utf-8"))))
+        total.merge(read_artifact(path, TaskLeaks, "what a task has found"))
     return total
 
 

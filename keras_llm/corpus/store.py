@@ -15,6 +15,7 @@ import numpy as np
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from keras_llm.artifacts import read_object
 from keras_llm.corpus.arrays import save_array
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.paragraphs import (
@@ -70,7 +71,7 @@ class Store:
     def records(self, name: str) -> list[dict[str, Any]]:
         """The JSON records of all tasks, in order."""
         paths = self._files(name, ".json")
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        return [read_object(path) for path in paths]
 
     def _files(self, name: str, suffix: str) -> list[Path]:
         paths = self.folder.glob(f"{name}-*{suffix}")
@@ -78,7 +79,7 @@ class Store:
 
     def record(self, name: str, rank: int) -> dict[str, Any]:
         path = self.folder / f"{name}-{rank:05d}.json"
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
 
     def index(self) -> np.ndarray:
         """The `INDEX` records of all documents."""

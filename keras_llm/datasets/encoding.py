@@ -1,7 +1,6 @@
 """Encodes a corpus into token shards: one task a shard, some memory each."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.documents import shards_of, splits_of
 from keras_llm.corpus.executors import run_tasks, usable_cores
 from keras_llm.datasets.shard_encoding import (
@@ -136,8 +136,8 @@ def _splits(work: Path, sources: list[Source]) -> dict[str, SplitTokens]:
     shards: dict[str, list[Shard]] = {}
     totals: dict[str, Counter] = {}
     for rank, source in enumerate(sources):
-        record = json.loads(count_path(work, rank).read_text())
-        count = Count(**record)
+        what = "what a task has counted"
+        count = read_artifact(count_path(work, rank), Count, what)
         total = totals.setdefault(source.split, Counter())
         total["documents"] += count.documents
         total["text_bytes"] += count.text_bytes

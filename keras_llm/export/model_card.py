@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras_hub
 
+from keras_llm.artifacts import read_object
 from keras_llm.files import write_text
 from keras_llm.recipes.settings import GenerationSettings, to_dict
 
@@ -36,8 +37,8 @@ def write_model_card(
             ("Tokens", "tokens/manifest.json"),
         ):
             if (run / file).is_file():
-                text = (run / file).read_text(encoding="utf-8")
-                parts.append(_fenced(title, _summary(json.loads(text))))
+                found = read_object(run / file)
+                parts.append(_fenced(title, _summary(found)))
     write_text(folder / CARD_NAME, "\n\n".join(parts))
 
 

@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from keras_llm.artifacts import read_artifact, read_object
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair_rules import (
     RULES_OF_KERAS_HUB,
@@ -159,7 +160,8 @@ def read_files(
     Raises:
         InputError: A file that is not there or does not hold this.
     """
-    tokens = _read_json(Path(vocabulary))
+    what = "a mapping of tokens to ids"
+    tokens = read_artifact(Path(vocabulary), dict[str, int], what)
     return tokens, _pairs(_read(Path(merges)).split("\n"), merges)
 
 
@@ -189,7 +191,7 @@ def from_tokenizer_json(
     Raises:
         InputError: No byte-pair tokenizer, or one whose rule is not known.
     """
-    content = _read_json(Path(file))
+    content = read_object(Path(file))
     model = content.get("model", {})
     if model.get("type") != "BPE":
         raise InputError(
@@ -289,13 +291,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} must be JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must be a JSON object.")
-    return content

@@ -1,12 +1,13 @@
 """Tokenizers as corpora are encoded: many texts to ids, without KerasHub."""
 
-import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
+from keras_llm.artifacts import from_record, picked, read_object
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair_files import (
     BytePairVocabulary,
@@ -25,10 +26,32 @@ from keras_llm.tokenizers.processor import (
     model_path,
 )
 
+T = TypeVar("T")
 BYTE_PAIRS = "ScratchBytePairTokenizer"
 ASSETS = Path("assets") / "tokenizer"
 # Characters; TensorFlow holds some forty bytes for each while it splits text.
 AT_A_TIME = 1_000_000
+
+
+@dataclass(frozen=True)
+class SavedPieces:
+    """What a preset's `tokenizer.json` says of a SentencePiece tokenizer."""
+
+    add_prefix_space: bool | None = None
+
+
+@dataclass(frozen=True)
+class SavedPairs:
+    """What it says of a byte-pair tokenizer of ours; see there."""
+
+    split: str
+    normalization: str | None
+    whole_words: bool
+    add_prefix_space: bool
+    control_tokens: dict[str, int]
+    added_tokens: dict[str, int]
+    start_token_id: int | None
+    end_token_ids: tuple[int, ...]
 
 
 class TextEncoder(Protocol):
@@ -122,8 +145,7 @@ def load_encoder(path: Path) -> TextEncoder:
     path = Path(path)
     config = path / "tokenizer.json"
     if (path / ASSETS / "vocabulary.spm").is_file():
-        saved = json.loads(config.read_text(encoding="utf-8"))
-        prefix = saved["config"].get("add_prefix_space", False)
+        prefix = _settings(SavedPieces, config).add_prefix_space or False
         return SentencePieceEncoder(path / ASSETS / "vocabulary.spm", prefix)
     if (path / ASSETS).is_dir() and config.is_file():
         return BytePairEncoder(_byte_pairs(path, config))
@@ -132,11 +154,10 @@ def load_encoder(path: Path) -> TextEncoder:
 
 def _byte_pairs(preset: Path, config: Path) -> BytePairVocabulary:
     """What the preset's tokenizer is made of, as KerasHub has saved it."""
-    saved = json.loads(config.read_text(encoding="utf-8"))
-    if saved.get("class_name") != BYTE_PAIRS:
-        return _byte_pairs_of_keras_hub(preset, saved.get("class_name"))
-    settings = saved["config"]
-    names = ("split", "normalization", "whole_words", "add_prefix_space")
+    kind = read_object(config).get("class_name")
+    if kind != BYTE_PAIRS:
+        return _byte_pairs_of_keras_hub(preset, kind)
+    saved = _settings(SavedPairs, config)
     folder = preset / ASSETS
     tokens, merges = read_files(
         folder / "vocabulary.json", folder / "merges.txt"
@@ -144,12 +165,26 @@ def _byte_pairs(preset: Path, config: Path) -> BytePairVocabulary:
     return BytePairVocabulary(
         tokens,
         merges,
-        Rule(*(settings[name] for name in names)),
-        settings["control_tokens"],
-        settings["added_tokens"],
-        settings["start_token_id"],
-        tuple(settings["end_token_ids"]),
+        Rule(
+            saved.split,
+            saved.normalization,
+            saved.whole_words,
+            saved.add_prefix_space,
+        ),
+        saved.control_tokens,
+        saved.added_tokens,
+        saved.start_token_id,
+        saved.end_token_ids,
     )
+
+
+def _settings(kind: type[T], config: Path) -> T:
+    """The settings in a preset's `tokenizer.json`, as KerasHub saves them."""
+    try:
+        settings = from_record(dict, read_object(config).get("config"))
+        return picked(kind, settings, "config")
+    except ValueError as error:
+        raise InputError(f"{config} cannot be read: {error}") from error
 
 
 def _byte_pairs_of_keras_hub(preset: Path, name: str) -> BytePairVocabulary:

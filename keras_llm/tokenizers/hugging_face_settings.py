@@ -1,10 +1,10 @@
 """Which tokens start, end and fill texts, as a Hugging Face folder says."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from keras_llm.artifacts import read_object
 from keras_llm.errors import InputError
 
 TOKENIZER = "tokenizer.json"
@@ -79,7 +79,7 @@ class FolderSettings:
         files: dict[str, Any] = {}
         for name in (TOKENIZER, *SETTINGS, MODEL):
             if (folder / name).is_file():
-                files[name] = _read_json(folder / name)
+                files[name] = read_object(folder / name)
         if (folder / TEMPLATE).is_file():
             files[TEMPLATE] = _read(folder / TEMPLATE)
         more = sorted((folder / MORE_TEMPLATES).glob("*.jinja"))
@@ -274,16 +274,6 @@ class FolderSettings:
 
 def _text(token: Any) -> str | None:
     return token.get("content") if isinstance(token, Mapping) else token
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read(path))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must be a JSON object.")
-    return content
 
 
 def _read(path: Path) -> str:

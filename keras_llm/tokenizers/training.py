@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
+from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.documents import read_documents, splits_of
 from keras_llm.errors import InputError
 from keras_llm.files import written_beside
@@ -66,8 +67,13 @@ class TokenizerReport:
 
     @classmethod
     def load(cls, folder: Path) -> "TokenizerReport":
-        text = (folder / REPORT_NAME).read_text(encoding="utf-8")
-        return cls(**json.loads(text))
+        """Reads the report of a tokenizer folder.
+
+        Raises:
+            InputError: It is damaged.
+        """
+        what = "the report of a tokenizer"
+        return read_artifact(folder / REPORT_NAME, cls, what)
 
 
 def train_tokenizer(

@@ -259,7 +259,7 @@ DAMAGES = {
     "no alpha": (
         {"lora_alpha": "high"},
         lambda t: None,
-        "an alpha. Received: rank 2, alpha 'high'",
+        "lora_alpha must be a finite number. Received: 'high'",
     ),
     "another weight": (
         {},

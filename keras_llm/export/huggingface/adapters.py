@@ -4,12 +4,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras_hub
 import numpy as np
 
+from keras_llm.artifacts import picked, read_object
 from keras_llm.errors import InputError
 from keras_llm.export.huggingface.adapter_tensors import (
     FACTOR,
@@ -51,6 +53,19 @@ REFUSED = (
 )
 # Initial values after which the base is what it was.
 BEGINNINGS = (None, True, False, "gaussian", "eva", "orthogonal")
+
+
+@dataclass(frozen=True)
+class PeftConfig:
+    """What is read of `adapter_config.json`."""
+
+    peft_type: str
+    r: int | None = None
+    lora_alpha: float | None = None
+    rank_pattern: dict[str, int] | None = None
+    alpha_pattern: dict[str, float] | None = None
+    use_rslora: bool | None = None
+    keras_llm: dict[str, str | None] | None = None
 
 
 def save_adapter(model: keras_hub.models.CausalLM, path: Path) -> Path:
@@ -114,7 +129,7 @@ def load_adapter(
         }
     scales = _scales(values, config)
     factors, weights = layout.from_tensors(values, scales)
-    base = config.get("keras_llm", {}).get("base_sha256")
+    base = (config.get("keras_llm") or {}).get("base_sha256")
     keep_adapter(model, Adapter(factors, weights, base), name)
     set_adapter(model, name)
 
@@ -171,15 +186,13 @@ def _read_config(path: Path, layout: Layout) -> dict[str, Any]:
             f"{WEIGHTS}. Make one with `keras-llm tune … --adapter.rank 8`, "
             "or save PEFT's with safe_serialization=True."
         )
+    config = read_object(path / CONFIG)
     try:
-        config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-        kind, start = config["peft_type"], config.get("init_lora_weights")
-        refused = [name for name in REFUSED if config.get(name)]
-        bias = config.get("bias", "none")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path / CONFIG} cannot be read: {error!r}"
-        ) from error
+        kind = picked(PeftConfig, config).peft_type
+    except ValueError as error:
+        raise InputError(f"{path / CONFIG} cannot be read: {error}") from error
+    start, bias = config.get("init_lora_weights"), config.get("bias", "none")
+    refused = [name for name in REFUSED if config.get(name)]
     expected = OWN if layout.architecture is None else PEFT
     if kind != expected:
         names = {

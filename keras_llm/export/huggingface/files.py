@@ -5,17 +5,32 @@ import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from keras_llm.artifacts import is_file_name, picked, read_object
 from keras_llm.errors import InputError
 from keras_llm.export.huggingface.tensors import Tensor, Values
+from keras_llm.recipes.checks import check
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 READ_VALUES = 2**20  # at once
 DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+@dataclass(frozen=True)
+class Index:
+    """What `model.safetensors.index.json` says: each tensor's file."""
+
+    weight_map: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in self.weight_map.values():
+            expected = "made of names of files in this folder"
+            check(is_file_name(name), "weight_map", expected, name)
 
 
 class TensorFiles:
@@ -98,10 +113,10 @@ def _shards(folder: Path) -> list[Path]:
         )
         raise InputError(f"{folder} must have {WEIGHTS} or {INDEX}{reason}.")
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        names = sorted(set(index["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        index = picked(Index, read_object(folder / INDEX))
+    except ValueError as error:
         raise InputError(f"{folder / INDEX} cannot be read: {error}") from error
+    names = sorted(set(index.weight_map.values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InputError(

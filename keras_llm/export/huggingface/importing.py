@@ -1,6 +1,5 @@
 """Hugging Face's folders to models of ours."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_llm.artifacts import read_object
 from keras_llm.errors import InputError
 from keras_llm.export.huggingface.architecture import HEAD, Architecture
 from keras_llm.export.huggingface.converting import convert, converted
@@ -151,13 +151,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{folder} must be a model folder of Hugging Face, with "
             "config.json, safetensors and a tokenizer."
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} must be a JSON object.")
-    return config
+    return read_object(path)
 
 
 def _names_in(files: TensorFiles, architecture: Architecture) -> dict[str, str]:
