@@ -21,12 +21,16 @@ _HOMES = {
     "load_preset": "keras_llm.models",
     "load_recipe": "keras_llm.recipes",
     "merge_adapter": "keras_llm.models",
+    "improve": "keras_llm.workflow",
     "pretrain": "keras_llm.training",
     "recurrent_language_model": "keras_llm.models",
     "save_adapter": "keras_llm.export.huggingface",
     "set_adapter": "keras_llm.models",
     "to_saved_model": "keras_llm.export",
     "train": "keras_llm.workflow",
+    "tune_domain": "keras_llm.workflow",
+    "tune_instructions": "keras_llm.workflow",
+    "tune_preferences": "keras_llm.workflow",
 }
 
 __all__ = sorted(_HOMES)

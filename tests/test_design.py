@@ -154,6 +154,9 @@ def test_public_names_are_those_of_the_package():
         "set_adapter",
         "to_saved_model",
         "train",
+        "tune_domain",
+        "tune_instructions",
+        "tune_preferences",
     ]
     for name in keras_llm.__all__:
         assert getattr(keras_llm, name).__doc__

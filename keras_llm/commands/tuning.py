@@ -15,6 +15,7 @@ from rich.table import Table
 from keras_llm.commands import show
 from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
 from keras_llm.errors import InputError
+from keras_llm.quiet import import_keras
 
 RECORDS = (
     "Records: files, folders or addresses of JSON, JSONL, CSV or Parquet, also "
@@ -134,6 +135,7 @@ def add_feedback(values: Namespace, console: Console) -> dict[str, Any]:
 
 def _answer_of(preset: str, messages: list[dict[str, str]]) -> str:
     """What the model answers now."""
+    import_keras()
     from keras_llm.generation import TextGenerator
     from keras_llm.models.loading import load_causal_lm
     from keras_llm.recipes.settings import GenerationSettings
@@ -243,6 +245,7 @@ COMMANDS = {
                 "help": "What gave the answer; --preset if omitted."
             },
         },
+        needs_keras=False,  # unless there is a model to ask
     ),
     "feedback list": Command(
         list_feedback,
