@@ -63,7 +63,7 @@ def folder(tmp_path_factory):
         published = DATA.parent / "instructions" / name
         if published.is_file():
             # The first few: the commands are tested, not what is learned.
-            records = json.loads(published.read_text(encoding="utf-8"))[:60]
+            records = json.loads(published.read_text(encoding="utf-8"))[:20]
             (folder / name).write_text(json.dumps(records), encoding="utf-8")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

@@ -79,7 +79,7 @@ def domain_run(
     else:
         replayed = 0
     # At least one row of each.
-    replayed = min(max(replayed, bool(old)), settings.batch_size - 1)
+    replayed = min(max(replayed, 1 if old else 0), settings.batch_size - 1)
     batches = TrainingWindows(
         open_tokens(tokens, "train"),
         length,
