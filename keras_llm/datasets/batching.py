@@ -2,7 +2,8 @@
 
 import numpy as np
 
-MOST_LENGTHS = 12  # that batches are padded to; each is compiled once
+MOST_LENGTHS = 12  # that batches are padded to; each is compiled once,
+LEAST_BATCHES = 4  # which takes the time of several batches
 MOST_CHOICES = 256  # of lengths that these are chosen from
 
 
@@ -26,7 +27,8 @@ class BatchesByLength:
         self.batch_size = batch_size
         self.seed = seed
         self.num_batches = -(-len(self.lengths) // batch_size)
-        self._padded = _padded_lengths(self.lengths)
+        most = min(MOST_LENGTHS, -(-self.num_batches // LEAST_BATCHES))
+        self._padded = _padded_lengths(self.lengths, most)
         self._epoch: tuple[int, list[np.ndarray]] | None = None
 
     def indices(self, k: int) -> np.ndarray:
@@ -68,31 +70,32 @@ def _cut(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     ]
 
 
-def _padded_lengths(lengths: np.ndarray) -> np.ndarray:
-    """Each example's length, rounded up to one of a few.
+def _padded_lengths(lengths: np.ndarray, most: int) -> np.ndarray:
+    """Each example's length, rounded up to one of at most `most`.
 
-    Of all choices of at most `MOST_LENGTHS`, theirs has the least padding.
+    Of all choices, theirs has the least padding.
     """
     grain = -(-int(lengths.max()) // MOST_CHOICES)
     choices, counts = np.unique(-(-lengths // grain), return_counts=True)
-    ends = _best_ends(choices, np.cumsum(counts))
+    ends = _best_ends(choices, np.cumsum(counts), most)
     steps = np.minimum(choices[ends] * grain, lengths.max())
     return steps[np.searchsorted(steps, lengths)]
 
 
-def _best_ends(choices: np.ndarray, seen: np.ndarray) -> list[int]:
+def _best_ends(choices: np.ndarray, seen: np.ndarray, most: int) -> list[int]:
     """Where to end groups, so that the sum of padded lengths is least.
 
     Args:
         choices: Lengths, growing.
         seen: How many examples are no longer than each.
+        most: Groups.
     """
     # cost[i, j]: of one group that begins after choice i - 1 and ends at j.
     before = np.concatenate([[0], seen[:-1]])
     sizes = seen[None] - before[:, None]
     cost = np.where(sizes > 0, sizes * choices[None], np.inf)
     best, groups = cost[0], []
-    for _ in range(min(MOST_LENGTHS, len(choices)) - 1):
+    for _ in range(min(most, len(choices)) - 1):
         # The last group begins at i, what is before it is at its best.
         total = np.concatenate([[0], best[:-1]])[:, None] + cost
         groups.append(total.argmin(axis=0))

@@ -43,7 +43,8 @@ def improve(
             `out/report.html` shows what has changed.
         export: Folder of versions, such as `saved_models/NAME`, that gets the
             next one; none is made if omitted.
-        recipe: All settings; the recipe `improve` if omitted.
+        recipe: All settings; the recipe `improve` if omitted. Its epochs are
+            how often each correction is learned.
         general: Sources of conversations, as `tune_instructions` takes them,
             that it should not forget. Those that the run was tuned on if
             omitted.
@@ -90,6 +91,7 @@ class _Improvement:
                 f"with a thumb up. Received: {len(self.feedback.events)} other "
                 f"events and {len(self.feedback.damaged)} damaged lines."
             )
+        self.repeats = max(1, round(recipe.training.epochs or 1))
         self.records = run.out / "records"
         self.data = run.out / "instructions" / "data"
 
@@ -107,6 +109,7 @@ class _Improvement:
             "records",
             {
                 "held_back": held_back,
+                "repeats": self.repeats,
                 "replay": to_dict(self.recipe.replay),
                 "seed": seed,
             },
@@ -145,14 +148,17 @@ class _Improvement:
                 "Pass more with --general."
             )
         held_out = held_out[:MOST_HELD_OUT]
+        # A correction is learned again beside other conversations: a few of
+        # them, learned as often, would be all that the model remembers.
+        learned = [*map(_answered, self.learned)] * self.repeats
         replay = replayed(
             general["train"],
-            len(self.learned),
+            len(learned),
             self.recipe.replay.share,
             self.recipe.seed,
         )
         splits = {
-            "train": [*map(_answered, self.learned), *replay],
+            "train": [*learned, *replay],
             "validation": held_out,
             "test": [*map(_answered, self.held)],
         }
@@ -190,7 +196,10 @@ class _Improvement:
     def tune(self) -> None:
         """Corrections as answers, then as preferences where there are any."""
         given = replace(self.recipe.data, shape="messages", split="given")
-        recipe = replace(self.recipe, data=given)
+        once = self.recipe.training
+        if once.epochs is not None:
+            once = replace(once, epochs=1.0)
+        recipe = replace(self.recipe, data=given, training=once)
         out, console = self.run.out, self.run.console
         files = [str(self.records / "*.jsonl")]
         tune_instructions(
@@ -201,8 +210,7 @@ class _Improvement:
         if not pairs.is_file():
             return
         training = replace(
-            recipe.training,
-            epochs=1.0,
+            once,
             learning_rate=recipe.training.learning_rate / 10,
             warmup_steps=0,
         )
