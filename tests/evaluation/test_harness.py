@@ -42,8 +42,10 @@ def requests(kind, *arguments):
     ]
 
 
-def test_results_are_those_of_their_model(sides, tasks):
+def test_results_are_those_of_their_model(sides, tasks, monkeypatch):
     model, reference = sides
+    # Asks processes for seconds what machine this is.
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)
     ours = run_tasks(model, list(TASKS), 2, include_path=tasks, batch_size=4)
     expected = lm_eval.simple_evaluate(
         reference,
