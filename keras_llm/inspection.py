@@ -39,15 +39,17 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    from keras_llm.run_folder import RECORDS, STAGES, read_records
+    from keras_llm.run_folder import PRETRAINING, RECORDS, read_records
     from keras_llm.training.log import read_log
 
     records = read_records(path / RECORDS)
     stages = {}
-    for name in STAGES:
+    for name in dict.fromkeys([*PRETRAINING, *records]):
         record = records.get(name)
         done = record is not None and record["finished"]
         stages[name] = "done" if done else "begun" if record else "to do"
+    if not {"tune", "data", "records"}.isdisjoint(records):
+        stages = {name: stages[name] for name in records}  # of tuning
     explained = {"kind": "run", "recipe": str(path / "recipe.yaml")}
     explained["stages"] = stages
     log = read_log(path / "training" / "log.csv")
@@ -60,7 +62,7 @@ def _run(path: Path) -> dict[str, Any]:
             "seconds": last["seconds"],
             "curves": str(path / "training" / "curves.png"),
         }
-    if stages["evaluate"] == "done":
+    if stages.get("evaluate") == "done":
         explained["evaluation"] = records["evaluate"]["report"]
     return explained
 

@@ -37,6 +37,7 @@ STAGES = {
     "judge": ("preset",),
     "export": (),
 }
+PRETRAINING = ("prepare", "tokenizer", "encode", "pretrain", "evaluate")
 # Inputs that are recorded as hashes, and what to say if one is another.
 CONTENTS = {
     "files": "the text has changed",

@@ -5,6 +5,7 @@ from pathlib import Path
 from keras_llm import commands
 from keras_llm.commands import evaluation, tuning
 from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
+from keras_llm.run_folder import PRETRAINING
 
 # As `keras_llm.pytorch.sides` knows them, without the import of NumPy.
 SIDES = (
@@ -15,7 +16,6 @@ SIDES = (
     "keras-jax",
     "keras-torch",
 )
-STAGES = ("prepare", "tokenizer", "encode", "pretrain", "evaluate")
 COMMANDS = {
     "train": Command(
         commands.train,
@@ -25,7 +25,7 @@ COMMANDS = {
             **OUT,
             **CLEANING,
             "--redo": {
-                "choices": STAGES,
+                "choices": PRETRAINING,
                 "help": "A stage to do again; those after it follow "
                 "where it comes out differently.",
             },

@@ -72,6 +72,11 @@ EVALUATE_OPTIONS = {
         "metavar": "TEXT",
         "help": "Strings that end an answer, besides the end token.",
     },
+    "--chat": {
+        "action": "store_true",
+        "help": "Put prompts as a user's message, by the chat template, to a "
+        "model that was tuned on conversations.",
+    },
     "--out": {
         "type": Path | None,
         "metavar": "DIR",
@@ -109,7 +114,13 @@ ASK_OPTIONS = {
 OPTIONS_OF = {
     "TOKENS": ("split",),
     "--tasks": ("num_fewshot", "limit", "include_path"),
-    "--references": ("prompt", "completion", "max_new_tokens", "stop"),
+    "--references": (
+        "prompt",
+        "completion",
+        "max_new_tokens",
+        "stop",
+        "chat",
+    ),
 }
 
 
@@ -128,7 +139,7 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
         )
     for way, options in OPTIONS_OF.items():
         for option in options:
-            if values[option] is not None and way not in given:
+            if values[option] not in (None, False) and way not in given:
                 raise InputError(f"--{option} needs {way}.")
     if values.out is not None:
         if "TOKENS" in given:
@@ -233,6 +244,7 @@ def _evaluate_references(values: Namespace, console: Console) -> dict[str, Any]:
             values.max_new_tokens,
             values.stop or (),
             values.batch_size,
+            values.chat,
         )
     if values.out is not None:
         with written_beside(values.out) as folder:

@@ -11,8 +11,10 @@ from typing import Any
 import keras_hub
 
 from keras_llm.errors import InputError
+from keras_llm.evaluation.conversations import answer_conversations
 from keras_llm.evaluation.pairs import Pair
 from keras_llm.evaluation.truncation import TruncatingGenerator
+from keras_llm.generation import TextGenerator
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import GenerationSettings
 
@@ -84,6 +86,29 @@ def answer_prompts(
     return [text.strip() for text in answers], generator.truncated
 
 
+def answer_messages(
+    model: keras_hub.models.CausalLM,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    batch_size: int = BATCH_SIZE,
+) -> tuple[list[str], int]:
+    """Answers each prompt as a user's message; see `answer_prompts`.
+
+    Raises:
+        InputError: A model without a chat template, or a prompt longer than
+            its context.
+    """
+    settings = GenerationSettings(
+        max_new_tokens=max_new_tokens, stop=list(stop)
+    )
+    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    answers = answer_conversations(
+        TextGenerator(model), asked, settings, batch_size
+    )
+    return [answer.text.strip() for answer in answers], 0
+
+
 def compare(answers: Sequence[str], references: Sequence[str]):
     """Scores answers against references.
 
@@ -135,11 +160,14 @@ def evaluate_references(
     max_new_tokens: int | None = None,
     stop: Sequence[str] = (),
     batch_size: int | None = None,
+    chat: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Answers held-out prompts and compares.
 
     The arguments and errors are those of `answer_prompts` and `compare`.
-    Answers have at most 128 tokens if `max_new_tokens` is omitted.
+    Answers have at most 128 tokens if `max_new_tokens` is omitted. With
+    `chat` a prompt is a user's message, and none may be longer than the
+    context.
 
     Returns:
         The scores with `truncated_prompts`, how many prompts lost their
@@ -147,7 +175,8 @@ def evaluate_references(
     """
     _metrics()  # before minutes of answering
     prompts = [pair.prompt for pair in pairs]
-    answers, truncated = answer_prompts(
+    answer = answer_messages if chat else answer_prompts
+    answers, truncated = answer(
         model,
         prompts,
         MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens,
