@@ -27,8 +27,8 @@ from keras_llm.tokenizers.hugging_face_settings import (
     FolderSettings,
 )
 from keras_llm.tokenizers.hugging_face_writing import (
-    begun_by,
     byte_pair_json,
+    post_processor,
     sentence_piece_json,
 )
 from keras_llm.tokenizers.processor import (
@@ -176,11 +176,28 @@ def _content(
             "A ScratchTokenizer with add_prefix_space is written with the "
             "tokenizer.json that it was read from. Received: one made here."
         )
-    start = tokenizer.start_token_id
-    if start is not None:
-        name = tokenizer.id_to_token(start)
-        content["post_processor"] = begun_by(name, start)
+    names = _around(tokenizer)
+    parts = [{x: tokenizer.token_to_id(x) for x in part} for part in names]
+    content["post_processor"] = post_processor(*parts)
     return content
+
+
+def _around(tokenizer: AnyTokenizer) -> tuple[list[str], list[str]]:
+    """The tokens before and after a text, as the folder says without its own
+    file; else the start token.
+    """
+    files = tokenizer.published
+    if CONFIG in files:
+        told, names = FolderSettings(files).tokenizer, tokenizer.named_tokens
+        before, after = (
+            [names[f"{kind}_token"]]
+            if told.get(f"add_{kind}_token") and f"{kind}_token" in names
+            else []
+            for kind in ("bos", "eos")
+        )
+        return before, after
+    start = tokenizer.start_token_id
+    return [] if start is None else [tokenizer.id_to_token(start)], []
 
 
 def _config(tokenizer: AnyTokenizer) -> dict[str, Any]:

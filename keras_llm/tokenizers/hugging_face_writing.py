@@ -4,6 +4,7 @@ Knows nothing of files; `hugging_face` reads and writes them.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from keras_llm.errors import InputError
@@ -79,19 +80,36 @@ def sentence_piece_json(proto: bytes) -> dict[str, Any]:
     )
 
 
-def begun_by(start: str, start_id: int) -> dict[str, Any]:
-    """The step that puts a token before texts, `post_processor`."""
-    begin = {"SpecialToken": {"id": start, "type_id": 0}}
+def post_processor(
+    before: Mapping[str, int], after: Mapping[str, int]
+) -> dict[str, Any] | None:
+    """The step that puts tokens around texts.
 
-    def text(name: str, part: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": part}}
+    Args:
+        before: The token before a text and its id, if there is one.
+        after: The token after it, if there is one.
+    """
+    ids = {**before, **after}
 
-    special = {"id": start, "ids": [start_id], "tokens": [start]}
+    def around(name: str, part: int) -> list[dict[str, Any]]:
+        def special(tokens):
+            return [
+                {"SpecialToken": {"id": x, "type_id": part}} for x in tokens
+            ]
+
+        text = {"Sequence": {"id": name, "type_id": part}}
+        return [*special(before), text, *special(after)]
+
+    if not ids:
+        return None
     return {
         "type": "TemplateProcessing",
-        "single": [begin, text("A", 0)],
-        "pair": [begin, text("A", 0), text("B", 1)],
-        "special_tokens": {start: special},
+        "single": around("A", 0),
+        "pair": around("A", 0) + around("B", 1),
+        "special_tokens": {
+            name: {"id": name, "ids": [index], "tokens": [name]}
+            for name, index in ids.items()
+        },
     }
 
 

@@ -98,6 +98,28 @@ def test_a_sentence_piece_folder_written_and_read_from_json_only(
     assert converted.control_tokens == tokenizer.control_tokens
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"add_bos_token": False},
+        {"add_bos_token": True, "add_eos_token": True},
+        {"add_bos_token": True, "bos_token": None},
+    ],
+)
+def test_what_is_put_around_texts_comes_back(told, llama2, tmp_path):
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    names |= {"tokenizer_class": "LlamaTokenizer"} | told
+    folder = shutil.copytree(llama2, tmp_path / "theirs")
+    write_json(folder / "tokenizer_config.json", **names)
+    back = tmp_path / "back"
+    back.mkdir()
+    write_tokenizer(read_tokenizer(folder), back)
+    write_json(back / "config.json", model_type="llama", eos_token_id=2)
+    expected = auto_tokenizer(folder)(TEXTS).input_ids
+    assert auto_tokenizer(back)(TEXTS).input_ids == expected
+
+
 def test_symbols_of_the_user_are_converted_where_they_can_be(tmp_path):
     tokenizer = ScratchTokenizer.from_file(sample_tokenizer(tmp_path, "bpe"))
     out = tmp_path / "out"
