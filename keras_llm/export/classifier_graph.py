@@ -75,7 +75,7 @@ class ClassifierGraph(tf.Module):
         """
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
         preprocessor = self._model.preprocessor
-        with without_xla(), _tokenizing_with(preprocessor, self._tokenizer):
+        with without_xla(), _as_servers_run_it(preprocessor, self._tokenizer):
             inputs = preprocessor(text)
             scores = self._model(inputs, training=False)
         scores = tf.cast(scores, tf.float32)
@@ -106,15 +106,26 @@ def _exact_tokenizer(tokenizer):
 
 
 @contextmanager
-def _tokenizing_with(preprocessor, tokenizer) -> Iterator[None]:
+def _as_servers_run_it(preprocessor, tokenizer) -> Iterator[None]:
+    """Within, another tokenizer, and no trimmer that old servers lack.
+
+    Of a single segment KerasHub's "waterfall" keeps what its "round_robin"
+    does.
+    """
     if not preprocessor.built:  # which asks the tokenizer for its special ids
         preprocessor.build(None)
-    own = preprocessor.tokenizer
+    own, packer = preprocessor.tokenizer, preprocessor.packer
+    trims = isinstance(packer, keras_hub.layers.MultiSegmentPacker)
+    truncate = packer.truncate if trims else None
     try:
         object.__setattr__(preprocessor, "tokenizer", tokenizer)
+        if trims:
+            packer.truncate = "waterfall"
         yield
     finally:
         object.__setattr__(preprocessor, "tokenizer", own)
+        if trims:
+            packer.truncate = truncate
 
 
 def _checked_labels(model, labels) -> list[str]:

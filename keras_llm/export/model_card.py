@@ -16,6 +16,7 @@ def write_model_card(
     folder: Path,
     model: keras_hub.models.Task,
     settings: GenerationSettings,
+    servers: str,
     source: Path | None,
 ) -> None:
     """Writes `model_card.md`: the model, and the run that it is from.
@@ -24,9 +25,10 @@ def write_model_card(
         folder: `assets.extra` of a SavedModel.
         model: what was exported.
         settings: what `serving_default` decodes by.
+        servers: which ones load it.
         source: the preset, or the run that has one.
     """
-    parts = [_model(model), _fenced("Decoding", to_dict(settings))]
+    parts = [_model(model, servers), _fenced("Decoding", to_dict(settings))]
     run = _run_of(source)
     if run is not None:
         recipe = (run / "recipe.yaml").read_text(encoding="utf-8").rstrip()
@@ -42,7 +44,7 @@ def write_model_card(
     write_text(folder / CARD_NAME, "\n\n".join(parts))
 
 
-def _model(model) -> str:
+def _model(model, servers: str) -> str:
     tokenizer = model.preprocessor.tokenizer
     rows = {
         "class": type(model).__name__,
@@ -51,6 +53,7 @@ def _model(model) -> str:
         "dtype": model.backbone.dtype_policy.name,
         "tokenizer": type(tokenizer).__name__,
         "vocabulary size": f"{tokenizer.vocabulary_size():,}",
+        "loads in": servers,
     }
     lines = "\n".join(f"- {name}: {value}" for name, value in rows.items())
     return f"# {model.name}\n\n{lines}"

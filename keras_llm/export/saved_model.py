@@ -75,6 +75,11 @@ def to_saved_model(
     tf = import_tensorflow()
     # Not above, because it imports TensorFlow Text.
     from keras_llm.export.parts import graph_of
+    from keras_llm.export.server_operations import (
+        check_operations,
+        saved_graph,
+        server_versions,
+    )
     from keras_llm.export.vocabulary import VocabularyAssets
     from keras_llm.export.warm_up import write_warm_up
 
@@ -88,11 +93,12 @@ def to_saved_model(
             tf.saved_model.save(graph, str(folder), signatures=graph.signatures)
         except tf.errors.OpError as error:  # such as a full disk
             raise OSError(error.message) from error
+        servers = server_versions(check_operations(saved_graph(folder)))
         extra = folder / "assets.extra"
         extra.mkdir()
         write_warm_up(extra, path.name, graph.signatures)
-        write_model_card(extra, model, settings, source)
-    write_server_files(path, list(graph.signatures))
+        write_model_card(extra, model, settings, servers, source)
+    write_server_files(path, list(graph.signatures), servers)
     return version
 
 

@@ -33,12 +33,13 @@ GENERATE = {
 }
 
 
-def write_server_files(path: Path, signatures: list[str]) -> None:
+def write_server_files(path: Path, signatures: list[str], servers: str) -> None:
     """Writes configuration of TensorFlow Serving, and how to start it.
 
     Args:
         path: Folder of the versions; its name is the model's.
         signatures: Names of the signatures to show requests for.
+        servers: Which ones load the newest version.
     """
     path = Path(path).absolute()
     name = json.dumps(path.name)
@@ -50,7 +51,7 @@ def write_server_files(path: Path, signatures: list[str]) -> None:
     write_text(path / "models.config", models)
     write_text(path / "batching_parameters.txt", BATCHING)
     write_text(path / "monitoring.config", MONITORING)
-    write_text(path / README_NAME, _readme(path, signatures))
+    write_text(path / README_NAME, _readme(path, signatures, servers))
 
 
 def serve_command(path: Path) -> str:
@@ -85,10 +86,11 @@ def ask_command(path: Path, signature: str = "serving_default") -> str:
     return f"curl -s {url} -d {shlex.quote(json.dumps(request))}"
 
 
-def _readme(path: Path, signatures: list[str]) -> str:
+def _readme(path: Path, signatures: list[str], servers: str) -> str:
     asks = "\n".join(ask_command(path, name) for name in signatures)
     return (
-        "Serve the newest version here (gRPC on 8500, REST on 8501):\n\n"
+        "Serve the newest version here (gRPC on 8500, REST on 8501). It "
+        f"needs {servers}:\n\n"
         f"{serve_command(path)}\n\n"
         "Without Docker, where tensorflow_model_server is installed:\n\n"
         "tensorflow_model_server --port=8500 --rest_api_port=8501 "

@@ -2,29 +2,29 @@
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
-# What tensorflow_model_server has linked in besides TensorFlow's own, of
-# TensorFlow Text: all that SentencePiece takes.
+from keras_llm.export.server_operations import (
+    check_operations,
+    later_operations,
+    saved_graph,
+    text_operations,
+)
+
+# All that SentencePiece takes.
 SENTENCE_PIECE_OPS = {
     "SentencepieceOp",
     "SentencepieceTokenizeOp",
     "SentencepieceDetokenizeOp",
 }
-TEXT_PREFIXES = ("Sentencepiece", "FastWordpiece", "TFText", "NormalizeUTF8")
 
 
 def check_saved_model(folder):
-    """`check_graph` of one version of a SavedModel."""
-    return check_graph(graph_of(folder))
-
-
-def graph_of(folder):
-    """The graph of a SavedModel, with its library of functions."""
-    saved = saved_model_pb2.SavedModel()
-    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    [meta_graph] = saved.meta_graphs
-    return meta_graph.graph_def
+    """Fails on what servers since 2.12 lack; TensorFlow Text's operations."""
+    operations = check_operations(saved_graph(folder))
+    assert later_operations(operations) == []
+    card = (folder / "assets.extra" / "model_card.md").read_text()
+    assert "- loads in: TensorFlow Serving 2.12 or later" in card
+    return text_operations(operations)
 
 
 def saved_weights(folder):
@@ -38,33 +38,3 @@ def saved_weights(folder):
         for name, shape in shapes.items()
         if dtypes[name] != tf.string
     ]
-
-
-def check_graph(graph):
-    """Fails on XLA and Python; returns the names of custom operations."""
-    custom = set()
-    nodes = list(graph.node)
-    for function in graph.library.function:
-        nodes += function.node_def
-        assert not _compiled(function.attr), function.signature.name
-    for node in nodes:
-        assert not node.op.startswith("Xla"), f"{node.op} of {node.name}"
-        assert "PyFunc" not in node.op, f"{node.op} of {node.name}"
-        assert not _compiled(node.attr), node.name
-        if not _in_tensorflow(node.op):
-            custom.add(node.op)
-    names = {function.signature.name for function in graph.library.function}
-    return custom - names
-
-
-def _compiled(attributes):
-    return any(
-        attributes[name].b
-        for name in ("_XlaMustCompile", "_XlaCompile", "_xla_compile")
-        if name in attributes
-    )
-
-
-def _in_tensorflow(op):
-    # TensorFlow Text puts its operations beside TensorFlow's own.
-    return hasattr(tf.raw_ops, op) and not op.startswith(TEXT_PREFIXES)

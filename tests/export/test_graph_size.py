@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from graph_checks import graph_of
 from testing import tiny_model
 
 from keras_llm.export import to_saved_model
+from keras_llm.export.server_operations import saved_graph
 from keras_llm.layers import ResidualBlock
 from keras_llm.models.lora import merged_lora
 
@@ -34,7 +34,7 @@ def exported(layers, path, calls, change=None):
     if change:
         change(model)
     calls.clear()
-    return graph_of(to_saved_model(model, path))
+    return saved_graph(to_saved_model(model, path))
 
 
 def test_layers_add_weights_and_calls_and_no_operations(tmp_path, calls):
