@@ -69,8 +69,7 @@ class Factored:
     def call(self, inputs, training=None):
         if not self.lora_enabled:
             return super().call(inputs)
-        x = self._product(inputs)
-        x = x + lora_scale(self) * self._product_of_factors(inputs)
+        x = self._product(inputs) + self._product_of_factors(inputs)
         if self.bias is not None:
             x = x + self.bias
         return x if self.activation is None else self.activation(x)
@@ -83,7 +82,7 @@ class FactoredDense(Factored, keras.layers.Dense):
         return ops.matmul(inputs, self._kernel)
 
     def _product_of_factors(self, inputs):
-        x = ops.matmul(inputs, self.lora_kernel_a)
+        x = ops.matmul(inputs, self.lora_kernel_a) * lora_scale(self)
         return ops.matmul(x, self.lora_kernel_b)
 
 
@@ -97,10 +96,10 @@ class FactoredEinsumDense(Factored, keras.layers.EinsumDense):
         axes = EinsumAxes(self.equation)
         first, second = axes.factored()
         shapes = axes.factor_shapes(self._kernel.shape, self.lora_rank)
-        x = ops.einsum(
-            first, inputs, ops.reshape(self.lora_kernel_a, shapes[0])
-        )
-        return ops.einsum(second, x, ops.reshape(self.lora_kernel_b, shapes[1]))
+        a = ops.reshape(self.lora_kernel_a, shapes[0])
+        b = ops.reshape(self.lora_kernel_b, shapes[1])
+        x = ops.einsum(first, inputs, a) * lora_scale(self)
+        return ops.einsum(second, x, b)
 
 
 FACTORED = {

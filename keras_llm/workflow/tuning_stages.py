@@ -1,5 +1,6 @@
 """The stages that kinds of tuning share. Knows no kind."""
 
+import gc
 import json
 import math
 import shutil
@@ -56,6 +57,8 @@ class Tuning:
 
         from keras_llm.models.loading import load_causal_lm
 
+        # A model is a circle: the one before would stay in memory.
+        gc.collect()
         # The seeds of dropout are drawn while it is made.
         keras.utils.set_random_seed(self.recipe.seed)
         dtype = self.recipe.training.dtype
