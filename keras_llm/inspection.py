@@ -1,5 +1,6 @@
 """Explains any artifact by what lies in its folder."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,8 +17,8 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
     """What an artifact is, and what it holds.
 
     Args:
-        path: A corpus, tokenizer, token folder, run, preset, SavedModel, or a
-            SentencePiece `.model` file.
+        path: A corpus, tokenizer, token folder, run, preset, adapter,
+            SavedModel, or a SentencePiece `.model` file.
 
     Returns:
         Nested values for people to read, `kind` first.
@@ -33,8 +34,8 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
     if path.suffix == ".model":
         return _tokenizer(path)
     raise InputError(
-        f"{path} must be a corpus, a tokenizer, tokens, a run, a preset or a "
-        "SavedModel; it has none of the files of one."
+        f"{path} must be a corpus, a tokenizer, tokens, a run, a preset, an "
+        "adapter or a SavedModel; it has none of the files of one."
     )
 
 
@@ -147,6 +148,24 @@ def _preset(path: Path) -> dict[str, Any]:
     }
 
 
+def _adapter(path: Path) -> dict[str, Any]:
+    try:
+        text = (path / "adapter_config.json").read_text(encoding="utf-8")
+        config = json.loads(text)
+        base = config.get("keras_llm", {}).get("base_sha256")
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path / 'adapter_config.json'} is damaged: {error}"
+        ) from error
+    said = ("peft_type", "r", "lora_alpha", "target_modules", "modules_to_save")
+    return {
+        "kind": "adapter",
+        **{name: config.get(name) for name in said},
+        "base_sha256": base,
+        "bytes": _size(path),
+    }
+
+
 def _saved_model(path: Path) -> dict[str, Any]:
     from keras_llm.export import loading
 
@@ -188,6 +207,7 @@ EXPLAINERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "tokenizer.model": _tokenizer,
     "manifest.json": _tokens,
     "task.json": _preset,
+    "adapter_config.json": _adapter,
     "saved_model.pb": _saved_model,
     "*/saved_model.pb": _saved_model,
     "train/*.jsonl": _corpus,

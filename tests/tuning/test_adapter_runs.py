@@ -11,7 +11,9 @@ from testing import run_python
 from tiny_run import QUIET
 
 from keras_llm.export.huggingface import load_adapter
+from keras_llm.inspection import inspect_artifact
 from keras_llm.models import load_preset, save_preset, set_adapter
+from keras_llm.models.adapters import weights_digest
 from keras_llm.recipes.settings import TrainingSettings
 from keras_llm.recipes.tuning_settings import (
     AdapterSettings,
@@ -82,6 +84,10 @@ def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
     source = str(records / "records.jsonl")
     report = tune_instructions(base, source, run, recipe, console=QUIET)["tune"]
     check_run(base, run, report)
+    explained = inspect_artifact(run / "adapter")
+    assert explained["kind"] == "adapter"
+    assert explained["r"] == 2
+    assert explained["base_sha256"] == weights_digest(load_preset(base))
     again = tune_instructions(base, source, run, recipe, console=QUIET)
     assert again["tune"] == report
 
