@@ -93,7 +93,7 @@ def test_a_killed_run_equals_an_uninterrupted_one(
     ("architecture", "kind"),
     [
         ("GPT2", "instructions"),
-        ("Llama3", "domain"),
+        pytest.param("Llama3", "domain", marks=pytest.mark.slow),
         pytest.param("GPT2", "domain", marks=pytest.mark.slow),
         pytest.param("GPT2", "preferences", marks=pytest.mark.slow),
         pytest.param("Llama3", "instructions", marks=pytest.mark.slow),
@@ -168,6 +168,7 @@ def test_preferences_are_learned(loss, tmp_path):
     assert ("reference" in report) == (loss != "simpo")
 
 
+@pytest.mark.slow
 def test_thumbs_are_learned(tmp_path):
     thumbs = [
         {
