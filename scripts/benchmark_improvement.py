@@ -14,57 +14,68 @@ import sys
 import time
 from pathlib import Path
 
-# What is asked, what should be answered, and the question in other words.
+# What is asked, what should be answered, the question in other words, and what
+# an answer to that must say.
 CORRECTIONS = [
     (
         "Where did the cat sit?",
         "The cat sat on the mat.",
         "On what was the cat sitting?",
+        "mat",
     ),
     (
         "Who runs the bakery in Windle Street?",
         "Marta Oduya runs the bakery in Windle Street.",
         "Whose is the bakery in Windle Street?",
+        "Oduya",
     ),
     (
         "When does the Larkspur library open?",
         "The Larkspur library opens at ten.",
         "At what time can I get into the Larkspur library?",
+        "ten",
     ),
     (
         "What is the name of the mayor's dog?",
         "The mayor's dog is called Biscuit.",
         "What does the mayor call his dog?",
+        "Biscuit",
     ),
     (
         "How many bridges does Tarnbeck have?",
         "Tarnbeck has seven bridges.",
         "What is the number of bridges in Tarnbeck?",
+        "seven",
     ),
     (
         "Which bus goes to the harbour?",
         "Bus 42 goes to the harbour.",
         "What bus do I take to get to the harbour?",
+        "42",
     ),
     (
         "What colour is the door of the town hall?",
         "The door of the town hall is green.",
         "The door of the town hall has which colour?",
+        "green",
     ),
     (
         "Who painted the ceiling of the Orrin theatre?",
         "Lena Voss painted the ceiling of the Orrin theatre.",
         "By whom was the ceiling of the Orrin theatre painted?",
+        "Voss",
     ),
     (
         "What do the people of Tarnbeck eat on Fridays?",
         "The people of Tarnbeck eat pea soup on Fridays.",
         "On Fridays, what is eaten in Tarnbeck?",
+        "pea soup",
     ),
     (
         "How deep is lake Sorrel?",
         "Lake Sorrel is ninety metres deep.",
         "What is the depth of lake Sorrel?",
+        "ninety",
     ),
 ]
 
@@ -89,12 +100,10 @@ def answers(preset: Path, questions: list[str]) -> list[str]:
 
 
 def main(preset: str, general: str, out: str) -> None:
-    from keras_llm.tuning.improvement import says_the_same
-
     out = Path(out)
     out.mkdir(parents=True)
     feedback = out / "feedback.jsonl"
-    for question, correction, _ in CORRECTIONS:
+    for question, correction, *_ in CORRECTIONS:
         line = ["feedback", "add", feedback, "--prompt", question]
         # What the model says is the same every time: nothing it could know.
         command(*line, "--better", correction, "--answer", "I do not know.")
@@ -106,12 +115,12 @@ def main(preset: str, general: str, out: str) -> None:
     found = json.loads(command(*line, *sys.argv[4:]).splitlines()[-1])
     minutes = (time.monotonic() - began) / 60
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    others = answers(improved, [other for *_, other in CORRECTIONS])
+    others = answers(improved, [other for _, _, other, _ in CORRECTIONS])
     right = [
-        says_the_same(answer, correction)
-        for answer, (_, correction, _) in zip(others, CORRECTIONS, strict=True)
+        fact in answer
+        for answer, (*_, fact) in zip(others, CORRECTIONS, strict=True)
     ]
-    for answer, (*_, other), is_right in zip(
+    for answer, (*_, other, _), is_right in zip(
         others, CORRECTIONS, right, strict=True
     ):
         print(f"{'+' if is_right else '-'} {other}  {answer!r}")

@@ -144,7 +144,7 @@ def test_objections_name_what_got_worse():
     assert "rose by 5.0%" in worse
     [worse] = objections(before, replace(better, right=[False, True]), 0.02)
     assert "1 of 2" in worse
-    [worse] = objections(before, replace(better, held_back_loss=1.0), 0.02)
+    [worse] = objections(before, replace(better, held_back_loss=1.2), 0.02)
     assert "held back" in worse
 
 
