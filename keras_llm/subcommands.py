@@ -162,6 +162,16 @@ COMMANDS = {
                 "help": "Take <|user|> and the like in prompts as what they "
                 "say, not as plain text.",
             },
+            "--template": {
+                "metavar": "FILE",
+                "help": "A Jinja chat template for the signature chat, for a "
+                "preset without one; or plain, as for `keras-llm chat`.",
+            },
+            "--system": {
+                "metavar": "TEXT",
+                "help": "What the assistant is told before every conversation "
+                "with the signature chat.",
+            },
         },
         ["generation"],
     ),

@@ -120,6 +120,7 @@ def refused(capsys):
             "export empty o --format litert --allow_control_tokens",
             "--allow_control_tokens is of a SavedModel.*--format litert",
         ),
+        ("export empty o --format onnx --system a", "--system is of a Saved"),
         ("export empty o --format huggingface", "empty must be a preset"),
         ("import empty --out o", "empty must be a model folder of Hugging"),
         ("import text.txt --out o", "text.txt must be a model folder of"),

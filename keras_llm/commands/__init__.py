@@ -177,7 +177,7 @@ def export(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows where the exported model is, and how to use it."""
     if values.format == "saved_model":
         return _export_saved_model(values, console)
-    for option in ("labels", "allow_control_tokens"):
+    for option in ("labels", "allow_control_tokens", "template", "system"):
         if values[option]:
             raise InputError(
                 f"--{option} is of a SavedModel, which has a tokenizer and "
@@ -225,6 +225,8 @@ def _export_saved_model(values: Namespace, console: Console) -> dict[str, Any]:
             values.labels,
             allow_control_tokens=values.allow_control_tokens,
             source=folder if folder.is_dir() else None,
+            template=values.template,
+            system=values.system,
         )
     result = show({"saved_model": str(path)}, values)
     _show_page(path.with_name(README_NAME), values)

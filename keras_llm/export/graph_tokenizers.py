@@ -1,5 +1,6 @@
 """Tokenizers inside the exported graph: text to ids and back."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import tensorflow as tf
@@ -11,6 +12,8 @@ from keras_llm.tokenizers.processor import AFTER_SPACE, FIRST_CHARACTER
 
 SPACE = "\u2581"  # how SentencePiece writes it
 ANY_CHARACTER = "\\A((?s:.))"
+# Which texts cannot hold once their own are escaped.
+BORDER = "\x01b"
 
 
 class GraphTokenizer(Protocol):
@@ -172,28 +175,58 @@ class WithControlTokens(tf.Module):
         names = sorted(self.control_tokens, key=len, reverse=True)
         if not names:
             return self.tokenizer.tokenize(texts)
-        # Borders that texts cannot hold, once their own are escaped.
-        texts = tf.strings.regex_replace(texts, "\x01", "\x01a")
         any_name = "|".join(quoted(name) for name in names)
         texts = tf.strings.regex_replace(
-            texts, f"({any_name})", "\x01b\\1\x01b"
+            escaped(texts), f"({any_name})", f"{BORDER}\\1{BORDER}"
         )
-        parts = tf.strings.split(texts, "\x01b")
-        flat = tf.strings.regex_replace(parts.flat_values, "\x01a", "\x01")
-        is_name = flat[:, None] == tf.constant(names)
-        named = tf.reduce_any(is_name, axis=1)
         ids = tf.constant([self.control_tokens[name] for name in names])
-        chosen = tf.gather(ids, tf.argmax(tf.cast(is_name, tf.int32), axis=1))
-        control = tf.RaggedTensor.from_row_lengths(
-            tf.boolean_mask(chosen, named), tf.cast(named, tf.int64)
-        )
-        texts = tf.where(named, "", flat)
-        if isinstance(self.tokenizer, SentencePieceGraph):
-            typed = self.tokenizer.tokenize_parts(texts, parts.row_starts())
-        else:
-            typed = self.tokenizer.tokenize(texts)
-        both = tf.concat([typed, control], axis=1)
-        return parts.with_flat_values(both).merge_dims(1, 2)
+
+        def ids_of(written):
+            is_name = written[:, None] == tf.constant(names)
+            return tf.gather(ids, tf.argmax(tf.cast(is_name, tf.int32), 1))
+
+        return tokenize_around(self.tokenizer, texts, ids_of)
+
+
+def escaped(texts: tf.Tensor) -> tf.Tensor:
+    """Texts without `BORDER`, as `tokenize_around` takes them."""
+    return tf.strings.regex_replace(texts, "\x01", "\x01a")
+
+
+def tokenize_around(
+    tokenizer: GraphTokenizer,
+    texts: tf.Tensor,
+    ids_of: Callable[[tf.Tensor], tf.Tensor],
+) -> tf.RaggedTensor:
+    """Ids of texts with control tokens in them.
+
+    Args:
+        tokenizer: of what is between control tokens.
+        texts: string `(batch,)`: `escaped` text and control tokens in turn,
+            with `BORDER` between them.
+        ids_of: from control tokens as written there, string `(count,)`, to
+            int32 ids `(count,)`.
+
+    Returns:
+        int32 `(batch, None)`.
+    """
+    parts = tf.strings.split(texts, BORDER)
+    rows, starts = parts.value_rowids(), parts.row_starts()
+    places = tf.range(tf.size(rows, rows.dtype)) - tf.gather(starts, rows)
+    is_control = places % 2 == 1
+    flat = parts.flat_values
+    control = tf.RaggedTensor.from_row_lengths(
+        ids_of(tf.boolean_mask(flat, is_control)),
+        tf.cast(is_control, tf.int64),
+    )
+    flat = tf.strings.regex_replace(flat, "\x01a", "\x01")
+    flat = tf.where(is_control, "", flat)
+    if isinstance(tokenizer, SentencePieceGraph):
+        typed = tokenizer.tokenize_parts(flat, starts)
+    else:
+        typed = tokenizer.tokenize(flat)
+    both = tf.concat([typed, control], axis=1)
+    return parts.with_flat_values(both).merge_dims(1, 2)
 
 
 def quoted(string: str) -> str:

@@ -18,6 +18,8 @@ def write_model_card(
     settings: GenerationSettings,
     servers: str,
     source: Path | None,
+    system: str | None = None,
+    without_chat: str | None = None,
 ) -> None:
     """Writes `model_card.md`: the model, and the run that it is from.
 
@@ -27,8 +29,14 @@ def write_model_card(
         settings: what `serving_default` decodes by.
         servers: which ones load it.
         source: the preset, or the run that has one.
+        system: what the system message of `chat` says.
+        without_chat: why a model that generates has no signature `chat`.
     """
     parts = [_model(model, servers), _fenced("Decoding", to_dict(settings))]
+    if system is not None:
+        parts.append(_fenced("Chat", {"system": system}))
+    if without_chat is not None:
+        parts.append(f"## Chat\n\nNo signature chat. {without_chat}")
     run = _run_of(source)
     if run is not None:
         recipe = (run / "recipe.yaml").read_text(encoding="utf-8").rstrip()

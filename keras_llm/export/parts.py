@@ -1,10 +1,12 @@
 """Which graph a model becomes: its tokenizer and decoder, or its classifier."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras_hub
 
 from keras_llm.errors import InputError
+from keras_llm.export.chat_prompts import ChatPrompts
 from keras_llm.export.classifier_graph import ClassifierGraph
 from keras_llm.export.decoders import GraphDecoder, ScratchDecoder
 from keras_llm.export.graph_tokenizers import (
@@ -20,6 +22,7 @@ from keras_llm.models import ScratchCausalLM
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers import ScratchBytePairTokenizer, ScratchTokenizer
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
+from keras_llm.tokenizers.chat_templates import chat_template
 
 
 def graph_of(
@@ -28,30 +31,53 @@ def graph_of(
     seed: int,
     labels: Sequence[str] | None,
     allow_control_tokens: bool,
-) -> TextGraph | ClassifierGraph:
+    template: str | Path | None = None,
+    system: str | None = None,
+) -> tuple[TextGraph | ClassifierGraph, str | None]:
     """The graph that is saved, of any model that can be exported.
 
+    Returns:
+        The graph, and why a model that generates has no signature `chat`.
+
     Raises:
-        InputError: A model that cannot be, labels without classes, or control
-            tokens for a classifier.
+        InputError: A model that cannot be, labels without classes, control
+            tokens or conversations for a classifier, or a template or system
+            message with which there is no `chat`.
     """
     if isinstance(model, keras_hub.models.TextClassifier):
+        if (template, system) != (None, None):
+            raise InputError(
+                "template and system are for models that generate. Received: "
+                f"{type(model).__name__}"
+            )
         if allow_control_tokens:
             raise InputError(
                 "allow_control_tokens is for models that generate: a "
                 "classifier takes texts as they are typed. Received: "
                 f"{type(model).__name__}"
             )
-        return ClassifierGraph(model, labels)
+        return ClassifierGraph(model, labels), None
     if labels is not None:
         raise InputError(
             "labels name the classes of a TextClassifier. Received: "
             f"{type(model).__name__}, which has none."
         )
     tokenizer, decoder = parts_of(model)
+    chat, reason = None, None
+    try:
+        chat = ChatPrompts(
+            tokenizer,
+            chat_template(model.preprocessor.tokenizer, template),
+            system,
+            decoder.max_length,
+        )
+    except InputError as error:
+        if (template, system) != (None, None):
+            raise
+        reason = str(error)
     if allow_control_tokens:
         tokenizer = WithControlTokens(tokenizer)
-    return TextGraph(tokenizer, decoder, settings, seed)
+    return TextGraph(tokenizer, decoder, settings, seed, chat), reason
 
 
 def parts_of(

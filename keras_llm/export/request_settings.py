@@ -54,12 +54,13 @@ def request_sampling(
     )
 
 
-def check_rows(prompt: tf.Tensor, **fields: tf.Tensor) -> None:
-    """Fails in the graph on a field without a value for each prompt."""
-    rows = tf.shape(prompt)[0]
+def check_rows(**fields: tf.Tensor) -> None:
+    """Fails in the graph on a field without a value for each of the first."""
+    first = next(iter(fields))
+    rows = tf.shape(fields[first])[0]
     for name, field in fields.items():
         tf.debugging.assert_equal(
             tf.shape(field)[0],
             rows,
-            f"{name} must have as many rows as prompt",
+            f"{name} must have as many rows as {first}",
         )

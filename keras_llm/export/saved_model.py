@@ -24,11 +24,14 @@ def to_saved_model(
     labels: Sequence[str] | None = None,
     allow_control_tokens: bool = False,
     source: Path | None = None,
+    template: str | Path | None = None,
+    system: str | None = None,
 ) -> Path:
     """Writes the next version of a model for TensorFlow Serving.
 
-    Signatures are `serving_default`, `generate`, `score` and `tokenize`; see
-    `TextGraph`, and `request_sampling` for what unusual requests mean.
+    Signatures are `serving_default`, `generate`, `score`, `tokenize` and, of a
+    model with a chat template, `chat`; see `TextGraph`, and `request_sampling`
+    for what unusual requests mean.
 
     Signature `serving_default` takes `prompt`, string `(batch,)`, and
     gives `text`, string `(batch,)`: the new text only, what
@@ -57,13 +60,18 @@ def to_saved_model(
             own prompts needs, and not plain text.
         source: The preset that the model is from, or its run; their recipe
             and metrics are put on the model card.
+        template: How `chat` writes conversations, see `chat_template`; the
+            tokenizer's own by default.
+        system: What the system message of every conversation with `chat`
+            says; none by default.
 
     Returns:
         The new folder, `path/VERSION`. Beside it are the configuration of a
         server, and `README.txt` with the commands to start and to ask it.
 
     Raises:
-        InputError: A model, backend or sampler that cannot be exported, or a
+        InputError: A model, backend or sampler that cannot be exported, a
+            template or system message with which there is no `chat`, or a
             path that cannot be written.
 
     Example:
@@ -85,7 +93,15 @@ def to_saved_model(
 
     path = Path(path)
     version = path / str(_next_version(path))
-    graph = graph_of(model, settings, seed, labels, allow_control_tokens)
+    graph, without_chat = graph_of(
+        model,
+        settings,
+        seed,
+        labels,
+        allow_control_tokens,
+        template,
+        system,
+    )
     graph.vocabulary = VocabularyAssets(model.preprocessor.tokenizer)
     # A polling server takes no folder for a version that is not a number.
     with written_beside(version) as folder:
@@ -97,8 +113,10 @@ def to_saved_model(
         extra = folder / "assets.extra"
         extra.mkdir()
         write_warm_up(extra, path.name, graph.signatures)
-        write_model_card(extra, model, settings, servers, source)
-    write_server_files(path, list(graph.signatures), servers)
+        write_model_card(
+            extra, model, settings, servers, source, system, without_chat
+        )
+    write_server_files(path, list(graph.signatures), servers, without_chat)
     return version
 
 

@@ -22,8 +22,7 @@ METRICS = "/monitoring/prometheus/metrics"
 MONITORING = f"""\
 prometheus_config {{ enable: true path: "{METRICS}" }}"""
 
-GENERATE = {
-    "prompt": "Once upon a time",
+SETTINGS = {
     "max_new_tokens": 64,
     "temperature": 0.8,
     "top_k": 0,
@@ -31,15 +30,26 @@ GENERATE = {
     "repetition_penalty": 1.0,
     "seed": 1,
 }
+# Of signatures with more than one input.
+REQUESTS = {
+    "generate": {"prompt": "Once upon a time"} | SETTINGS,
+    "chat": {"turns": ["Good morning!"]} | SETTINGS,
+}
 
 
-def write_server_files(path: Path, signatures: list[str], servers: str) -> None:
+def write_server_files(
+    path: Path,
+    signatures: list[str],
+    servers: str,
+    without_chat: str | None = None,
+) -> None:
     """Writes configuration of TensorFlow Serving, and how to start it.
 
     Args:
         path: Folder of the versions; its name is the model's.
         signatures: Names of the signatures to show requests for.
         servers: Which ones load the newest version.
+        without_chat: Why there is no signature `chat`, where one could be.
     """
     path = Path(path).absolute()
     name = json.dumps(path.name)
@@ -51,7 +61,10 @@ def write_server_files(path: Path, signatures: list[str], servers: str) -> None:
     write_text(path / "models.config", models)
     write_text(path / "batching_parameters.txt", BATCHING)
     write_text(path / "monitoring.config", MONITORING)
-    write_text(path / README_NAME, _readme(path, signatures, servers))
+    page = _readme(path, signatures, servers)
+    if without_chat is not None:
+        page += f"\n\nNo signature chat. {without_chat}"
+    write_text(path / README_NAME, page)
 
 
 def serve_command(path: Path) -> str:
@@ -77,8 +90,9 @@ def serve_command(path: Path) -> str:
 def ask_command(path: Path, signature: str = "serving_default") -> str:
     """A `curl` line that a served model answers, in the row form of REST."""
     request: dict = {"instances": ["Once upon a time"]}
-    if signature == "generate":
-        request = {"signature_name": signature, "instances": [GENERATE]}
+    if signature in REQUESTS:
+        instances = [REQUESTS[signature]]
+        request = {"signature_name": signature, "instances": instances}
     elif signature != "serving_default":
         request = {"signature_name": signature} | request
     name = quote(Path(path).absolute().name)

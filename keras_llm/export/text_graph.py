@@ -10,6 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_llm.export import request_settings
+from keras_llm.export.chat_prompts import ChatPrompts
 from keras_llm.export.decoders import GraphDecoder
 from keras_llm.export.graph_tokenizers import GraphTokenizer
 from keras_llm.export.ragged import between, kept, with_first
@@ -34,6 +35,7 @@ class TextGraph(tf.Module):
             `generate` too.
         seed: Decides the random numbers of every row of `serving_default`
             alike.
+        chat: a `ChatPrompts`, or `None` for a graph without `chat`.
 
     Attributes:
         signatures: dict of the name of each to its concrete function.
@@ -45,35 +47,45 @@ class TextGraph(tf.Module):
         decoder: GraphDecoder,
         settings: GenerationSettings,
         seed: int,
+        chat: ChatPrompts | None = None,
     ):
         super().__init__(name="text_graph")
         self.tokenizer, self.decoder = tokenizer, decoder
         self.settings, self.seed = settings, seed
+        self.chat_prompts = chat
         self.weights = decoder.variables
         self.stop_strings = StopStrings(settings.stop, self.text_of)
-        # A function, so that the two signatures that answer share its graph.
-        self._answer = _function(
-            self._answer_rows,
-            _rows("prompt", tf.string),
-            _rows("limit", tf.int32),
+        # Functions, so that the signatures that answer share their graphs.
+        limit = _rows("limit", tf.int32)
+        self._continue = _function(
+            self._continue_rows,
+            tf.RaggedTensorSpec([None, None], tf.int32),
+            limit,
             request_settings.SPEC,
+            _rows("ends", tf.int32),
         )
         prompt, text = _texts("prompt"), _texts("text")
+        self._answer = _function(
+            self._answer_rows, prompt, limit, request_settings.SPEC
+        )
+        settings = (
+            _rows("max_new_tokens", tf.int32),
+            _rows("temperature", tf.float32),
+            _rows("top_k", tf.int32),
+            _rows("top_p", tf.float32),
+            _rows("repetition_penalty", tf.float32),
+            _rows("seed", tf.int64),
+        )
         self._signatures = {
             "serving_default": _function(self.serving_default, prompt),
-            "generate": _function(
-                self.generate,
-                prompt,
-                _rows("max_new_tokens", tf.int32),
-                _rows("temperature", tf.float32),
-                _rows("top_k", tf.int32),
-                _rows("top_p", tf.float32),
-                _rows("repetition_penalty", tf.float32),
-                _rows("seed", tf.int64),
-            ),
+            "generate": _function(self.generate, prompt, *settings),
             "score": _function(self.score, text),
             "tokenize": _function(self.tokenize, text),
         }
+        if chat is not None:
+            turns = tf.TensorSpec([None, None], tf.string, name="turns")
+            function = _function(self.chat, turns, *settings)
+            self._signatures["chat"] = function
 
     @property
     def signatures(self) -> dict[str, Callable]:
@@ -119,10 +131,49 @@ class TextGraph(tf.Module):
             "repetition_penalty": repetition_penalty,
             "seed": seed,
         }
-        check_rows(prompt, max_new_tokens=max_new_tokens, **settings)
+        check_rows(prompt=prompt, max_new_tokens=max_new_tokens, **settings)
         return self._answer(
             prompt, max_new_tokens, request_sampling(**settings)
         )
+
+    def chat(
+        self,
+        turns: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor,
+        top_k: tf.Tensor,
+        top_p: tf.Tensor,
+        repetition_penalty: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """The assistant's next message of each conversation.
+
+        Args:
+            turns: string `(batch, turns)`, see `ChatPrompts.encode`.
+            max_new_tokens, temperature, top_k, top_p, repetition_penalty,
+                seed: `(batch,)`, as for `generate`.
+
+        Returns:
+            dict of what `generate` returns.
+        """
+        settings = {
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "repetition_penalty": repetition_penalty,
+            "seed": seed,
+        }
+        check_rows(turns=turns, max_new_tokens=max_new_tokens, **settings)
+        rows, prompts = tf.shape(turns)[0], self.chat_prompts
+        limit, sampling = self._filled(
+            max_new_tokens, request_sampling(**settings)
+        )
+        tokens, truncated = prompts.encode(_with_a_row(turns), limit)
+        ends = tf.constant(prompts.end_token_ids, tf.int32)
+        answers = self._continue(tokens, limit, sampling, ends)
+        answers["text"] = prompts.inner(answers["text"])
+        answers["prompt_truncated"] = truncated
+        return {name: answer[:rows] for name, answer in answers.items()}
 
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """How likely each text is to the model, after its start token.
@@ -164,13 +215,29 @@ class TextGraph(tf.Module):
         self, prompt: tf.Tensor, limit: tf.Tensor, sampling: Sampling
     ) -> dict[str, tf.Tensor]:
         rows = tf.shape(prompt)[0]
-        prompt, limit = _with_a_row(prompt), _with_a_row(limit)
-        sampling = Sampling(*map(_with_a_row, sampling))
-        longest = self.decoder.max_length
-        limit = tf.clip_by_value(limit, 0, longest)
-        prompts, truncated = self._prompts(prompt, limit)
+        limit, sampling = self._filled(limit, sampling)
+        prompts, truncated = self._prompts(_with_a_row(prompt), limit)
+        ends = tf.constant(self.tokenizer.end_token_ids, tf.int32)
+        answers = self._continue(prompts, limit, sampling, ends)
+        answers["prompt_truncated"] = truncated
+        return {name: answer[:rows] for name, answer in answers.items()}
+
+    def _filled(
+        self, limit: tf.Tensor, sampling: Sampling
+    ) -> tuple[tf.Tensor, Sampling]:
+        """Settings in range, of at least a row."""
+        limit = tf.clip_by_value(limit, 0, self.decoder.max_length)
+        return _with_a_row(limit), Sampling(*map(_with_a_row, sampling))
+
+    def _continue_rows(
+        self,
+        prompts: tf.RaggedTensor,
+        limit: tf.Tensor,
+        sampling: Sampling,
+        ends: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
         lengths = tf.cast(prompts.row_lengths(), tf.int32)
-        at_end = ends_with(self.tokenizer.end_token_ids)
+        at_end = ends_with(ends)
 
         def stopped(token_ids, so_far):
             reached = self.stop_strings.reached(token_ids, so_far, lengths)
@@ -182,13 +249,11 @@ class TextGraph(tf.Module):
         text, cut = self.stop_strings.cut(text)
         count = tf.cast(new.row_lengths(), tf.int32)
         ended = at_end(whole.to_tensor(), lengths + count) & (count > 0)
-        answers = {
+        return {
             "text": text,
             "num_tokens": count,
             "finish_reason": tf.where(ended | cut, "stop", "length"),
-            "prompt_truncated": truncated,
         }
-        return {name: answer[:rows] for name, answer in answers.items()}
 
     def _prompts(
         self, prompt: tf.Tensor, limit: tf.Tensor
@@ -237,7 +302,8 @@ def _rows(name: str, dtype: tf.DType) -> tf.TensorSpec:
 def _with_a_row(field: tf.Tensor) -> tf.Tensor:
     """With a row of zeros if there is none, which loops of models need."""
     missing = tf.cast(tf.shape(field)[0] == 0, tf.int32)
-    zeros = tf.zeros([missing, *field.shape[1:]], field.dtype)
+    shape = tf.concat([[missing], tf.shape(field)[1:]], axis=0)
+    zeros = tf.zeros(shape, field.dtype)
     return tf.concat([field, zeros], axis=0)
 
 

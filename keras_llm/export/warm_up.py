@@ -16,6 +16,7 @@ WARM_UP_NAME = "tf_serving_warmup_requests"
 EXAMPLES = {
     "prompt": "Once upon a time",
     "text": "Once upon a time",
+    "turns": ["Good morning!", "Good morning.", "Who rules?"],
     "max_new_tokens": 4,
     "temperature": 0.8,
     "top_k": 40,

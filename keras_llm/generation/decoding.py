@@ -148,7 +148,7 @@ def ends_with(stop_token_ids: Sequence[int]) -> Callable:
 
     def stopped(token_ids, lengths):
         token = _tokens_at(token_ids, ops.maximum(lengths - 1, 0))
-        stops = ops.convert_to_tensor(list(stop_token_ids), dtype="int32")
+        stops = ops.convert_to_tensor(stop_token_ids, dtype="int32")
         return ops.any(ops.equal(token[:, None], stops[None]), axis=1)
 
     return stopped

@@ -118,6 +118,8 @@ class ChatTemplate:
             prompt and an answer's text, so that the model produces it. Mostly
             empty.
         answer_suffix: str, what it puts between the text and the end token.
+        tells_time: bool, whether it may write the date or the time.
+        control_tokens: dict of the tokenizer's control tokens to their ids.
 
     Raises:
         InputError: No Jinja template, or one that does not show what a
@@ -130,14 +132,16 @@ class ChatTemplate:
         self._after_control = after_control(tokenizer)
         names = _names_of(tokenizer, source)
         self._reader = SkeletonReader(source, names)
+        self.tells_time = self._reader.tells_time
         is_read = "bos_token" in self._reader.variables
         if is_read and "bos_token" not in names and source != PLAIN:
             raise InputError(
                 "The chat template writes bos_token, but the tokenizer has "
                 "none. Begin the template with {% set bos_token = '…' %}."
             )
+        self.control_tokens = tokenizer.control_tokens
         # The longest first, as `tokenizers` finds them.
-        names = sorted(tokenizer.control_tokens, key=len, reverse=True)
+        names = sorted(self.control_tokens, key=len, reverse=True)
         self._controls = re.compile("|".join(map(re.escape, names)) or "(?!)")
         self.end_token_ids = tuple(tokenizer.end_token_ids)
         self._find_ends()
@@ -168,6 +172,23 @@ class ChatTemplate:
         ]
         return self._tokenize(skeleton, spans)
 
+    def read(self, prompt: Messages) -> Skeleton:
+        """The skeleton of a prompt; errors are those of `encode`."""
+        check_messages(prompt, is_answered=False)
+        return self._reader.read(prompt, add_generation_prompt=True)
+
+    def split(self, text: str) -> list[str | int]:
+        """Text and ids of control tokens in turn, text at both ends.
+
+        Args:
+            text: of the template's own, for control tokens are found in it.
+        """
+        parts, end = [], 0
+        for found in self._controls.finditer(text):
+            parts += [text[end : found.start()], self._id_of(found)]
+            end = found.end()
+        return [*parts, text[end:]]
+
     def _closing(self, skeleton: Skeleton, answer: Answer) -> re.Match:
         """The token that ends an answer's turn."""
         _, _, words, limit = answer
@@ -197,7 +218,7 @@ class ChatTemplate:
         self.answer_suffix = skeleton.text[answer.words + 1 : closing.start()]
 
     def _id_of(self, found: re.Match) -> int:
-        return self._tokenizer.control_tokens[found[0]]
+        return self.control_tokens[found[0]]
 
     def _tokenize(
         self, skeleton: Skeleton, answers: Sequence[tuple[int, int]]

@@ -72,6 +72,7 @@ class SkeletonReader:
 
     Attributes:
         variables: names that the template reads.
+        tells_time: bool, whether it may write the date or the time.
 
     Raises:
         InputError: No Jinja template.
@@ -85,7 +86,7 @@ class SkeletonReader:
             )
         self._template = JinjaTemplate(source, tokens)
         self.variables = self._template.variables
-        self._tells_time = "strftime_now" in source
+        self.tells_time = "strftime_now" in source
         # Most conversations of a data set differ in their words only.
         self._rendered = functools.lru_cache(1000)(self._render)
 
@@ -118,7 +119,7 @@ class SkeletonReader:
         return Skeleton(text, words, answers)
 
     def _at(self, now, outlines, add_generation_prompt) -> str:
-        now = now if self._tells_time else None
+        now = now if self.tells_time else None
         return self._rendered(now, outlines, add_generation_prompt)
 
     def _render(self, now, outlines, add_generation_prompt) -> str:

@@ -32,6 +32,7 @@ every_block_type = pytest.mark.parametrize(
 DTYPES = {
     "prompt": tf.string,
     "text": tf.string,
+    "turns": tf.string,
     "max_new_tokens": tf.int32,
     "temperature": tf.float32,
     "top_k": tf.int32,
@@ -54,11 +55,14 @@ def generate_inputs(prompts, **settings):
 
     A setting is of all rows, or a list of each row's.
     """
-    inputs = {"prompt": prompts}
-    for name, value in (DEFAULTS | settings).items():
-        rows = isinstance(value, list)
-        inputs[name] = value if rows else [value] * len(prompts)
-    return inputs
+    return {"prompt": prompts} | _settings(len(prompts), settings)
+
+
+def _settings(count, settings):
+    return {
+        name: value if isinstance(value, list) else [value] * count
+        for name, value in (DEFAULTS | settings).items()
+    }
 
 
 @functools.cache
@@ -101,6 +105,13 @@ class Served:
     def generate(self, prompts, **settings):
         """Answers prompts; see `generate_inputs`."""
         return self.call("generate", **generate_inputs(prompts, **settings))
+
+    def chat(self, conversations, **settings):
+        """Answers conversations of any numbers of turns."""
+        longest = max(map(len, conversations))
+        turns = [row + [""] * (longest - len(row)) for row in conversations]
+        settings = _settings(len(turns), settings)
+        return self.call("chat", turns=turns, **settings)
 
     def score(self, texts):
         return self.call("score", text=texts)

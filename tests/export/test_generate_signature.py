@@ -19,28 +19,27 @@ def test_signatures_are_those_of_the_design(served):
         _, inputs = function.structured_input_signature
         specs[name] = (_specs(inputs), _specs(function.structured_outputs))
     row = (None,)
+    settings = {
+        "max_new_tokens": ("int32", row),
+        "temperature": ("float32", row),
+        "top_k": ("int32", row),
+        "top_p": ("float32", row),
+        "repetition_penalty": ("float32", row),
+        "seed": ("int64", row),
+    }
+    answers = {
+        "text": ("string", row),
+        "num_tokens": ("int32", row),
+        "finish_reason": ("string", row),
+        "prompt_truncated": ("bool", row),
+    }
     assert specs == {
         "serving_default": (
             {"prompt": ("string", row)},
             {"text": ("string", row)},
         ),
-        "generate": (
-            {
-                "prompt": ("string", row),
-                "max_new_tokens": ("int32", row),
-                "temperature": ("float32", row),
-                "top_k": ("int32", row),
-                "top_p": ("float32", row),
-                "repetition_penalty": ("float32", row),
-                "seed": ("int64", row),
-            },
-            {
-                "text": ("string", row),
-                "num_tokens": ("int32", row),
-                "finish_reason": ("string", row),
-                "prompt_truncated": ("bool", row),
-            },
-        ),
+        "generate": ({"prompt": ("string", row)} | settings, answers),
+        "chat": ({"turns": ("string", (None, None))} | settings, answers),
         "score": (
             {"text": ("string", row)},
             {

@@ -56,7 +56,8 @@ def test_warm_up_requests_are_answered(version):
             for name, value in request.inputs.items()
         }
         assert served.call(request.model_spec.signature_name, **inputs)
-    assert asked == ["serving_default", "generate", "score", "tokenize"]
+    names = ["serving_default", "generate", "score", "tokenize", "chat"]
+    assert asked == names
 
 
 def test_the_model_is_the_folder(version):

@@ -36,4 +36,4 @@ def test_requests_are_answered(line):
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     answers = serve(mixed_model()).call(signature, **columns)
     assert {len(column) for column in answers.values()} == {len(rows)}
-    assert len(REQUESTS) == 3
+    assert len(REQUESTS) == 4
