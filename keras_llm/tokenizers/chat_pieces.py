@@ -4,6 +4,7 @@ They are read off its skeletons. A template that does more than to put the
 same text before, between and after what is said has none.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 from keras_llm.errors import InputError
@@ -20,6 +21,9 @@ class Stripped(NamedTuple):
 
     left: bool
     right: bool
+
+
+STRIPPED = [Stripped(*ends) for ends in product((True, False), repeat=2)]
 
 
 class ChatPieces(NamedTuple):
@@ -111,22 +115,20 @@ def _around(template, system, turns) -> list[str]:
 def _stripped(template, system, texts, place) -> Stripped:
     """What becomes of white space around the turn of three at a place."""
     before, after = texts[place : place + 2]
-    found = set()
-    for spaces in SPACES:
-        turns = ["a"] * 3
-        turns[place] = f"{spaces}a{spaces}"
-        shown = _around(template, system, turns)
-        for left in (True, False):
-            for right in (True, False):
-                expected = [*texts]
-                expected[place] = before if left else before + spaces
-                expected[place + 1] = after if right else spaces + after
-                if shown == expected:
-                    found.add(Stripped(left, right))
-    if len(found) != 1:
-        role = ("user", "assistant")[place % 2]
-        raise InputError(
-            f"The chat template leaves out some white space of a message of "
-            f"{role} and not all."
-        )
-    return found.pop()
+    for stripped in STRIPPED:
+        shown, expected = [], []
+        for spaces in SPACES:
+            turns = ["a"] * 3
+            turns[place] = f"{spaces}a{spaces}"
+            shown.append(_around(template, system, turns))
+            texts = [*texts]
+            texts[place] = before if stripped.left else before + spaces
+            texts[place + 1] = after if stripped.right else spaces + after
+            expected.append(texts)
+        if shown == expected:
+            return stripped
+    role = ("user", "assistant")[place % 2]
+    raise InputError(
+        f"The chat template leaves out some white space of a message of {role} "
+        "and not all."
+    )

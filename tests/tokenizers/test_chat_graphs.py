@@ -69,7 +69,7 @@ def byte_pairs(tmp_path_factory):
     "name",
     [
         name
-        if name in ("llama 2", "llama 3")
+        if name == "llama 2"
         else pytest.param(name, marks=pytest.mark.slow)
         for name in TEMPLATES
     ],
@@ -82,13 +82,20 @@ def test_ids_of_byte_pairs_are_those_of_the_template(name, byte_pairs):
         check_ids(graph, template, SYSTEM)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("system", [None, SYSTEM])
+@pytest.mark.parametrize(
+    "legacy, system",
+    [
+        (False, SYSTEM),
+        pytest.param(False, None, marks=pytest.mark.slow),
+        pytest.param(True, SYSTEM, marks=pytest.mark.slow),
+        pytest.param(True, None, marks=pytest.mark.slow),
+    ],
+)
 def test_ids_of_pieces_are_those_of_the_template(legacy, system, tmp_path):
     tokenizer = read_tokenizer(llama2(tmp_path, legacy=legacy))
     assert tokenizer.space_after_control == legacy
     graph = scratch_tokenizer(tokenizer)
-    for name in ("llama 2", "zephyr", "plain"):
+    for name in ("llama 2", "plain"):
         template = ChatTemplate(TEMPLATES[name], tokenizer)
         check_ids(graph, template, system)
 
@@ -128,7 +135,9 @@ def ours_with(head, content):
 
 USER = "(m.content{} if m.role == 'user' else m.content)"
 REFUSED = {
-    "time of day": ours_with("strftime_now('%d')", "m.content"),
+    "time of day": ours_with(
+        "(strftime_now('%d') if m.role == 'user' else '')", "m.content"
+    ),
     "otherwise when others": ours_with(
         "('+' if m.role == 'user' and loop.index > 2 and loop.index < 5 "
         "else '')",
