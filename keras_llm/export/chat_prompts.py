@@ -10,7 +10,12 @@ from keras_llm.export.graph_tokenizers import (
     quoted,
     tokenize_around,
 )
-from keras_llm.export.ragged import between, kept
+from keras_llm.export.ragged import (
+    between,
+    kept,
+    places_in_rows,
+    row_ids,
+)
 from keras_llm.tokenizers.chat_pieces import (
     Piece,
     Stripped,
@@ -68,6 +73,15 @@ class ChatPrompts(tf.Module):
             quoted(template.answer_prefix),
             quoted(template.answer_suffix),
         )
+        # A function, so that all who count and take ids share its graph.
+        self._ids = tf.function(
+            self._ids_of,
+            input_signature=[
+                tf.RaggedTensorSpec([None, None], tf.string),
+                tf.TensorSpec([None], tf.int32),
+            ],
+            autograph=False,
+        ).get_concrete_function()
         # Up to its last control token, for what follows is one text with the
         # user's words.
         opening = _written((*pieces.opening[:-1], ""))
@@ -108,9 +122,9 @@ class ChatPrompts(tf.Module):
         too_long = lengths >= longest
         room = tf.clip_by_value(limit, 1, longest // 2)
         surplus = tf.where(too_long, lengths - (longest - room), 0)
-        rows = tokens.value_rowids()
+        rows = row_ids(tokens)
         surplus = tf.gather(tf.cast(surplus, rows.dtype), rows)
-        places = _places(tokens)
+        places = places_in_rows(tokens)
         shown = (places < self._head) | (places >= self._head + surplus)
         return kept(tokens, shown), too_long | (forgotten > 0)
 
@@ -149,13 +163,17 @@ class ChatPrompts(tf.Module):
             [tf.constant(0), tf.zeros_like(most), most],
         )[2]
 
-    def _ids(
+    def _ids_of(
         self, said: tf.RaggedTensor, forgotten: tf.Tensor
     ) -> tf.RaggedTensor:
         """Ids of the conversations without their first turns."""
         count = tf.cast(said.row_lengths(), tf.int32)
         said = between(said, 2 * forgotten, count)
-        words, pieces, place = said.flat_values, self._pieces, _places(said)
+        words, pieces, place = (
+            said.flat_values,
+            self._pieces,
+            places_in_rows(said),
+        )
         is_first, is_answer = place == 0, place % 2 == 1
 
         def each(first, assistant, user):
@@ -173,7 +191,7 @@ class ChatPrompts(tf.Module):
         )
         turns = tf.strings.join([before, escaped(words)])
         joined = tf.strings.unsorted_segment_join(
-            turns, said.value_rowids(), said.nrows()
+            turns, row_ids(said), said.nrows()
         )
         opening, ending = _written(pieces.opening), _written(pieces.ending)
         return self._tokens(tf.strings.join([opening, joined, ending]))
@@ -217,9 +235,3 @@ def _without_spaces(texts: tf.Tensor, stripped: Stripped) -> tf.Tensor:
     if stripped.right:
         texts = tf.strings.regex_replace(texts, f"{SPACE}+\\z", "")
     return texts
-
-
-def _places(rows: tf.RaggedTensor) -> tf.Tensor:
-    """int64, of each flat value: its place in its row."""
-    places = tf.range(tf.size(rows.flat_values, tf.int64))
-    return places - tf.gather(rows.row_starts(), rows.value_rowids())

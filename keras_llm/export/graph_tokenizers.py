@@ -6,7 +6,7 @@ from typing import Protocol
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from keras_llm.export.ragged import kept
+from keras_llm.export.ragged import kept, places_in_rows
 from keras_llm.quiet import quiet_native_code
 from keras_llm.tokenizers.processor import AFTER_SPACE, FIRST_CHARACTER
 
@@ -211,22 +211,34 @@ def tokenize_around(
         int32 `(batch, None)`.
     """
     parts = tf.strings.split(texts, BORDER)
-    rows, starts = parts.value_rowids(), parts.row_starts()
-    places = tf.range(tf.size(rows, rows.dtype)) - tf.gather(starts, rows)
-    is_control = places % 2 == 1
+    is_control = places_in_rows(parts) % 2 == 1
     flat = parts.flat_values
-    control = tf.RaggedTensor.from_row_lengths(
-        ids_of(tf.boolean_mask(flat, is_control)),
-        tf.cast(is_control, tf.int64),
-    )
+    controls = ids_of(tf.gather(flat, tf.where(is_control)[:, 0]))
     flat = tf.strings.regex_replace(flat, "\x01a", "\x01")
     flat = tf.where(is_control, "", flat)
     if isinstance(tokenizer, SentencePieceGraph):
-        typed = tokenizer.tokenize_parts(flat, starts)
+        typed = tokenizer.tokenize_parts(flat, parts.row_starts())
     else:
         typed = tokenizer.tokenize(flat)
-    both = tf.concat([typed, control], axis=1)
-    return parts.with_flat_values(both).merge_dims(1, 2)
+    return _joined(parts, typed, controls, is_control)
+
+
+def _joined(parts, typed, controls, is_control) -> tf.RaggedTensor:
+    """Rows of the ids of their parts; a control token's part has no others."""
+    counts = typed.row_lengths() + tf.cast(is_control, tf.int64)
+    ends = tf.cumsum(counts)
+    places = tf.gather(ends, tf.where(is_control)[:, 0]) - 1
+    is_typed = tf.scatter_nd(
+        places[:, None], tf.ones_like(places), [tf.reduce_sum(counts)]
+    )
+    others = tf.where(is_typed == 0)
+    flat = tf.scatter_nd(
+        tf.concat([others, places[:, None]], axis=0),
+        tf.concat([typed.flat_values, controls], axis=0),
+        [tf.reduce_sum(counts)],
+    )
+    splits = tf.gather(tf.pad(ends, [[1, 0]]), parts.row_splits)
+    return tf.RaggedTensor.from_row_splits(flat, splits, validate=False)
 
 
 def quoted(string: str) -> str:

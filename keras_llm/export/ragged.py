@@ -26,6 +26,19 @@ def between(
     return places.with_flat_values(values)
 
 
+def row_ids(rows: tf.RaggedTensor) -> tf.Tensor:
+    """int64, of each flat value: which row it is in."""
+    places = tf.range(tf.shape(rows.flat_values, tf.int64)[0])
+    limits = rows.row_limits()
+    return tf.searchsorted(limits, places, side="right", out_type=tf.int64)
+
+
+def places_in_rows(rows: tf.RaggedTensor) -> tf.Tensor:
+    """int64, of each flat value: its place in its row."""
+    places = tf.range(tf.shape(rows.flat_values, tf.int64)[0])
+    return places - tf.gather(rows.row_starts(), row_ids(rows))
+
+
 def kept(rows: tf.RaggedTensor, flags: tf.Tensor) -> tf.RaggedTensor:
     """The values that are flagged.
 

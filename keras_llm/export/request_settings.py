@@ -56,9 +56,9 @@ def request_sampling(
 
 def check_rows(**fields: tf.Tensor) -> None:
     """Fails in the graph on a field without a value for each of the first."""
-    first = next(iter(fields))
-    rows = tf.shape(fields[first])[0]
-    for name, field in fields.items():
+    (first, column), *others = fields.items()
+    rows = tf.shape(column)[0]
+    for name, field in others:
         tf.debugging.assert_equal(
             tf.shape(field)[0],
             rows,
