@@ -144,6 +144,7 @@ def test_public_names_are_those_of_the_package():
         "ScratchTokenizer",
         "TextGenerator",
         "add_adapter",
+        "improve",
         "load_adapter",
         "load_preset",
         "load_recipe",
