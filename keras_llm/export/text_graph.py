@@ -23,6 +23,8 @@ from keras_llm.recipes.settings import GenerationSettings
 
 # Where the mean is beyond, perplexity is what float32 can still hold.
 MOST_NATS = 88.0
+# What is told of an answer.
+ANSWER = ("text", "num_tokens", "finish_reason", "prompt_truncated")
 
 
 class TextGraph(tf.Module):
@@ -132,9 +134,10 @@ class TextGraph(tf.Module):
             "seed": seed,
         }
         check_rows(prompt=prompt, max_new_tokens=max_new_tokens, **settings)
-        return self._answer(
+        answers = self._answer(
             prompt, max_new_tokens, request_sampling(**settings)
         )
+        return {name: answers[name] for name in ANSWER}
 
     def chat(
         self,
@@ -173,7 +176,7 @@ class TextGraph(tf.Module):
         answers = self._continue(tokens, limit, sampling, ends)
         answers["text"] = prompts.inner(answers["text"])
         answers["prompt_truncated"] = truncated
-        return {name: answer[:rows] for name, answer in answers.items()}
+        return {name: answers[name][:rows] for name in ANSWER}
 
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """How likely each text is to the model, after its start token.
@@ -202,6 +205,26 @@ class TextGraph(tf.Module):
         token_ids = self._tokens(text)
         lengths = tf.cast(token_ids.row_lengths(), tf.int32)
         return {"token_ids": token_ids.to_tensor(), "lengths": lengths}
+
+    def greedy_tokens(
+        self, prompts: list[str], max_new_tokens: int
+    ) -> list[tuple[list[int], list[int]]]:
+        """Ids of each prompt, as far as it fits, and of its greedy answer."""
+        rows = tf.zeros([len(prompts)])
+        whole = tf.cast(rows, tf.int32)
+        seeds = tf.cast(rows, tf.int64)
+        answers = self._answer(
+            tf.constant(prompts),
+            whole + max_new_tokens,
+            request_sampling(rows, whole, rows + 1, rows + 1, seeds),
+        )
+        rows = zip(
+            answers["token_ids"].numpy().tolist(),
+            answers["prompt_length"].numpy(),
+            answers["num_tokens"].numpy(),
+            strict=True,
+        )
+        return [(ids[:at], ids[at : at + count]) for ids, at, count in rows]
 
     def text_of(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         """string `(batch,)`: the text, without hidden tokens."""
@@ -245,14 +268,17 @@ class TextGraph(tf.Module):
 
         new = self.decoder.generate(prompts, sampling, limit, stopped)
         whole = tf.concat([prompts, new], axis=1)
+        token_ids = whole.to_tensor()
         text = text_after(self.text_of, whole, prompts)
         text, cut = self.stop_strings.cut(text)
         count = tf.cast(new.row_lengths(), tf.int32)
-        ended = at_end(whole.to_tensor(), lengths + count) & (count > 0)
+        ended = at_end(token_ids, lengths + count) & (count > 0)
         return {
             "text": text,
             "num_tokens": count,
             "finish_reason": tf.where(ended | cut, "stop", "length"),
+            "token_ids": token_ids,
+            "prompt_length": lengths,
         }
 
     def _prompts(

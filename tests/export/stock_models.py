@@ -90,8 +90,10 @@ SENTENCE_PIECE = {
         {"user_defined_symbols": ["<|endoftext|>", "<|end|>", "<|user|>"]},
     ),
 }
-# How GPT-OSS splits text before its byte pairs is not known here.
-ARCHITECTURES = sorted((SENTENCE_PIECE | BYTE_PAIR).keys() - {"GptOss"})
+# How GPT-OSS splits text before its byte pairs is not known here, and KerasHub
+# 0.32 rotates the query of each cached step of GPT-NeoX as that of position 0.
+REFUSED = {"GptOss", "GPTNeoX"}
+ARCHITECTURES = sorted((SENTENCE_PIECE | BYTE_PAIR).keys() - REFUSED)
 # The others take minutes together.
 DEFAULT = ("GPT2",)
 every_architecture = pytest.mark.parametrize(

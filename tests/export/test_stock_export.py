@@ -1,8 +1,4 @@
-"""Any KerasHub causal model becomes a SavedModel that answers its text.
-
-GPT-NeoX alone answers otherwise in other company, for its `generate` does:
-KerasHub 0.32 rotates the query of every cached step as that of position 0.
-"""
+"""Any KerasHub causal model becomes a SavedModel that answers its text."""
 
 import keras_hub
 import numpy as np
@@ -37,9 +33,8 @@ def test_answers_are_those_of_generate(tmp_path, name):
     served = Served(folder)
     together = check_batches(model, served)
     assert len(set(together)) > 2
-    if name != "GPTNeoX":
-        alone = [served.answer([prompt])[0] for prompt in TEXTS]
-        assert alone == together[: len(TEXTS)]
+    alone = [served.answer([prompt])[0] for prompt in TEXTS]
+    assert alone == together[: len(TEXTS)]
     check_score(model, served)
     check_control_tokens(model, served)
     custom = SENTENCE_PIECE_OPS if name in SENTENCE_PIECE else set()
