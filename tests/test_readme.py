@@ -103,6 +103,10 @@ def test_commands(page, folder, monkeypatch, capsys):
             code = exit.code
         refused = 3 if words[1] == "improve" else 0
         assert code in (0, refused), (line, capsys.readouterr().err)
+    if page.name == "tuning.md" and DATA.is_dir():
+        names = {}  # of runs that the commands have made
+        for source in blocks(page, "python"):
+            exec(compile(source, page.name, "exec"), names)
 
 
 def test_the_guide_is_read():
