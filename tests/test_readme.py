@@ -74,7 +74,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+SLOW = ("tuning.md",)  # which trains seven models
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow, id=page.name)
+        if page.name in SLOW
+        else pytest.param(page, id=page.name)
+        for page in PAGES
+    ],
+)
 def test_commands(page, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("KERAS_LLM_DATA", str(DATA))
