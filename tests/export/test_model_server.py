@@ -3,7 +3,7 @@
 It needs that program on PATH, of version 2.12 or later, and is skipped where
 there is none: it is in the image tensorflow/serving, and in Debian packages
 that Google publishes, not on PyPI. Version 2.18.1 was seen to pass, but for
-the classifier's test and those of bounds, which are younger. What an older
+the classifier's test, which is younger. What an older
 server would refuse is seen by `test_server_operations.py` without it, and by
 `test_tensorflow_2_12.py` in that release of TensorFlow.
 """
