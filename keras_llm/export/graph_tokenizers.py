@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
@@ -77,9 +78,9 @@ class SentencePieceGraph(tf.Module):
         space_after_control: bool = True,
     ):
         super().__init__(name="sentencepiece")
-        pieces, proto, has_prefix = _read(proto)
+        pieces, proto, self._spaced = _read(proto)
         self._before = FIRST_CHARACTER if add_prefix_space else None
-        if has_prefix:
+        if self._spaced is not None:
             self._before = ANY_CHARACTER
         self._space_after_control = space_after_control
         self.start_token_id = start_token_id
@@ -118,10 +119,16 @@ class SentencePieceGraph(tf.Module):
     def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         # A model may have more tokens than its tokenizer, which would fail.
         known = token_ids.flat_values < tf.cast(self._size, tf.int32)
-        texts = self._operations.detokenize(kept(token_ids, known))
+        ids = kept(token_ids, known)
+        texts = self._operations.detokenize(ids)
         if self._before is None:
             return texts
-        return tf.strings.regex_replace(texts, "\\A ", "")
+        bare = tf.strings.regex_replace(texts, "\\A ", "")
+        if self._spaced is None:
+            return bare
+        # The space of an unknown token or of a byte is none that was put.
+        first = ids[:, :1].to_tensor(0, shape=[None, 1])[:, 0]
+        return tf.where(tf.gather(self._spaced, first), bare, texts)
 
     def _begun(self, texts):
         if self._before is None:
@@ -129,14 +136,14 @@ class SentencePieceGraph(tf.Module):
         return tf.strings.regex_replace(texts, self._before, AFTER_SPACE)
 
 
-def _read(proto: bytes) -> tuple[dict[str, int], bytes, bool]:
+def _read(proto: bytes) -> tuple[dict[str, int], bytes, np.ndarray | None]:
     """Ids of control pieces, and the model that TensorFlow Text is given.
 
     Its SentencePiece fails on a text whose first word is a control piece, with
     a word model without a dummy prefix. Under names that no word has, control
     pieces cannot be found in texts. With a dummy prefix it takes all spaces
-    that an answer begins with for it: the last result says whether the model
-    is given texts with that one space.
+    that an answer begins with for it. Such a model is given texts with that
+    one space, and the last result is which pieces begin with it.
     """
     from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
 
@@ -147,12 +154,14 @@ def _read(proto: bytes) -> tuple[dict[str, int], bytes, bool]:
         or model.trainer_spec.treat_whitespace_as_suffix
     )
     spec.add_dummy_prefix &= not has_prefix
+    spaced = np.array([x.piece.startswith(SPACE) for x in model.pieces])
     words = model.trainer_spec.model_type == TrainerSpec.WORD
     for index, piece in enumerate(model.pieces):
         if piece.type == ModelProto.SentencePiece.CONTROL:
             control[piece.piece] = index
             piece.piece = (2 * SPACE if words else "") + piece.piece
-    return control, model.SerializeToString(deterministic=True), has_prefix
+    proto = model.SerializeToString(deterministic=True)
+    return control, proto, spaced if has_prefix else None
 
 
 class WithControlTokens(tf.Module):

@@ -72,6 +72,8 @@ def test_control_tokens_in_a_graph(spaces):
     own = tokenizer.tokenize(texts)
     graph = scratch_tokenizer(tokenizer)
     assert graph.tokenize(tf.constant(texts)).to_list() == own
+    byte, unknown = map(tokenizer.token_to_id, ("<0x20>", "<unk>"))
+    own += [[byte, byte, *own[1]], [unknown, *own[1]], [unknown]]
     ids = tf.ragged.constant(own, tf.int32, ragged_rank=1)
     found = [text.decode() for text in graph.detokenize(ids).numpy()]
     assert found == tokenizer.detokenize(own)
