@@ -162,7 +162,7 @@ def test_a_killed_export_does_not_block_its_folder(tmp_path, model):
 def without_a_graph(monkeypatch):
     """Exports of nothing, in no time."""
     nothing = types.SimpleNamespace(signatures={})
-    monkeypatch.setattr(parts, "graph_of", lambda *_: nothing)
+    monkeypatch.setattr(parts, "graph_of", lambda *_: (nothing, None))
 
 
 @pytest.mark.usefixtures("without_a_graph")
