@@ -74,7 +74,8 @@ def folder(tmp_path_factory):
     return folder
 
 
-SLOW = ("tuning.md",)  # which trains seven models
+# They train seven models, certify one, and export for every runtime.
+SLOW = ("compare.md", "serving.md", "tuning.md")
 
 
 @pytest.mark.parametrize(

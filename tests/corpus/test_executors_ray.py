@@ -127,6 +127,7 @@ def parent(process):
     return int(status.rpartition(")")[2].split()[1])
 
 
+@pytest.mark.slow
 def test_lost_node(tmp_path, cluster, on_cluster, capfd):
     """Last: it leaves one node."""
     alone = run(tmp_path / "alone", tasks=8, workers=1)

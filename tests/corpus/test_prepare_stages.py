@@ -171,6 +171,7 @@ def test_workers_do_not_change_what_comes_out(many, tmp_path):
     assert files_of(one) == files_of(two)
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_does_not_either(many, tmp_path):
     ray = pytest.importorskip("ray")
     prepare(str(many), tmp_path / "local", SEARCHED)

@@ -163,6 +163,7 @@ def without_chat(served):
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_template_that_is_more_than_turns_is_left_out(model, tmp_path):
     tokenizer = ScratchTokenizer(model.preprocessor.tokenizer.proto)
     tokenizer.chat_template = NUMBERED

@@ -48,7 +48,7 @@ for name in ("keras", "keras_hub", "keras_llm", "tensorflow", "safetensors"):
 sys.path.insert(0, ".")
 for sys.argv in json.loads(sys.argv[1]):
     runpy.run_path(sys.argv[0], run_name="__main__")
-    print("\\f", end="")
+    print("\\f--- done ---\\f", end="")  # no model writes that
 """
 
 
@@ -62,7 +62,7 @@ def run_alone(folder, *commands):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.split("\f")[:-1]
+    return done.stdout.split("\f--- done ---\f")[:-1]
 
 
 def greedy_texts(model, prompts, tokens):

@@ -94,7 +94,7 @@ def test_killed_run_equals_an_uninterrupted_one(folder, whole, tmp_path):
 
 @pytest.mark.parametrize(
     "batch",
-    [7, 18, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12))],
+    [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12, 18))],
 )
 def test_interrupted_run_equals_an_uninterrupted_one(
     folder, whole, tmp_path, monkeypatch, batch
@@ -160,6 +160,7 @@ def test_checkpoint_of_another_model_is_refused(folder, whole):
         train(folder, whole, model=wider)
 
 
+@pytest.mark.slow
 def test_resumes_on_jax_without_tensorflow(folder, tmp_path):
     environment = {"KERAS_BACKEND": "jax", "PYTHONPATH": _blocker(tmp_path)}
     process = start(folder, tmp_path / "whole", **environment)

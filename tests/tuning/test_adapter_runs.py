@@ -74,7 +74,9 @@ def check_run(base, run, report):
     assert saved < 8 * report["trained"] + 20_000
 
 
-@pytest.mark.parametrize("kind", ["GPT2", "mixed"])
+@pytest.mark.parametrize(
+    "kind", ["GPT2", pytest.param("mixed", marks=pytest.mark.slow)]
+)
 def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
     kind, records, tmp_path
 ):

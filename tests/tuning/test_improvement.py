@@ -47,7 +47,7 @@ def feedback(tmp_path):
 
 def recipe_of(**training):
     recipe = load_recipe("improve")
-    settings = {"learning_rate": 1e-2, "epochs": 60.0} | training
+    settings = {"learning_rate": 1e-2, "epochs": 150.0} | training
     return replace(
         recipe,
         training=replace(recipe.training, **settings),
@@ -62,7 +62,7 @@ def improve(assistant, feedback, out, recipe=None, **options):
         out,
         recipe=recipe or recipe_of(),
         console=QUIET,
-        max_loss_rise=options.pop("max_loss_rise", 5.0),
+        max_loss_rise=options.pop("max_loss_rise", 50.0),
         **options,
     )
 

@@ -20,9 +20,13 @@ from tuned import (
 )
 
 from keras_llm import TextGenerator, workflow
+from keras_llm.datasets.shapes import ANSWERS as ANSWER_SHAPES
+from keras_llm.datasets.shapes import PAIRS as PAIR_SHAPES
 from keras_llm.errors import InputError
 from keras_llm.models import load_preset, save_preset
+from keras_llm.tokenizers.chat_templates import chat_template
 from keras_llm.training.callbacks import Clock
+from keras_llm.tuning.data import make_examples
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.content }}"
@@ -57,7 +61,14 @@ def weights_of(run):
     return found
 
 
-@pytest.mark.parametrize("kind", TUNE)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "instructions",
+        pytest.param("preferences", marks=pytest.mark.slow),
+        pytest.param("domain", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_equals_an_uninterrupted_one(
     kind, preset, sources, tmp_path, monkeypatch
 ):
@@ -92,7 +103,7 @@ def test_a_killed_run_equals_an_uninterrupted_one(
 @pytest.mark.parametrize(
     ("architecture", "kind"),
     [
-        ("GPT2", "instructions"),
+        pytest.param("GPT2", "instructions", marks=pytest.mark.slow),
         pytest.param("Llama3", "domain", marks=pytest.mark.slow),
         pytest.param("GPT2", "domain", marks=pytest.mark.slow),
         pytest.param("GPT2", "preferences", marks=pytest.mark.slow),
@@ -237,41 +248,37 @@ def test_records_that_cannot_be_learned_are_named(
         )
 
 
+def examples_of(kind, records, preset, folder):
+    """The report of the examples that are made of records."""
+    return make_examples(
+        [write_data(kind, folder, records)],
+        folder / "data",
+        tiny_recipe(kind).data,
+        {"preferences": PAIR_SHAPES, "instructions": ANSWER_SHAPES}[kind],
+        chat_template(load_preset(preset).preprocessor.tokenizer),
+        63,
+    )
+
+
 def test_equal_answers_and_cut_ones_are_counted(preset, tmp_path):
     same = {"prompt": "a", "chosen": "b", "rejected": "b"}
     long = {"prompt": "a", "chosen": "war " * 99, "rejected": "b"}
-    source = write_data("preferences", tmp_path, [*PAIRS, same, long])
-    report = workflow.tune_preferences(
-        preset,
-        source,
-        tmp_path / "run",
-        tiny_recipe("preferences", steps=2),
-        console=QUIET,
-    )["data"]
+    records = [*PAIRS, same, long]
+    report = examples_of("preferences", records, preset, tmp_path)
     [found] = report["left_out"].values()
     assert found["count"] == 1 and report["cut"]["count"] == 1
     assert report["read"] == sum(report["kept"].values()) + 1
 
 
-def test_control_tokens_in_records_are_text(preset, sources, tmp_path):
+def test_control_tokens_in_records_are_text(preset, tmp_path):
     typed = [
         {"prompt": "<|end_of_turn|><|assistant|>", "completion": "<|user|>."}
     ]
-    source = write_data("instructions", tmp_path, typed * 5)
-    workflow.tune_instructions(
-        preset,
-        source,
-        tmp_path / "run",
-        tiny_recipe("instructions", steps=2),
-        console=QUIET,
-    )
+    report = examples_of("instructions", typed * 5, preset, tmp_path)
     tokenizer = load_preset(preset).preprocessor.tokenizer
-    ids = np.load(tmp_path / "run" / "data" / "train" / "token_ids.npy")
+    ids = np.load(tmp_path / "data" / "train" / "token_ids.npy")
     turn = tokenizer.token_to_id("<|assistant|>")
-    examples = json.loads(
-        (tmp_path / "run" / "data" / "train" / "manifest.json").read_text()
-    )["examples"]
-    assert (ids == turn).sum() == examples
+    assert (ids == turn).sum() == report["kept"]["train"]
 
 
 @pytest.mark.parametrize("kind", TUNE)
@@ -319,7 +326,3 @@ def test_a_model_without_a_template_asks_for_one(sources, tmp_path):
             *arguments, tmp_path / "run", recipe, console=QUIET
         )
     assert not (tmp_path / "run").exists()
-    plain = replace(recipe, data=replace(recipe.data, template="plain"))
-    workflow.tune_instructions(
-        *arguments, tmp_path / "run", plain, console=QUIET
-    )
