@@ -8,10 +8,11 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from keras_llm.errors import InputError, Interrupted
 
@@ -263,6 +264,24 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def write_json_lines(
+    path: Path,
+    rows: Iterable[Any],
+    default: Callable[[Any], Any] | None = None,
+) -> None:
+    """Writes a line of JSON for each row, whole or not at all.
+
+    Args:
+        path: The file.
+        rows: What `json.dumps` takes.
+        default: As `json.dumps` takes it.
+    """
+    lines = [
+        json.dumps(row, ensure_ascii=False, default=default) for row in rows
+    ]
+    write_text(path, "\n".join(lines))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,7 +10,12 @@ from rich.table import Table
 
 from keras_llm.commands import show
 from keras_llm.errors import InputError
-from keras_llm.files import check_free, write_text, written_beside
+from keras_llm.files import (
+    check_free,
+    write_json_lines,
+    write_text,
+    written_beside,
+)
 
 RESULTS, ANSWERS = "results.json", "answers.jsonl"
 PAIRS = (
@@ -184,7 +189,7 @@ def _evaluate_tasks(values: Namespace, console: Console) -> dict[str, Any]:
         with written_beside(values.out) as folder:
             _write_json(folder / RESULTS, found)
             for task, answers in samples.items():
-                _write_lines(folder / f"samples_{task}.jsonl", answers)
+                write_json_lines(folder / f"samples_{task}.jsonl", answers, str)
     if not values.json:
         table = Table("task", "examples", "questions", "metric", "value", "±")
         for row in rows:
@@ -249,7 +254,7 @@ def _evaluate_references(values: Namespace, console: Console) -> dict[str, Any]:
     if values.out is not None:
         with written_beside(values.out) as folder:
             _write_json(folder / RESULTS, result)
-            _write_lines(folder / ANSWERS, rows)
+            write_json_lines(folder / ANSWERS, rows)
     return show(result, values)
 
 
@@ -287,8 +292,3 @@ def ask(values: Namespace, console: Console) -> dict[str, Any]:
 
 def _write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=1, default=str))
-
-
-def _write_lines(path: Path, rows: list[Any]) -> None:
-    lines = [json.dumps(row, ensure_ascii=False, default=str) for row in rows]
-    write_text(path, "\n".join(lines))

@@ -18,7 +18,7 @@ from keras_llm.datasets.shapes import (
     recognized,
 )
 from keras_llm.errors import InputError
-from keras_llm.files import write_text, written_beside
+from keras_llm.files import write_json_lines, write_text, written_beside
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.tuning_settings import DataSettings
 from keras_llm.tokenizers.chat_templates import ChatTemplate
@@ -157,11 +157,7 @@ def held_out(data: Path) -> str | None:
 
 def write_conversations(path: Path, conversations: Iterable[Messages]) -> None:
     """Writes a line of JSON for each, as `tune` reads it."""
-    lines = [
-        json.dumps({"messages": messages}, ensure_ascii=False)
-        for messages in conversations
-    ]
-    write_text(path, "\n".join(lines))
+    write_json_lines(path, ({"messages": each} for each in conversations))
 
 
 def read_conversations(path: Path) -> list[Messages]:

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from keras_llm.errors import InputError
-from keras_llm.files import check_free, write_text, written_beside
+from keras_llm.files import check_free, write_json_lines, written_beside
 from keras_llm.tokenizers.messages import check_messages
 
 CORRECTIONS, THUMBS = "corrections.jsonl", "thumbs.jsonl"
@@ -206,12 +206,12 @@ def export_feedback(feedback: Feedback, out: Path) -> dict[str, int]:
     files = {CORRECTIONS: [], THUMBS: []}
     for event in feedback.events:
         name = THUMBS if event.chosen is None else CORRECTIONS
-        files[name].append(json.dumps(event.to_dict(), ensure_ascii=False))
+        files[name].append(event.to_dict())
     if not feedback.events:
         raise InputError("There must be at least one event. Received: none")
     check_free(out)
     with written_beside(out) as folder:
-        for name, lines in files.items():
-            if lines:
-                write_text(folder / name, "\n".join(lines))
-    return {name: len(lines) for name, lines in files.items() if lines}
+        for name, rows in files.items():
+            if rows:
+                write_json_lines(folder / name, rows)
+    return {name: len(rows) for name, rows in files.items() if rows}

@@ -1,5 +1,6 @@
 """From corrections to the next version, if it is a better one."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from keras_llm.corpus.sources import fingerprint
 from keras_llm.errors import InputError
-from keras_llm.files import file_digest, written_beside
+from keras_llm.files import file_digest, write_json_lines, written_beside
 from keras_llm.recipes.loading import load_recipe
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
@@ -180,7 +181,9 @@ class _Improvement:
                 for e in self.learned
                 if e.chosen is not None
             ]
-            _write_pairs(folder, pairs)
+            if pairs:
+                (folder / "pairs").mkdir()
+                write_json_lines(folder / "pairs" / "train.jsonl", pairs)
         return {
             "learned": len(self.learned),
             "held_back": len(self.held),
@@ -243,8 +246,6 @@ class _Improvement:
         )
 
     def _judge(self, max_loss_rise: float) -> dict[str, Any]:
-        import shutil
-
         from keras_llm.models.loading import load_causal_lm
         from keras_llm.tokenizers.chat_templates import chat_template
         from keras_llm.tuning.improvement import judge, objections
@@ -333,14 +334,3 @@ class _Improvement:
 def _answered(event) -> list[dict[str, str]]:
     answer = {"role": "assistant", "content": event.good_answer}
     return [*event.messages(), answer]
-
-
-def _write_pairs(folder: Path, pairs: list[dict[str, Any]]) -> None:
-    import json
-
-    from keras_llm.files import write_text
-
-    if pairs:
-        (folder / "pairs").mkdir()
-        lines = [json.dumps(pair, ensure_ascii=False) for pair in pairs]
-        write_text(folder / "pairs" / "train.jsonl", "\n".join(lines))

@@ -25,7 +25,7 @@ from rich.progress import (
 
 from keras_llm.corpus.sources import fingerprint
 from keras_llm.errors import InputError
-from keras_llm.files import file_digest, write_text
+from keras_llm.files import file_digest, write_json_lines, write_text
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.recipes.settings import Recipe, to_dict
@@ -302,9 +302,19 @@ def _evaluate_run(out: Path, console: Console) -> dict:
         held_out_splits(tokens),
         console,
     )
-    (out / "evaluation").mkdir(exist_ok=True)
-    write_text(out / "evaluation" / "report.json", json.dumps(report, indent=1))
+    save_evaluation(out, report)
     return report
+
+
+def save_evaluation(
+    out: Path, report: dict[str, Any], answers: Sequence[dict] = ()
+) -> None:
+    """Writes `evaluation/report.json` of a run, and what was answered."""
+    folder = out / "evaluation"
+    folder.mkdir(exist_ok=True)
+    if answers:
+        write_json_lines(folder / "answers.jsonl", answers)
+    write_text(folder / "report.json", json.dumps(report, indent=1))
 
 
 def _given_tokenizer(recipe: Recipe) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The stages that kinds of tuning share. Knows no kind."""
 
 import gc
-import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,11 +9,14 @@ from typing import Any
 
 from keras_llm.corpus.sources import fingerprint
 from keras_llm.errors import InputError
-from keras_llm.files import write_text
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.run_folder import Run
-from keras_llm.workflow.pretraining import encode_corpus, prepare_corpus
+from keras_llm.workflow.pretraining import (
+    encode_corpus,
+    prepare_corpus,
+    save_evaluation,
+)
 
 
 class Tuning:
@@ -222,16 +224,11 @@ class Tuning:
             work: From the model and its template to a report, and rows of
                 `answers.jsonl`, if any.
         """
-        folder = self.run.out / "evaluation"
 
         def judge():
             model = self.load(self.run.out / "preset")
             report, rows = work(model, self._template_of_kind(model))
-            folder.mkdir(exist_ok=True)
-            if rows:
-                lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-                write_text(folder / "answers.jsonl", "\n".join(lines))
-            write_text(folder / "report.json", json.dumps(report, indent=1))
+            save_evaluation(self.run.out, report, rows)
             return report
 
         if self._made == "data":
