@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from keras_llm.evaluation.by_length import in_batches
 from keras_llm.generation import Generation, TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers.messages import Messages
@@ -46,21 +47,16 @@ def answer_conversations(
         batch_size: Conversations at once, those of like length together.
 
     Raises:
-        InputError: A conversation that is none, or longer than the context.
+        InputError: A conversation that is none, or longer than the context,
+            or a `batch_size` below 1.
     """
     greedy = replace(settings or GenerationSettings(), sampler="greedy")
-
-    def length(index):
-        return sum(len(each["content"]) for each in conversations[index])
-
-    order = sorted(range(len(conversations)), key=length)
-    answers = {}
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = [conversations[index] for index in chosen]
-        found = generator.chat_batch(batch, greedy)
-        answers |= dict(zip(chosen, found, strict=True))
-    return [answers[index] for index in range(len(conversations))]
+    return in_batches(
+        lambda batch: generator.chat_batch(batch, greedy),
+        conversations,
+        batch_size,
+        lambda messages: sum(len(each["content"]) for each in messages),
+    )
 
 
 def score_answers(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from keras_llm.errors import InputError
+from keras_llm.evaluation.by_length import in_batches
 from keras_llm.evaluation.encoding import TextEncoder
 from keras_llm.generation import TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
@@ -47,7 +48,7 @@ class TruncatingGenerator(TextGenerator):
 
         Raises:
             InputError: The model's context has no room for the new tokens and
-                one of a prompt.
+                one of a prompt, or `batch_size` is below 1.
         """
         longest = self._encoder.max_length
         self._room = longest - settings.max_new_tokens
@@ -56,15 +57,12 @@ class TruncatingGenerator(TextGenerator):
                 f"The most new tokens must be below {longest}, the model's "
                 f"context. Received: {settings.max_new_tokens}"
             )
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        texts = [""] * len(prompts)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            batch = [prompts[index] for index in chosen]
-            answers = self.generate(batch, settings, seed)
-            for index, answer in zip(chosen, answers, strict=True):
-                texts[index] = answer.text
-        return texts
+        answers = in_batches(
+            lambda batch: self.generate(batch, settings, seed),
+            prompts,
+            batch_size,
+        )
+        return [answer.text for answer in answers]
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Token ids of a prompt, or the last of them that have room."""

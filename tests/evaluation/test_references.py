@@ -105,6 +105,8 @@ def test_what_cannot_be_compared_is_refused(monkeypatch):
         evaluate_references(model, pairs, max_new_tokens=64)
     with pytest.raises(InputError, match="batch_size must be at least 1"):
         evaluate_references(model, pairs, batch_size=0)
+    with pytest.raises(InputError, match="batch_size must be at least 1"):
+        evaluate_references(model, pairs, batch_size=0, chat=True)
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(InputError, match=r"install 'keras-llm\[metrics\]'"):
         evaluate_references(model, pairs)
