@@ -89,12 +89,12 @@ class Run:
 
     Args:
         out: The folder.
-        console: Where the stages are announced.
+        console: Where the stages are announced; the terminal if omitted.
     """
 
-    def __init__(self, out: Path, console: Console):
-        self.out = out
-        self.console = console
+    def __init__(self, out: Path, console: Console | None = None):
+        self.out = Path(out)
+        self.console = console or Console(stderr=True)
         self.records: dict[str, dict] = {}
 
     @contextmanager

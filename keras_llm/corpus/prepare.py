@@ -51,7 +51,7 @@ from keras_llm.corpus.report.timings import (
 )
 from keras_llm.corpus.rules import build_rules
 from keras_llm.corpus.rules.rule import Rule, Tally
-from keras_llm.corpus.sources import list_sources
+from keras_llm.corpus.sources import as_sources, list_sources
 from keras_llm.corpus.sources.files import (
     STANDARD_INPUT,
     SourceFile,
@@ -99,7 +99,7 @@ def prepare(
             that was asked for is empty, or `out` exists or cannot be written.
         Interrupted: A worker died; the same call goes on from there.
     """
-    sources = [sources] if isinstance(sources, str) else list(sources)
+    sources = as_sources(sources)
     settings = settings or CorpusSettings()
     out = Path(out).resolve()
     check_free(out)

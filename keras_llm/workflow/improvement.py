@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_llm.corpus.sources import fingerprint
+from keras_llm.corpus.sources import as_sources, fingerprint
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest, write_json_lines, written_beside
 from keras_llm.recipes.loading import load_recipe
@@ -63,7 +63,7 @@ def improve(
             `tune_instructions`.
     """
     recipe = recipe or load_recipe("improve")
-    run = Run(Path(out), console or Console(stderr=True))
+    run = Run(out, console)
     with run.opened(recipe):
         made = _Improvement(run, preset, Path(feedback), recipe)
         made.make_records(general, held_back)
@@ -125,7 +125,7 @@ class _Improvement:
     def _general(self, given) -> list[str]:
         """Sources of general conversations."""
         if given:
-            return [given] if isinstance(given, str) else list(given)
+            return as_sources(given)
         for name in ("data", "records/general"):
             folder = Path(self.preset) / name
             if (folder / "train").is_dir():

@@ -23,7 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from keras_llm.corpus.sources import fingerprint
+from keras_llm.corpus.sources import as_sources, fingerprint
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest, write_json_lines, write_text
 from keras_llm.recipes.checks import check
@@ -59,8 +59,8 @@ def train(
         InputError: `out` is no run, or a run of other settings or text, or
             another command works on it; or as the stages raise it.
     """
-    sources = [source] if isinstance(source, str) else list(source)
-    run = Run(Path(out), console or Console(stderr=True))
+    sources = as_sources(source)
+    run = Run(out, console)
     with run.opened(recipe, redo):
         make_tokens(run, sources, recipe, execution)
         return _make_model(run, recipe)
@@ -140,7 +140,7 @@ def pretrain_run(
     Raises:
         InputError: as `train`.
     """
-    run = Run(Path(out), console or Console(stderr=True))
+    run = Run(out, console)
     with run.opened(recipe, redo):
         return _pretrain(run, Path(tokens), Path(tokenizer), recipe)
 

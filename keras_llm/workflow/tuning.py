@@ -48,7 +48,7 @@ def tune_instructions(
     )
 
     recipe = recipe or load_recipe("instructions")
-    run = Run(Path(out), console or Console(stderr=True))
+    run = Run(out, console)
     with run.opened(recipe, redo):
         tuning = Tuning(run, preset, recipe, "instructions")
         tuning.make_data(data, ANSWERS)
@@ -93,7 +93,7 @@ def tune_preferences(
 
     recipe = recipe or load_recipe("preferences")
     settings = recipe.preferences
-    run = Run(Path(out), console or Console(stderr=True))
+    run = Run(out, console)
     reference = run.out / "reference"
     with run.opened(recipe, redo):
         tuning = Tuning(run, preset, recipe, "preferences")
@@ -145,7 +145,7 @@ def tune_domain(
     from keras_llm.tuning.domain import domain_run, evaluate_domain
 
     recipe = _with_replay(recipe or load_recipe("domain"), preset)
-    run = Run(Path(out), console or Console(stderr=True))
+    run = Run(out, console)
     tokens, old = run.out / "tokens", recipe.replay.tokens
     with run.opened(recipe, redo):
         tuning = Tuning(run, preset, recipe, "domain")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_llm.corpus.sources import fingerprint
+from keras_llm.corpus.sources import as_sources, fingerprint
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
@@ -79,7 +79,7 @@ class Tuning:
         from keras_llm.models.loading import context_length
         from keras_llm.tuning.data import make_examples
 
-        sources = [sources] if isinstance(sources, str) else list(sources)
+        sources = as_sources(sources)
         settings = self.recipe.data
 
         # A template that is missing is known before anything is written.
@@ -113,7 +113,7 @@ class Tuning:
     def make_tokens(self, sources) -> None:
         """Text to token shards of the model's tokenizer."""
         run, recipe = self.run, self.recipe
-        sources = [sources] if isinstance(sources, str) else list(sources)
+        sources = as_sources(sources)
         corpus, tokens = run.out / "corpus", run.out / "tokens"
         run.stage(
             "prepare",

@@ -2,8 +2,9 @@
 
 from keras_llm.corpus.sources.files import (
     SourceFile,
+    as_sources,
     fingerprint,
     list_sources,
 )
 
-__all__ = ["SourceFile", "fingerprint", "list_sources"]
+__all__ = ["SourceFile", "as_sources", "fingerprint", "list_sources"]

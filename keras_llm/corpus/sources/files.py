@@ -97,6 +97,11 @@ def list_sources(
     return list(itertools.chain.from_iterable(map(_cut, unique)))
 
 
+def as_sources(given: str | Iterable[str]) -> list[str]:
+    """Sources as a list, where one may be given alone."""
+    return [given] if isinstance(given, str) else list(given)
+
+
 def fingerprint(
     sources: Sequence[str],
     stdin: Path | None = None,
