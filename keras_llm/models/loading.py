@@ -1,5 +1,6 @@
 """Models from preset folders, and from the presets that KerasHub downloads."""
 
+import gc
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,12 @@ def load_preset(path: Path, **kwargs) -> CausalLM:
 
 
 def load_causal_lm(preset: str | Path, **kwargs) -> CausalLM:
-    """The language model of any preset; see `load_task`."""
+    """The language model of any preset; see `load_task`.
+
+    For work on one model after the other: those that nobody holds any more
+    are let go of first.
+    """
+    gc.collect()  # a model is a circle, and would stay in memory
     return _load(_address_of(preset), [CausalLM], **kwargs)
 
 

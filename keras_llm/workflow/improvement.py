@@ -250,22 +250,20 @@ class _Improvement:
         from keras_llm.tokenizers.chat_templates import chat_template
         from keras_llm.tuning.improvement import judge, objections
 
-        found = []
-        for preset in (self.preset, self.tuned):
+        def judged(preset):
+            # Its model is let go of before the next is loaded.
             model = load_causal_lm(preset)
             tokenizer = model.preprocessor.tokenizer
-            template = chat_template(tokenizer, self.recipe.data.template)
-            found.append(
-                judge(
-                    model,
-                    template,
-                    self.data,
-                    self.corrections,
-                    self.recipe.generation,
-                    self.recipe.training.batch_size,
-                )
+            return judge(
+                model,
+                chat_template(tokenizer, self.recipe.data.template),
+                self.data,
+                self.corrections,
+                self.recipe.generation,
+                self.recipe.training.batch_size,
             )
-        before, after = found
+
+        before, after = judged(self.preset), judged(self.tuned)
         against = objections(before, after, max_loss_rise)
         preset = self.run.out / "preset"
         shutil.rmtree(preset, ignore_errors=True)

@@ -1,6 +1,5 @@
 """The stages that kinds of tuning share. Knows no kind."""
 
-import gc
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -59,8 +58,6 @@ class Tuning:
 
         from keras_llm.models.loading import load_causal_lm
 
-        # A model is a circle: the one before would stay in memory.
-        gc.collect()
         # The seeds of dropout are drawn while it is made.
         keras.utils.set_random_seed(self.recipe.seed)
         dtype = self.recipe.training.dtype
