@@ -10,6 +10,13 @@ class InputError(ValueError):
     """
 
 
+def first_of(reasons: list[str], most: int) -> str:
+    """The first few of several reasons, and how many more there are."""
+    more = len(reasons) - most
+    shown = "; ".join(reasons[:most])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 class Interrupted(InputError):
     """Work that the same command goes on with.
 

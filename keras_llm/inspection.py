@@ -1,6 +1,5 @@
 """Explains any artifact by what lies in its folder."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -149,19 +148,14 @@ def _preset(path: Path) -> dict[str, Any]:
 
 
 def _adapter(path: Path) -> dict[str, Any]:
-    try:
-        text = (path / "adapter_config.json").read_text(encoding="utf-8")
-        config = json.loads(text)
-        base = config.get("keras_llm", {}).get("base_sha256")
-    except (ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path / 'adapter_config.json'} is damaged: {error}"
-        ) from error
+    from keras_llm.export.huggingface.adapters import read_config
+
+    config = read_config(path)
     said = ("peft_type", "r", "lora_alpha", "target_modules", "modules_to_save")
     return {
         "kind": "adapter",
         **{name: config.get(name) for name in said},
-        "base_sha256": base,
+        "base_sha256": (config.get("keras_llm") or {}).get("base_sha256"),
         "bytes": _size(path),
     }
 

@@ -14,8 +14,8 @@ from keras_llm.export.text_graph import TextGraph
 # Of different length: the shorter one's answer begins in the other's prompt.
 PROMPTS = ["The", "Once upon a time there was a house by the sea, and"]
 NEW_TOKENS = 16
-# How far below the likeliest a chosen token may be, as a share of how far the
-# logits spread: tokens that are nearly as likely may change places.
+# How far below the likeliest a chosen token may be, in standard deviations of
+# the logits: tokens that are nearly as likely may change places.
 MOST_BEHIND = {"float32": 0.01, "float64": 0.01}
 MOST_BEHIND_OTHERS = 0.2  # of half precision, and of quantized weights
 

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 from keras import ops
 
-from keras_llm.errors import InputError
+from keras_llm.errors import InputError, first_of
 from keras_llm.models.lora import (
     Factored,
     Projection,
@@ -290,11 +290,8 @@ def _check_shapes(model: CausalLM, adapter: Adapter) -> None:
         if value.shape != expected:
             wrong.append(f"{path} is {expected}, the adapter's {value.shape}")
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(
-            "The adapter must fit the model. Received: "
-            + "; ".join(wrong[:3])
-            + more
+            f"The adapter must fit the model. Received: {first_of(wrong, 3)}"
         )
 
 

@@ -68,6 +68,20 @@ class PeftConfig:
     keras_llm: dict[str, str | None] | None = None
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """What `adapter_config.json` in a folder says, its types checked.
+
+    Raises:
+        InputError: There is none, or a damaged one.
+    """
+    config = read_object(path / CONFIG)
+    try:
+        picked(PeftConfig, config)
+    except ValueError as error:
+        raise InputError(f"{path / CONFIG} cannot be read: {error}") from error
+    return config
+
+
 def save_adapter(model: keras_hub.models.CausalLM, path: Path) -> Path:
     """Writes what was trained since `add_adapter`, for PEFT and for us.
 
@@ -186,11 +200,8 @@ def _read_config(path: Path, layout: Layout) -> dict[str, Any]:
             f"{WEIGHTS}. Make one with `keras-llm tune … --adapter.rank 8`, "
             "or save PEFT's with safe_serialization=True."
         )
-    config = read_object(path / CONFIG)
-    try:
-        kind = picked(PeftConfig, config).peft_type
-    except ValueError as error:
-        raise InputError(f"{path / CONFIG} cannot be read: {error}") from error
+    config = read_config(path)
+    kind = config["peft_type"]
     start, bias = config.get("init_lora_weights"), config.get("bias", "none")
     refused = [name for name in REFUSED if config.get(name)]
     expected = OWN if layout.architecture is None else PEFT

@@ -9,7 +9,7 @@ import keras_hub
 import numpy as np
 
 from keras_llm.artifacts import read_object
-from keras_llm.errors import InputError
+from keras_llm.errors import InputError, first_of
 from keras_llm.export.huggingface.architecture import HEAD, Architecture
 from keras_llm.export.huggingface.converting import convert, converted
 from keras_llm.export.huggingface.files import TensorFiles, open_tensors
@@ -181,9 +181,7 @@ def _check_tensors(
         ):
             wrong.append(f"{name} is unknown")
     if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise InputError(
             "The weights must be those that config.json describes. Received: "
-            + "; ".join(wrong[:5])
-            + more
+            + first_of(wrong, 5)
         )
