@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from testing import run_python
+from testing import NO_TENSORFLOW, run_python
 
 import keras_llm
 
@@ -165,16 +165,10 @@ def test_public_names_are_those_of_the_package():
         keras_llm.nothing  # noqa: B018
 
 
-WITHOUT_TENSORFLOW = """
-import sys
+WITHOUT_TENSORFLOW = (
+    NO_TENSORFLOW
+    + """
 from pathlib import Path
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
-            raise ImportError(name + " is blocked")
-
-sys.meta_path.insert(0, Blocked())
 import keras
 import keras_llm
 
@@ -189,6 +183,7 @@ model = keras_llm.load_preset(run)
 answer = keras_llm.TextGenerator(model).generate(["The"], RECIPE.generation)
 print(result["validation"]["loss"], answer[0].num_tokens)
 """
+)
 
 
 def test_all_but_the_export_works_without_tensorflow(tmp_path):

@@ -110,6 +110,19 @@ def ragged_batch(rows, length):
     return {"token_ids": token_ids, "padding_mask": mask}
 
 
+# For the beginning of a program that must do without it.
+NO_TENSORFLOW = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
+            raise ImportError(name + " is blocked")
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
 def run_python(code, *arguments, **environment):
     """What a fresh Python process prints; fails with its errors."""
     done = subprocess.run(

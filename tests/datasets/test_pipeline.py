@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from testing import NO_TENSORFLOW
 from tiny_corpus import sample_tokenizer
 
 from keras_llm.datasets import (
@@ -94,14 +95,6 @@ def test_missing_grain(training, without_tensorflow, monkeypatch):
 # its loss at every one.
 FIT = """
 import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
-            raise ImportError(name + " is blocked")
-
-if sys.argv[2] == "blocked":
-    sys.meta_path.insert(0, Blocker())
 import keras
 from keras_llm.datasets import *
 
@@ -130,8 +123,9 @@ print(*losses)
 
 
 def losses_of_fit(folder, backend, blocked):
+    code = NO_TENSORFLOW + FIT if blocked == "blocked" else FIT
     ran = subprocess.run(
-        [sys.executable, "-c", FIT, str(folder), blocked],
+        [sys.executable, "-c", code, str(folder), blocked],
         env={"KERAS_BACKEND": backend, "PATH": ""},
         capture_output=True,
         text=True,

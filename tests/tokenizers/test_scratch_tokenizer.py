@@ -8,6 +8,7 @@ import keras
 import keras_hub
 import pytest
 import tensorflow as tf
+from testing import NO_TENSORFLOW
 from tiny_corpus import VOCABULARY_SIZES, other_model, sample_tokenizer
 
 from keras_llm.errors import InputError
@@ -190,13 +191,6 @@ def test_missing_file(tmp_path):
 
 WITHOUT_TENSORFLOW = """
 import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
-            raise ImportError(name + " is blocked")
-
-sys.meta_path.insert(0, Blocker())
 from keras_llm.tokenizers import ScratchTokenizer
 tokenizer = ScratchTokenizer.from_file(sys.argv[1])
 text = "the people\\n\\tof  the \U0001f600\\0"
@@ -209,7 +203,7 @@ print(*tokenizer(text))
 def test_works_without_tensorflow(tmp_path):
     folder = sample_tokenizer(tmp_path)
     ran = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW, str(folder)],
+        [sys.executable, "-c", NO_TENSORFLOW + WITHOUT_TENSORFLOW, str(folder)],
         env={"KERAS_BACKEND": "jax", "PATH": ""},
         capture_output=True,
         text=True,

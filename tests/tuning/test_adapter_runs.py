@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adapted import KINDS, outputs
-from testing import run_python
+from testing import NO_TENSORFLOW, run_python
 from tiny_run import QUIET
 
 from keras_llm.export.huggingface import load_adapter
@@ -94,16 +94,11 @@ def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
     assert again["tune"] == report
 
 
-WITHOUT_TENSORFLOW = """
-import json, pickle, sys
+WITHOUT_TENSORFLOW = (
+    NO_TENSORFLOW
+    + """
+import json, pickle
 from pathlib import Path
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_text"):
-            raise ImportError(name + " is blocked")
-
-sys.meta_path.insert(0, Blocked())
 from keras_llm.workflow import tune_instructions
 from tiny_run import QUIET
 
@@ -114,6 +109,7 @@ report = tune_instructions(
 )
 print(json.dumps(report["tune"]))
 """
+)
 
 
 @pytest.mark.slow
