@@ -1,9 +1,4 @@
-"""A stage whose tasks write a file each, for tests of executors.
-
-    python tiny_tasks.py FOLDER TASKS WORKERS SECONDS EXECUTOR
-
-runs one, to be interrupted or killed.
-"""
+"""A stage whose tasks write a file each, for tests of executors."""
 
 import errno
 import json
@@ -126,10 +121,17 @@ def wait_until(condition, seconds=20):
 
 
 def start(folder, tasks, workers, seconds, executor="local"):
-    """The stage in a process group of its own."""
-    arguments = map(str, [folder, tasks, workers, seconds, executor])
+    """The stage in a process group of its own, to be interrupted or killed."""
+    arguments = [str(folder), tasks, float(seconds)]
+    settings = {"workers": workers, "executor": executor}
+    # Imported, for of classes in `__main__` a task gets a copy without `os`.
+    program = (
+        f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+        f"from tiny_tasks import run; run(*{arguments!r}, **{settings!r})\n"
+        "print('finished')"
+    )
     return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
+        [sys.executable, "-c", program],
         env=os.environ | {"KERAS_LLM_WORKER": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -156,10 +158,3 @@ def fill_the_disk():
 
 def be_killed():
     os.kill(os.getpid(), 9)
-
-
-if __name__ == "__main__":
-    place, count, workers, seconds, executor = sys.argv[1:]
-    settings = {"workers": int(workers), "executor": executor}
-    run(place, int(count), float(seconds), **settings)
-    print("finished")
