@@ -172,6 +172,12 @@ COMMANDS = {
                 "help": "What the assistant is told before every conversation "
                 "with the signature chat.",
             },
+            "--max_text_tokens": {
+                "type": int | None,
+                "metavar": "N",
+                "help": "Most tokens of a text that the signatures score and "
+                "tokenize look at; 4,096 if omitted.",
+            },
         },
         ["generation"],
     ),

@@ -32,6 +32,7 @@ from keras_llm import workflow
 from keras_llm.export import to_saved_model
 from keras_llm.export.huggingface import to_hugging_face
 from keras_llm.export.parts import parts_of
+from keras_llm.export.server_files import MAX_TEXT_TOKENS
 from keras_llm.export.text_graph import TextGraph
 from keras_llm.models import ScratchCausalLM, build_model
 from keras_llm.recipes import load_recipe
@@ -76,6 +77,7 @@ def measure(folder: Path, rounds: int) -> dict:
             begin = time.perf_counter()
             ask()
             times[name].append(1e3 * (time.perf_counter() - begin))
+    scoring = score_seconds(folder / "float32" / "1")
     sizes = {
         name: sum(
             file.stat().st_size
@@ -88,6 +90,7 @@ def measure(folder: Path, rounds: int) -> dict:
     return {
         "logit_difference": differences,
         "megabytes": sizes,
+        "score_seconds": scoring,
         "milliseconds": {name: median(each) for name, each in times.items()},
     }
 
@@ -196,6 +199,16 @@ def exported(model, path: Path) -> Callable:
     return ask
 
 
+def score_seconds(version: Path) -> float:
+    """What signature `score` takes for a batch of the longest texts."""
+    loaded = tf.saved_model.load(str(version))
+    texts = tf.constant([PROMPT * MAX_TEXT_TOKENS] * ROWS)
+    begin = time.perf_counter()
+    answers = loaded.signatures["score"](text=texts)
+    assert answers["truncated"].numpy().all()
+    return time.perf_counter() - begin
+
+
 def request(function: Callable, rows: int) -> dict[str, tf.Tensor]:
     """What signature `generate` answers to the prompt, so many times."""
     return function(
@@ -270,6 +283,10 @@ def show(figures: dict) -> None:
     )
     sizes = figures["megabytes"]
     print(f"{sizes['float32']:.1f} MB; in int8 {sizes['int8']:.1f} MB")
+    print(
+        f"{ROWS} texts of {MAX_TEXT_TOKENS:,} tokens are scored in "
+        f"{figures['score_seconds']:.1f} s"
+    )
     for name, difference in figures["logit_difference"].items():
         print(f"logits of {name} differ by at most {difference:.1e} (relative)")
 

@@ -15,6 +15,14 @@ from keras_llm.recipes import load_recipe, recipe_names
 from keras_llm.recipes.parameters import count_parameters
 from keras_llm.recipes.settings import GenerationSettings
 
+SAVED_MODEL_OPTIONS = (
+    "labels",
+    "allow_control_tokens",
+    "template",
+    "system",
+    "max_text_tokens",
+)
+
 
 def train(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows the metrics, a sample, and what to do next."""
@@ -177,8 +185,8 @@ def export(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows where the exported model is, and how to use it."""
     if values.format == "saved_model":
         return _export_saved_model(values, console)
-    for option in ("labels", "allow_control_tokens", "template", "system"):
-        if values[option]:
+    for option in SAVED_MODEL_OPTIONS:
+        if values[option] not in (None, False):
             raise InputError(
                 f"--{option} is of a SavedModel, which has a tokenizer and "
                 f"answers text. Received: --format {values.format}"
@@ -227,6 +235,7 @@ def _export_saved_model(values: Namespace, console: Console) -> dict[str, Any]:
             source=folder if folder.is_dir() else None,
             template=values.template,
             system=values.system,
+            max_text_tokens=values.max_text_tokens,
         )
     result = show({"saved_model": str(path)}, values)
     _show_page(path.with_name(README_NAME), values)

@@ -70,6 +70,7 @@ def improve(values: Namespace, console: Console) -> dict[str, Any]:
         values.general,
         values.held_back,
         values.max_loss_rise,
+        values.system,
         console,
     )
     show(result, values)
@@ -276,6 +277,11 @@ COMMANDS = {
                 "metavar": "DIR",
                 "help": "Folder of versions, such as saved_models/NAME, that "
                 "gets the next one.",
+            },
+            "--system": {
+                "metavar": "TEXT",
+                "help": "What the exported assistant is told before every "
+                "conversation, as with `keras-llm export`.",
             },
             "--general": {
                 "nargs": "+",

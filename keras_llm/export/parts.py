@@ -14,15 +14,19 @@ from keras_llm.export.graph_tokenizers import (
     SentencePieceGraph,
     WithControlTokens,
 )
+from keras_llm.export.server_files import MAX_TEXT_TOKENS
 from keras_llm.export.stock_decoder import StockDecoder
 from keras_llm.export.stock_tokenizers import graph_tokenizer
 from keras_llm.export.text_graph import TextGraph
 from keras_llm.generation.stock_rules import rules_of
 from keras_llm.models import ScratchCausalLM
+from keras_llm.recipes.checks import check, matches
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers import ScratchBytePairTokenizer, ScratchTokenizer
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
 from keras_llm.tokenizers.chat_templates import chat_template
+
+MOST_TOKENS = 2**31 - 1  # int32
 
 
 def graph_of(
@@ -33,6 +37,7 @@ def graph_of(
     allow_control_tokens: bool,
     template: str | Path | None = None,
     system: str | None = None,
+    max_text_tokens: int | None = None,
 ) -> tuple[TextGraph | ClassifierGraph, str | None]:
     """The graph that is saved, of any model that can be exported.
 
@@ -45,10 +50,10 @@ def graph_of(
             message with which there is no `chat`.
     """
     if isinstance(model, keras_hub.models.TextClassifier):
-        if (template, system) != (None, None):
+        if (template, system, max_text_tokens) != (None, None, None):
             raise InputError(
-                "template and system are for models that generate. Received: "
-                f"{type(model).__name__}"
+                "template, system and max_text_tokens are for models that "
+                f"generate. Received: {type(model).__name__}"
             )
         if allow_control_tokens:
             raise InputError(
@@ -77,7 +82,10 @@ def graph_of(
         reason = str(error)
     if allow_control_tokens:
         tokenizer = WithControlTokens(tokenizer)
-    return TextGraph(tokenizer, decoder, settings, seed, chat), reason
+    most = MAX_TEXT_TOKENS if max_text_tokens is None else max_text_tokens
+    is_count = matches(most, int) and 1 <= most <= MOST_TOKENS
+    check(is_count, "max_text_tokens", f"1 to {MOST_TOKENS:,}", most)
+    return TextGraph(tokenizer, decoder, settings, seed, chat, most), reason
 
 
 def parts_of(

@@ -27,6 +27,7 @@ def to_saved_model(
     source: Path | None = None,
     template: str | Path | None = None,
     system: str | None = None,
+    max_text_tokens: int | None = None,
 ) -> Path:
     """Writes the next version of a model for TensorFlow Serving.
 
@@ -65,6 +66,8 @@ def to_saved_model(
             tokenizer's own by default.
         system: What the system message of every conversation with `chat`
             says; none by default.
+        max_text_tokens: Most tokens of a text that `score` and `tokenize`
+            look at; 4,096 by default. Other requests wait meanwhile.
 
     Returns:
         The new folder, `path/VERSION`. Beside it are the configuration of a
@@ -95,7 +98,7 @@ def to_saved_model(
     from keras_llm.export.warm_up import write_warm_up
 
     path = Path(path)
-    version = path / str(_next_version(path))
+    version = path / str(next_version(path))
     graph, without_chat = graph_of(
         model,
         settings,
@@ -104,6 +107,7 @@ def to_saved_model(
         allow_control_tokens,
         template,
         system,
+        max_text_tokens,
     )
     if _is_foreign(model):
         check_answers(model, graph)
@@ -125,7 +129,12 @@ def to_saved_model(
     return version
 
 
-def _next_version(path: Path) -> int:
+def next_version(path: Path) -> int:
+    """The number that the next export into a folder of versions gets.
+
+    Raises:
+        InputError: It is a folder of something else, or a file.
+    """
     earlier = versions(path)
     if not earlier and not is_free(path):
         raise InputError(

@@ -12,6 +12,9 @@ README_NAME = "README.txt"
 # Rows of several requests are decoded together: a batch of 16 takes a few
 # times as long as one row. A lone request waits for others for two ms.
 MOST_ROWS = 16
+# Of a text that is scored, unless the export says otherwise: a batch of
+# `MOST_ROWS` such texts must be done before REST gives up, after 30 s.
+MAX_TEXT_TOKENS = 4096
 BATCHING = f"""\
 max_batch_size {{ value: {MOST_ROWS} }}
 batch_timeout_micros {{ value: 2000 }}

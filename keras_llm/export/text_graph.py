@@ -16,6 +16,7 @@ from keras_llm.export.graph_tokenizers import GraphTokenizer
 from keras_llm.export.ragged import between, kept, with_first
 from keras_llm.export.request_settings import check_rows, request_sampling
 from keras_llm.export.scoring import score_texts
+from keras_llm.export.server_files import MAX_TEXT_TOKENS
 from keras_llm.export.stop_strings import StopStrings, text_after
 from keras_llm.generation.decoding import Sampling, ends_with
 from keras_llm.generation.engines import sampling_of
@@ -38,6 +39,8 @@ class TextGraph(tf.Module):
         seed: Decides the random numbers of every row of `serving_default`
             alike.
         chat: a `ChatPrompts`, or `None` for a graph without `chat`.
+        max_text_tokens: int. Most tokens of a text that `score` and
+            `tokenize` look at, for others wait meanwhile.
 
     Attributes:
         signatures: dict of the name of each to its concrete function.
@@ -50,11 +53,13 @@ class TextGraph(tf.Module):
         settings: GenerationSettings,
         seed: int,
         chat: ChatPrompts | None = None,
+        max_text_tokens: int = MAX_TEXT_TOKENS,
     ):
         super().__init__(name="text_graph")
         self.tokenizer, self.decoder = tokenizer, decoder
         self.settings, self.seed = settings, seed
         self.chat_prompts = chat
+        self.max_text_tokens = max_text_tokens
         self.weights = decoder.variables
         self.stop_strings = StopStrings(settings.stop, self.text_of)
         # Functions, so that the signatures that answer share their graphs.
@@ -182,14 +187,15 @@ class TextGraph(tf.Module):
         """How likely each text is to the model, after its start token.
 
         Args:
-            text: string `(batch,)`, of any length.
+            text: string `(batch,)`. Of a long one the beginning is scored.
 
         Returns:
-            dict of `log_likelihood` float32 in nats, `num_tokens` int32, and
-            `perplexity` float32, each `(batch,)`. Without a start token the
-            first token is not scored.
+            dict of `log_likelihood` float32 in nats, `num_tokens` int32,
+            `perplexity` float32, and `truncated` bool, each `(batch,)`.
+            Without a start token the first token is not scored.
         """
-        token_ids = self._with_start(self._tokens(text))
+        tokens, truncated = self._first_tokens(text)
+        token_ids = self._with_start(tokens)
         nats = score_texts(self.decoder, token_ids)
         lengths = tf.cast(token_ids.row_lengths(), tf.int32)
         count = tf.maximum(lengths - 1, 0)
@@ -198,13 +204,25 @@ class TextGraph(tf.Module):
             "log_likelihood": nats,
             "num_tokens": count,
             "perplexity": tf.exp(tf.minimum(mean, MOST_NATS)),
+            "truncated": truncated,
         }
 
     def tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`token_ids` int32 `(batch, length)`, 0 after `lengths` of each."""
-        token_ids = self._tokens(text)
-        lengths = tf.cast(token_ids.row_lengths(), tf.int32)
-        return {"token_ids": token_ids.to_tensor(), "lengths": lengths}
+        """The tokens of each text, without special ones.
+
+        Args:
+            text: string `(batch,)`. A long one's first tokens are given.
+
+        Returns:
+            dict of `token_ids` int32 `(batch, length)`, 0 after the `lengths`
+            int32 of each, and `truncated` bool, both `(batch,)`.
+        """
+        token_ids, truncated = self._first_tokens(text)
+        return {
+            "token_ids": token_ids.to_tensor(),
+            "lengths": tf.cast(token_ids.row_lengths(), tf.int32),
+            "truncated": truncated,
+        }
 
     def greedy_tokens(
         self, prompts: list[str], max_new_tokens: int
@@ -297,6 +315,16 @@ class TextGraph(tf.Module):
         room = tf.clip_by_value(limit, 1, longest // 2)
         surplus = tf.where(too_long, lengths - (longest - room), 0)
         return self._with_start(between(tokens, surplus, own)), too_long
+
+    def _first_tokens(
+        self, text: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Tokens up to `max_text_tokens`, and whether there are more."""
+        tokens = self._tokens(text)
+        lengths = tf.cast(tokens.row_lengths(), tf.int32)
+        end = tf.minimum(lengths, self.max_text_tokens)
+        tokens = between(tokens, tf.zeros_like(end), end)
+        return tokens, lengths > self.max_text_tokens
 
     def _starts(self, tokens: tf.RaggedTensor) -> tf.Tensor:
         """bool `(batch,)`: which rows get a start token."""

@@ -29,6 +29,7 @@ def improve(
     general: str | Sequence[str] | None = None,
     held_back: float = 0.1,
     max_loss_rise: float = 0.02,
+    system: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Tunes a model on corrections, and exports it if that made it better.
@@ -52,6 +53,8 @@ def improve(
         held_back: Share of the corrections that are not learned.
         max_loss_rise: By which share the loss on general conversations may
             rise.
+        system: What the exported model is told before every conversation, as
+            `to_saved_model` takes it.
         console: Where progress is shown; the terminal if omitted.
 
     Returns:
@@ -63,13 +66,17 @@ def improve(
             `tune_instructions`.
     """
     recipe = recipe or load_recipe("improve")
+    if export is not None:
+        from keras_llm.export.saved_model import next_version
+
+        next_version(export)  # says that it is none before it takes minutes
     run = Run(out, console)
     with run.opened(recipe):
         made = _Improvement(run, preset, Path(feedback), recipe)
         made.make_records(general, held_back)
         made.tune()
         report = made.judge(max_loss_rise)
-        return made.export(report, export)
+        return made.export(report, export, system)
 
 
 class _Improvement:
@@ -277,7 +284,7 @@ class _Improvement:
         }
 
     def export(
-        self, report: dict[str, Any], export: Path | None
+        self, report: dict[str, Any], export: Path | None, system: str | None
     ) -> dict[str, Any]:
         """The next version, if it is better; and the page."""
         from keras_llm.tuning.improvement import PAGE, Judgement, write_page
@@ -286,9 +293,9 @@ class _Improvement:
         if report["improved"] and export is not None:
             found = self.run.stage(
                 "export",
-                {"export": str(export)},
+                {"export": str(export), "system": system},
                 {"judge": self.run.digest("judge")},
-                lambda: self._export(export),
+                lambda: self._export(export, system),
             )
             exported = found["saved_model"]
         page = self.run.out / PAGE
@@ -317,14 +324,19 @@ class _Improvement:
             "report": str(page),
         }
 
-    def _export(self, export: Path) -> dict[str, Any]:
+    def _export(self, export: Path, system: str | None) -> dict[str, Any]:
         from keras_llm.export import to_saved_model
         from keras_llm.models.loading import load_causal_lm
 
         model = load_causal_lm(self.run.out / "preset")
-        settings = self.recipe.generation
         path = to_saved_model(
-            model, export, settings, self.recipe.seed, source=self.run.out
+            model,
+            export,
+            self.recipe.generation,
+            self.recipe.seed,
+            source=self.run.out,
+            template=self.recipe.data.template,
+            system=system,
         )
         return {"saved_model": str(path)}
 

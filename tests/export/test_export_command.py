@@ -66,6 +66,16 @@ def test_labels_are_of_classifiers(tmp_path, export):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_step_has_no_bound_of_texts(tmp_path, export):
+    line = (finished_run(), tmp_path / "out", "--format=onnx")
+    code, printed, errors = export(*line, "--max_text_tokens=9")
+    assert (code, printed) == (2, "")
+    assert "--max_text_tokens is of a SavedModel" in errors
+    code, _, errors = export(*line, "--max_text_tokens=some")
+    assert code == 2
+    assert "--max_text_tokens must be a whole number or null" in errors
+
+
 def test_stock_models_have_no_step(tmp_path, export):
     stock_model("GPT2").save_to_preset(str(tmp_path / "preset"))
     line = (tmp_path / "preset", tmp_path / "out", "--format=onnx")

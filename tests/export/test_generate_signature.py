@@ -46,11 +46,16 @@ def test_signatures_are_those_of_the_design(served):
                 "log_likelihood": ("float32", row),
                 "num_tokens": ("int32", row),
                 "perplexity": ("float32", row),
+                "truncated": ("bool", row),
             },
         ),
         "tokenize": (
             {"text": ("string", row)},
-            {"token_ids": ("int32", (None, None)), "lengths": ("int32", row)},
+            {
+                "token_ids": ("int32", (None, None)),
+                "lengths": ("int32", row),
+                "truncated": ("bool", row),
+            },
         ),
     }
 

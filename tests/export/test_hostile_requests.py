@@ -66,6 +66,18 @@ def test_a_megabyte_keeps_its_end(prompt, served):
     assert served.answer([prompt])[0] == answer["text"]
 
 
+def test_a_megabyte_is_bounded_and_leaves_its_neighbours_as_they_are(served):
+    megabyte = "the war " * (MEGABYTE // 8)
+    for ask in (served.score, served.tokenize):
+        both, alone = ask([megabyte, "war"]), ask(["war"])
+        assert both["truncated"] == [True, False]
+        for name in alone.keys() - {"token_ids"}:
+            assert both[name][1] == pytest.approx(alone[name][0], rel=1e-6)
+    tokens = served.tokenize([megabyte, "war"])
+    assert tokens["lengths"][0] == len(tokens["token_ids"][1]) == 4096
+    assert served.score([megabyte])["num_tokens"][0] in (4095, 4096)
+
+
 @pytest.mark.parametrize(
     "prompt",
     [b"the\xff", b"\xc3", b"\xed\xa0\x80", b"a\xf0\x9f\x98"],
@@ -107,9 +119,15 @@ def test_a_batch_of_no_rows(served):
     before = served.generate(["war"])
     assert served.answer([]) == []
     assert served.generate([]) == {name: [] for name in before}
-    assert served.tokenize([]) == {"token_ids": [], "lengths": []}
-    empty = {"log_likelihood": [], "num_tokens": [], "perplexity": []}
-    assert served.score([]) == empty
+    tokens, score = served.tokenize([]), served.score([])
+    assert {*tokens} == {"token_ids", "lengths", "truncated"}
+    assert {*score} == {
+        "log_likelihood",
+        "num_tokens",
+        "perplexity",
+        "truncated",
+    }
+    assert not any([*tokens.values(), *score.values()])
     assert served.generate(["war"]) == before
 
 

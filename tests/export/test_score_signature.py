@@ -10,6 +10,7 @@ from served import CONTEXT, Served, serve
 from testing import tiny_backbone, tiny_model, tiny_tokenizer
 from tiny_corpus import other_model, sample_text
 
+from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.export import to_saved_model
 from keras_llm.models import ScratchCausalLM, ScratchCausalLMPreprocessor
@@ -82,12 +83,29 @@ def test_a_score_is_the_loss_of_evaluation(model, served):
     np.testing.assert_allclose(score, -float(nats), rtol=1e-6)
 
 
-def test_a_megabyte_is_scored(served):
-    answers = served.score(["the war " * 131072, "war"])
-    assert answers["num_tokens"][0] > 2**17
-    assert 1 < answers["perplexity"][0] < math.inf
-    war = served.score(["war"])["log_likelihood"][0]
-    np.testing.assert_allclose(answers["log_likelihood"][1], war, rtol=1e-6)
+def test_a_text_counts_up_to_the_bound_of_the_export(model, served):
+    text = sample_text(60).replace("\n", " ")[:600]
+    ids = tokens_of(text)
+    bound = len(ids) - 3
+    bounded = serve(model, max_text_tokens=bound)
+    first = tiny_tokenizer().detokenize(ids[:bound])
+    assert tokens_of(first) == ids[:bound]
+    answers = bounded.score([text, first, "war"])
+    assert answers["truncated"] == [True, False, False]
+    assert answers["num_tokens"][:2] == [bound, bound]
+    nats = served.score([first, first, "war"])["log_likelihood"]
+    np.testing.assert_allclose(answers["log_likelihood"], nats, rtol=1e-6)
+    answers = bounded.tokenize([text, "war"])
+    assert answers["truncated"] == [True, False]
+    assert answers["token_ids"][0] == ids[:bound]
+    assert served.tokenize([text])["truncated"] == [False]
+
+
+@pytest.mark.parametrize("bound", [0, -1, 2**31, "7", True])
+def test_a_bound_that_is_none_is_named(bound, model, tmp_path):
+    with pytest.raises(InputError, match="max_text_tokens must be 1 to "):
+        to_saved_model(model, tmp_path / "out", max_text_tokens=bound)
+    assert not (tmp_path / "out").exists()
 
 
 def test_tokens_are_those_of_the_tokenizer(served):

@@ -1,5 +1,6 @@
 """Corrections become the next version, or are refused with the reason."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -75,11 +76,15 @@ def killed(*args, **kwargs):
     raise Killed
 
 
+def full_disk(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_better_model_is_the_next_version_wherever_it_was_killed(
     assistant, feedback, tmp_path, monkeypatch
 ):
     served, out = tmp_path / "saved" / "cat", tmp_path / "out"
-    options = {"export": served, "held_back": 0.0}
+    options = {"export": served, "held_back": 0.0, "system": "Be brief."}
     stages = {
         "tune_preferences": improvement,
         "judge": improvement._Improvement,
@@ -91,10 +96,17 @@ def test_a_better_model_is_the_next_version_wherever_it_was_killed(
             with pytest.raises(Killed):
                 improve(assistant, feedback, out, **options)
         assert not served.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(improvement._Improvement, "_export", full_disk)
+        with pytest.raises(InputError, match="No space left.*goes on from"):
+            improve(assistant, feedback, out, **options)
+    assert not served.exists()
     result = improve(assistant, feedback, out, **options)
     assert result["improved"], result["objections"]
     assert result["answered_as_corrected"] == {"before": 0, "after": 3, "of": 3}
     assert result["exported"] == str(served / "1")
+    card = served / "1" / "assets.extra" / "model_card.md"
+    assert "Be brief." in card.read_text()
     page = (out / "report.html").read_text()
     assert "On the mat." in page and "Better: exported" in page
     # The same call exports nothing twice.
@@ -133,6 +145,8 @@ def test_what_is_missing_is_named(assistant, feedback, tmp_path):
         improve(assistant, thumbs, out)
     with pytest.raises(InputError, match="must be a file of feedback"):
         improve(assistant, tmp_path / "none", out)
+    with pytest.raises(InputError, match="must be a new folder, or one of v"):
+        improve(assistant, feedback, out, export=tmp_path)
     assert not out.exists()
 
 
