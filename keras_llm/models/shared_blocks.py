@@ -15,7 +15,8 @@ class SharedBlocks:
     differ (an adapter on one, weights of another dtype) so do their functions.
 
     Call arguments:
-        block: a built block without state that a call changes.
+        block: a built block, which is not trained: the state of its dropout
+            is neither read nor changed.
         x: float tensor `(batch, length, hidden_dim)`.
         **kwargs: the block's other arguments: nested tensors or `None`.
 
@@ -33,13 +34,13 @@ class SharedBlocks:
         if kind not in self._functions:
             function = share_function(_with_weights(block), inline)
             self._functions[kind] = function
-        weights = [variable.value for variable in block.variables]
+        weights = [weight.value for weight in block.weights]
         return self._functions[kind](weights, x, **kwargs)
 
 
 def _with_weights(block: keras.layers.Layer) -> Callable:
     def call(weights, x, **kwargs):
-        mapping = zip(block.variables, weights, strict=True)
+        mapping = zip(block.weights, weights, strict=True)
         with keras.StatelessScope(state_mapping=mapping):
             return block(x, **kwargs)
 

@@ -72,11 +72,10 @@ def mixed_model():
 
 
 def model_of(block_types, **options):
-    """A tiny `ScratchCausalLM` of one block of each type."""
+    """A tiny `ScratchCausalLM` of one block of each type, with dropout."""
+    settings = {"dropout": 0.1, "max_sequence_length": CONTEXT}
     layers = 2 if isinstance(block_types, list) else 1
-    return tiny_model(
-        block_types, num_layers=layers, max_sequence_length=CONTEXT, **options
-    )
+    return tiny_model(block_types, num_layers=layers, **settings | options)
 
 
 # With prompts of at most 16 tokens in a context of 32, `TextGenerator`
