@@ -176,7 +176,7 @@ COMMANDS = {
                 "type": int | None,
                 "metavar": "N",
                 "help": "Most tokens of a text that the signatures score and "
-                "tokenize look at; 4,096 if omitted.",
+                "tokenize look at; 1,024 if omitted.",
             },
         },
         ["generation"],

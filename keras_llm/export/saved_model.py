@@ -67,7 +67,7 @@ def to_saved_model(
         system: What the system message of every conversation with `chat`
             says; none by default.
         max_text_tokens: Most tokens of a text that `score` and `tokenize`
-            look at; 4,096 by default. Other requests wait meanwhile.
+            look at; 1,024 by default. Other requests wait meanwhile.
 
     Returns:
         The new folder, `path/VERSION`. Beside it are the configuration of a

@@ -14,7 +14,7 @@ README_NAME = "README.txt"
 MOST_ROWS = 16
 # Of a text that is scored, unless the export says otherwise: a batch of
 # `MOST_ROWS` such texts must be done before REST gives up, after 30 s.
-MAX_TEXT_TOKENS = 4096
+MAX_TEXT_TOKENS = 1024
 BATCHING = f"""\
 max_batch_size {{ value: {MOST_ROWS} }}
 batch_timeout_micros {{ value: 2000 }}
