@@ -13,17 +13,11 @@ from typing import NamedTuple
 import keras_hub
 
 from keras_llm.errors import InputError
-from keras_llm.tokenizers.control import CHAT_TOKENS
+from keras_llm.tokenizers.control import CHAT_TEMPLATE, CHAT_TOKENS
 from keras_llm.tokenizers.messages import Messages, check_messages
 from keras_llm.tokenizers.skeletons import Answer, Skeleton, SkeletonReader
 from keras_llm.tokenizers.stock import after_control, exact_tokenizer
 
-# Each turn between two of our control tokens.
-OURS = (
-    "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|' + message.role + '|>' + message.content + '<|end_of_turn|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
 # For models that know no turns: headings of ordinary text, and the end token.
 PLAIN = (
     "{{ bos_token if bos_token is defined }}{% for message in messages %}"
@@ -71,7 +65,7 @@ def chat_template(
     if source:
         return ChatTemplate(source, tokenizer)
     if set(CHAT_TOKENS) <= set(getattr(tokenizer, "control_tokens", ())):
-        return ChatTemplate(OURS, tokenizer)
+        return ChatTemplate(CHAT_TEMPLATE, tokenizer)
     raise InputError(
         "The model has no chat template: its tokenizer came without one and "
         f"does not have {', '.join(CHAT_TOKENS)}. Pass --template FILE (of "

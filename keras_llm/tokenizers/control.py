@@ -19,3 +19,9 @@ UNK_ID = 1
 END_ID = 2
 
 CHAT_TOKENS = (SYSTEM, USER, ASSISTANT, END_OF_TURN)
+# In Jinja: each turn between two of them.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|' + message.role + '|>' + message.content + '<|end_of_turn|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)

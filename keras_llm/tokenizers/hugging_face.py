@@ -15,6 +15,11 @@ from keras_llm.tokenizers.byte_pair_files import (
     spelled_by_text,
 )
 from keras_llm.tokenizers.byte_pair_rules import Rule
+from keras_llm.tokenizers.control import (
+    CHAT_TEMPLATE,
+    CHAT_TOKENS,
+    END_OF_TURN,
+)
 from keras_llm.tokenizers.hugging_face_reading import Pieces, pieces_of_json
 from keras_llm.tokenizers.hugging_face_settings import (
     CONFIG,
@@ -106,8 +111,9 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
     These are `tokenizer.json` and `tokenizer_config.json`; of a SentencePiece
     model `tokenizer.model` too, of which `read_tokenizer` makes the same
     tokenizer again. A tokenizer that was read from a folder gives its other
-    settings back as they were, with its chat template. The tokens that end
-    answers belong into the model's `generation_config.json`.
+    settings back as they were, with its chat template; one that was trained
+    here gives ours. The tokens that end answers belong into the model's
+    `generation_config.json`.
 
     Args:
         tokenizer: a `ScratchTokenizer` or a `ScratchBytePairTokenizer`.
@@ -118,6 +124,8 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
     """
     folder = Path(folder)
     files = tokenizer.published
+    if _is_for_chat(tokenizer):
+        files[TEMPLATE] = CHAT_TEMPLATE
     files[TOKENIZER] = _content(tokenizer, files.get(TOKENIZER))
     files.setdefault(CONFIG, _config(tokenizer))
     for name in (TOKENIZER, *SETTINGS):
@@ -154,9 +162,17 @@ def token_ids(tokenizer: AnyTokenizer) -> dict[str, Any]:
             index = tokenizer.token_to_id(names[f"{role}_token"])
             ids[f"{role}_token_id"] = index
     ends, order = list(tokenizer.end_token_ids), said.get("eos_token_id")
+    if _is_for_chat(tokenizer):
+        ends.append(tokenizer.token_to_id(END_OF_TURN))
     if isinstance(order, list) and {*order} == {*ends}:
         ends = order
     return ids | {"eos_token_id": ends[0] if len(ends) == 1 else ends}
+
+
+def _is_for_chat(tokenizer: AnyTokenizer) -> bool:
+    """Whether our template is its, as of all that are trained here."""
+    has_tokens = set(CHAT_TOKENS) <= set(tokenizer.control_tokens)
+    return has_tokens and not tokenizer.published
 
 
 def _content(

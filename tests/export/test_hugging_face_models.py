@@ -22,6 +22,7 @@ from keras_llm.export.huggingface import from_hugging_face, to_hugging_face
 from keras_llm.export.huggingface.architecture import BIASES
 from keras_llm.export.huggingface.importing import ARCHITECTURES
 from keras_llm.models import load_task, save_preset
+from keras_llm.tokenizers.chat_templates import chat_template
 
 IDS = np.random.default_rng(0).integers(1, 300, (2, 24), "int32")
 LLAMA = {
@@ -203,6 +204,27 @@ def test_prompts_are_continued_alike(tmp_path):
     assert np.array(inputs["token_ids"])[mask].tolist() == prompt
     expected = theirs.continued(made, [prompt], 40)
     assert continued(ours, [prompt], 40) == expected
+
+
+def test_conversations_are_continued_alike(tmp_path):
+    ours = tiny_model(**LLAMA)
+    folder = to_hugging_face(ours, tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    template = chat_template(ours.preprocessor.tokenizer)
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who rules?"},
+    ]
+    prompt = template.encode(messages, True).token_ids
+    rendered = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+    assert rendered == prompt
+    settings = json.loads((folder / "generation_config.json").read_text())
+    assert {*settings["eos_token_id"]} == {*template.end_token_ids}
+    again = from_hugging_face(folder).preprocessor.tokenizer
+    assert chat_template(again).encode(messages, True).token_ids == prompt
+    assert {*again.end_token_ids} == {*template.end_token_ids}
 
 
 def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):

@@ -19,7 +19,8 @@ from keras_llm.export.chat_prompts import ChatPrompts
 from keras_llm.export.parts import scratch_tokenizer
 from keras_llm.export.stock_tokenizers import graph_tokenizer
 from keras_llm.generation.stock_rules import GenerationRules
-from keras_llm.tokenizers.chat_templates import OURS, PLAIN, ChatTemplate
+from keras_llm.tokenizers.chat_templates import PLAIN, ChatTemplate
+from keras_llm.tokenizers.control import CHAT_TEMPLATE
 from keras_llm.tokenizers.hugging_face import read_tokenizer
 
 CONTEXT = 512
@@ -103,7 +104,7 @@ def test_ids_of_pieces_are_those_of_the_template(legacy, system, tmp_path):
 @pytest.mark.parametrize("system", [None, SYSTEM])
 def test_ids_of_our_template(system):
     tokenizer = tiny_tokenizer()
-    template = ChatTemplate(OURS, tokenizer)
+    template = ChatTemplate(CHAT_TEMPLATE, tokenizer)
     check_ids(scratch_tokenizer(tokenizer), template, system)
 
 
@@ -161,7 +162,7 @@ def test_a_system_message_leaves_room():
     tokenizer = tiny_tokenizer()
     graph, template = (
         scratch_tokenizer(tokenizer),
-        ChatTemplate(OURS, tokenizer),
+        ChatTemplate(CHAT_TEMPLATE, tokenizer),
     )
     with pytest.raises(InputError, match="at most a quarter"):
         ChatPrompts(graph, template, "war and peace " * 9, 64)

@@ -21,11 +21,10 @@ from tokenizers import decoders, processors
 
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.chat_templates import (
-    OURS,
     ChatTemplate,
     chat_template,
 )
-from keras_llm.tokenizers.control import CHAT_TOKENS, END
+from keras_llm.tokenizers.control import CHAT_TEMPLATE, CHAT_TOKENS, END
 from keras_llm.tokenizers.hugging_face import read_tokenizer, write_tokenizer
 
 
@@ -70,7 +69,10 @@ def test_ours_in_transformers_gives_our_ids(tmp_path):
     tokenizer = tiny_tokenizer()
     write_tokenizer(tokenizer, tmp_path)
     write_json(tmp_path / "config.json", model_type="llama")
-    assert differing(OURS, "ours", tokenizer, auto_tokenizer(tmp_path)) == []
+    assert (
+        differing(CHAT_TEMPLATE, "ours", tokenizer, auto_tokenizer(tmp_path))
+        == []
+    )
 
 
 def test_ours_is_made_of_control_tokens():
@@ -257,7 +259,7 @@ def test_which_template_is_taken(tmp_path):
     file.write_bytes(b"{\xff")
     with pytest.raises(InputError, match="UTF-8"):
         chat_template(tokenizer, file)
-    assert chat_template(tiny_tokenizer()).source == OURS
+    assert chat_template(tiny_tokenizer()).source == CHAT_TEMPLATE
 
 
 USER = {"role": "user", "content": "a"}
