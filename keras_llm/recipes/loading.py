@@ -1,6 +1,7 @@
 """Recipes by name or from a YAML file."""
 
 import difflib
+from collections import Counter
 from dataclasses import is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any, get_type_hints
 import yaml
 
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import shown
 from keras_llm.recipes.settings import Recipe, field_types
 from keras_llm.recipes.tuning_settings import TuningRecipe
 
+MOST_BYTES = 2**20  # of a recipe, before it is read
 FOLDER = files("keras_llm.recipes")
 
 
@@ -75,19 +78,44 @@ def read_recipe(name: str) -> dict[str, Any]:
             f"file. Received: {name!r}.{nearest(name, known)}"
         )
     try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{name} is not YAML: {error}") from error
+        settings = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{name} is not YAML of settings: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{name} is nested too deeply.") from error
     if not isinstance(settings, dict):
-        raise InputError(f"{name} must hold settings. Received: {settings!r}")
+        received = shown(settings)
+        raise InputError(f"{name} must hold settings. Received: {received}")
     return settings
 
 
 def _read(path: Path) -> str:
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise InputError(
+            f"{path} must hold settings. Received: a file of {size:,} bytes"
+        )
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not YAML: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what means something else than it says at a glance."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(None, None, "it has an alias", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        counts = Counter(str(key.value) for key, _ in node.value)
+        for key, count in counts.items():
+            if count > 1:
+                problem, mark = f"it has {key} twice", node.start_mark
+                raise yaml.MarkedYAMLError(None, None, problem, mark)
+        return super().construct_mapping(node, deep)
 
 
 def _tunes(settings: dict[str, Any]) -> bool:
@@ -116,7 +144,7 @@ def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
     if not isinstance(settings, dict):
         raise InputError(
             f"{name}: {prefix.rstrip('.')} must hold settings. "
-            f"Received: {settings!r}"
+            f"Received: {shown(settings)}"
         )
     hints = get_type_hints(type(defaults))
     changes = {}
