@@ -28,8 +28,10 @@ from keras_llm.models.lora import (
     merge_factors,
     projections,
 )
+from keras_llm.recipes.checks import check
 
 CausalLM = keras_hub.models.CausalLM
+MOST_RANK = 10_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def add_adapter(
         The share of the weights that is trained.
 
     Raises:
-        InputError: A target that is no projection, a model that has an
+        InputError: A rank or target that cannot be, a model that has an
             adapter, or whose weights are quantized.
 
     Example:
@@ -119,6 +121,9 @@ def add_adapter(
         >>> share = keras_llm.add_adapter(model, rank=8)
         >>> keras_llm.save_adapter(model, "adapters/fresh")
     """
+    check(0 < rank <= MOST_RANK, "rank", f"in [1, {MOST_RANK:,}]", rank)
+    finite = alpha is None or 0 < alpha < math.inf
+    check(finite, "alpha", "a finite number above 0", alpha)
     found = projections(model.backbone)
     if adapted_layers(model) or model in _loaded:
         raise InputError(
@@ -142,6 +147,11 @@ def add_adapter(
         weight.trainable = True
     trained = sum(math.prod(each.shape) for each in model.trainable_weights)
     return trained / model.count_params()
+
+
+def check_targets(model: CausalLM, targets: Sequence[str]) -> None:
+    """Raises `InputError` unless all are targets of `add_adapter`."""
+    _chosen(projections(model.backbone), targets)
 
 
 def merge_adapter(model: CausalLM) -> None:

@@ -1,5 +1,7 @@
 """The model without its head: tokens to hidden states, any mix of blocks."""
 
+from numbers import Integral
+
 import keras
 import keras_hub
 
@@ -7,6 +9,7 @@ from keras_llm.errors import InputError
 from keras_llm.layers import ResidualBlock, TokenAndPositionEmbedding
 from keras_llm.layers.residual_block import make_norm
 from keras_llm.models.shared_blocks import SharedBlocks
+from keras_llm.recipes.checks import check
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
 
@@ -68,7 +71,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
         float tensor `(batch, length, hidden_dim)`.
 
     Raises:
-        InputError: an unknown option, or heads that do not divide the width.
+        InputError: an unknown option, a size below 1, or heads that do not
+            divide the width.
 
     Example:
         >>> backbone = ScratchBackbone(
@@ -129,6 +133,15 @@ class ScratchBackbone(keras_hub.models.Backbone):
                     f"{name} must say something of at least one block. "
                     f"Received: {option!r}"
                 )
+        for name, size in {
+            "vocabulary_size": vocabulary_size,
+            "num_layers": num_layers,
+            "num_heads": num_heads,
+            "hidden_dim": hidden_dim,
+            "max_sequence_length": max_sequence_length,
+        }.items():
+            valid = isinstance(size, Integral) and size >= 1
+            check(valid, name, "a whole number of at least 1", size)
         # === Config ===
         settings = {
             "vocabulary_size": vocabulary_size,

@@ -54,10 +54,10 @@ class Measurement:
 
 def check_rounds(rounds: int, seconds: float) -> None:
     """Raises `InputError` unless so many rounds of that length can be."""
-    if rounds < 0 or not seconds > 0:
+    if not 0 <= rounds <= 1000 or not 0 < seconds <= 3600:
         raise InputError(
-            "rounds must be at least 0, and seconds above 0. Received: "
-            f"rounds={rounds}, seconds={seconds}"
+            "rounds must be in [0, 1000], and seconds above 0 and at most "
+            f"3600. Received: rounds={rounds}, seconds={seconds}"
         )
 
 

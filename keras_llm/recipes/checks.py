@@ -40,6 +40,11 @@ RANGES = {
     "at least 1": lambda value: value >= 1,
     "at least 2": lambda value: value >= 2,
     "at least 16": lambda value: value >= 16,
+    # Beyond what is of use; there to be refused before anything is made.
+    "at most 10,000": lambda value: value <= 10_000,
+    "at most 1,000,000": lambda value: value <= 1_000_000,
+    "at most 10,000,000": lambda value: value <= 10_000_000,
+    "at most 100,000,000": lambda value: value <= 100_000_000,
     "in [0, 0.5)": lambda value: 0 <= value < 0.5,
     "in [0, 1)": lambda value: 0 <= value < 1,
     "in [0, 1]": lambda value: 0 <= value <= 1,

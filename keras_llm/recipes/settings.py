@@ -42,7 +42,10 @@ class TokenizerSettings:
 
     def __post_init__(self) -> None:
         check_types(self, "tokenizer")
-        ranges = {"at least 16": ["vocabulary_size"]}
+        ranges = {
+            "at least 16": ["vocabulary_size"],
+            "at most 10,000,000": ["vocabulary_size"],
+        }
         check_ranges(self, "tokenizer", ranges)
 
 
@@ -114,6 +117,10 @@ class ModelSettings:
             ],
             "at least 2": ["max_sequence_length"],
             "in [0, 1)": ["dropout"],
+            "at most 10,000": ["num_layers", "num_heads"],
+            "at most 1,000,000": ["hidden_dim", "intermediate_dim"],
+            "at most 10,000,000": ["max_sequence_length"],
+            "at most 100,000,000": ["num_key_value_heads", "sliding_window"],
         }
         check_ranges(self, "model", ranges)
         if "attention" in self.block_types:
@@ -227,6 +234,20 @@ class TrainingSettings:
             "in [0, 1)": ["beta_1", "beta_2"],
             "in (0, 1]": ["decay_share"],
             "in [0, 1]": ["final_learning_rate_share"],
+            "at most 1,000,000": [
+                "epochs",
+                "batch_size",
+                "gradient_accumulation_steps",
+                "sample_tokens",
+            ],
+            "at most 100,000,000": [
+                "steps",
+                "warmup_steps",
+                "log_interval",
+                "validation_interval",
+                "validation_batches",
+                "early_stopping_patience",
+            ],
         }
         check_ranges(self, "training", ranges)
         check(
@@ -274,6 +295,9 @@ class GenerationSettings:
             "in [0, 1)": ["min_p"],
             "in [0, 100)": ["temperature"],
             "in (0, 100)": ["repetition_penalty"],
+            "at most 10,000": ["num_beams"],
+            "at most 1,000,000": ["max_new_tokens"],
+            "at most 100,000,000": ["top_k"],
         }
         check_ranges(self, "generation", ranges)
         expected = "a list of texts that are not empty"

@@ -44,6 +44,7 @@ class DataSettings:
         ranges = {
             "in [0, 1)": ["validation", "test"],
             "at least 2": ["sequence_length"],
+            "at most 10,000,000": ["sequence_length"],
         }
         check_ranges(self, "data", ranges)
         held = self.validation + self.test
@@ -79,7 +80,11 @@ class AdapterSettings:
 
     def __post_init__(self) -> None:
         check_types(self, "adapter")
-        ranges = {"at least 0": ["rank"], "above 0": ["alpha"]}
+        ranges = {
+            "at least 0": ["rank"],
+            "above 0": ["alpha"],
+            "at most 10,000": ["rank"],
+        }
         check_ranges(self, "adapter", ranges)
 
 

@@ -136,6 +136,16 @@ def test_targets_that_are_none(target, message):
     assert len(model.trainable_weights) == len(model.weights)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rank", 0), ("rank", 10**9), ("alpha", 0.0), ("alpha", float("inf"))],
+)
+def test_a_size_that_cannot_be_is_named(name, value):
+    model = tiny_model()
+    with pytest.raises(InputError, match=f"{name} must be .* {value}"):
+        add_adapter(model, **{"rank": 2, name: value})
+
+
 def test_a_model_that_has_an_adapter_gets_no_other():
     model = adapted(tiny_model())
     adapter = trained_adapter(model)

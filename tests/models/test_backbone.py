@@ -230,6 +230,9 @@ def test_mixed_precision_computes_in_bfloat16(block_types):
     [
         ({"block_types": "mamba"}, "block_type must be one of attention"),
         ({"block_types": []}, "block_types must .* at least one"),
+        ({"num_layers": 0}, "num_layers must be .* at least 1. Received: 0"),
+        ({"num_layers": -1}, "num_layers must be .* at least 1"),
+        ({"hidden_dim": float("inf")}, "hidden_dim must be a whole number"),
         ({"num_heads": 3}, r"num_heads must divide hidden_dim \(16\)"),
         ({"num_heads": 16}, "even head dimension.*Received: 1"),
         ({"activation": "tanh"}, "activation must be one of gelu"),

@@ -178,7 +178,7 @@ def test_settings_are_the_recipes_as_far_as_both_have_them():
         (["nanno"], "PRESET_OR_RECIPE must be a preset.*Received: 'nanno'"),
         (["."], "must be a preset"),
         (["nano", "--steps=0"], "steps must be at least 1"),
-        (["nano", "--rounds=-1"], "rounds must be at least 0"),
+        (["nano", "--rounds=-1"], "rounds must be in"),
         (["nano", "--seconds=0"], "seconds above 0"),
         (["nano", "--sequence_length=65"], "max_sequence_length, 64"),
         (["nano", "--sides", "mxnet"], "invalid choice: 'mxnet'"),
