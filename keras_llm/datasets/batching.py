@@ -15,7 +15,7 @@ class BatchesByLength:
 
     Args:
         lengths: int `(examples,)`, in tokens.
-        batch_size: Examples a batch.
+        batch_size: Examples a batch; all, if there are fewer.
         seed: Decides the order; in order of length, always the same, if
             `None`.
     """
@@ -24,7 +24,7 @@ class BatchesByLength:
         self, lengths: np.ndarray, batch_size: int, seed: int | None = None
     ):
         self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
+        self.batch_size = batch_size = min(batch_size, len(self.lengths))
         self.seed = seed
         self.num_batches = -(-len(self.lengths) // batch_size)
         most = min(MOST_LENGTHS, -(-self.num_batches // LEAST_BATCHES))

@@ -14,10 +14,15 @@ from keras_llm.models import ScratchBackbone, ScratchCausalLM, load_preset
 from keras_llm.pytorch.agreement import Batch
 from keras_llm.pytorch.weights import config_of, weights_of
 from keras_llm.recipes import load_recipe, recipe_names
+from keras_llm.recipes.checks import check
+from keras_llm.recipes.memory import check_memory
+from keras_llm.recipes.parameters import count_parameters
 from keras_llm.recipes.settings import Recipe, TrainingSettings, to_dict
+from keras_llm.training.run import is_accelerated
 
 # What both learn by where the recipe says nothing that both have.
 RATES = {"adamw": 1e-3, "sgd": 0.05}
+MOST_TOKENS = 100_000_000  # of all batches, which are in memory at once
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,10 @@ def open_subject(
             f"{backbone.max_sequence_length}. Received: {length}"
         )
     rows, count = sizes.batch_size or recipe.training.batch_size, sizes.steps
+    held = count * rows * length
+    expected = f"at most {MOST_TOKENS:,}"
+    amount = "steps * batch_size * sequence_length"
+    check(held <= MOST_TOKENS, amount, expected, held)
     shape = (rows, length)
     vocabulary = backbone.vocabulary_size
     if tokens is None:
@@ -158,6 +167,8 @@ def _scratch(model) -> ScratchCausalLM:
 def _new_model(recipe: Recipe, seed: int) -> ScratchCausalLM:
     keras.utils.set_random_seed(seed)
     size = recipe.tokenizer.vocabulary_size
+    parameters = count_parameters(recipe.model, size)
+    check_memory(recipe.training, parameters, parameters, 0, is_accelerated)
     config = to_dict(recipe.model) | {"vocabulary_size": size}
     return _without_dropout(config)
 

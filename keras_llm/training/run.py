@@ -17,6 +17,7 @@ from rich.console import Console
 
 from keras_llm.datasets import Batches, dataset
 from keras_llm.errors import InputError
+from keras_llm.recipes.memory import check_memory, values_of_a_token
 from keras_llm.recipes.settings import TrainingSettings
 from keras_llm.training.callbacks import (
     Checkpointer,
@@ -105,9 +106,11 @@ class TrainingRun:
                 loss that is no number.
             Interrupted: Ctrl-C, after a checkpoint.
         """
+        settings = _with_steps(settings, len(self.batches))
+        check_tensorboard(settings)
+        check_fits(self.model, settings, self.batches.num_tokens(0))
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
-        settings = _with_steps(settings, len(self.batches))
         compile_for_training(self.model, settings, self.loss, self.metrics)
         fitting = _Fitting(self, out, settings)
         fitting.resume()
@@ -117,6 +120,33 @@ class TrainingRun:
         if fitting.clock.interrupted:
             raise Interrupted(f"stopped at step {fitting.clock.step}")
         return fitting.finish()
+
+
+def check_fits(
+    model: keras.Model, settings: TrainingSettings, tokens: int
+) -> None:
+    """Raises `InputError` if this machine cannot hold the training of a model.
+
+    Args:
+        model: The model.
+        settings: How it is trained.
+        tokens: Of a batch.
+    """
+    backbone = getattr(model, "backbone", model)
+    parameters, trainable = (
+        sum(math.prod(variable.shape) for variable in variables)
+        for variables in (model.variables, model.trainable_variables)
+    )
+    names = ("num_layers", "hidden_dim", "intermediate_dim", "vocabulary_size")
+    sizes = [getattr(backbone, name, 0) for name in names]
+    known = [size if isinstance(size, int) else 0 for size in sizes]
+    batch = tokens * values_of_a_token(*known)
+    check_memory(settings, parameters, trainable, batch, is_accelerated)
+
+
+def is_accelerated() -> bool:
+    """Whether Keras computes on a GPU or TPU."""
+    return not keras.distribution.list_devices()[0].startswith("cpu")
 
 
 def _with_steps(settings: TrainingSettings, batches: int) -> TrainingSettings:
@@ -292,12 +322,17 @@ def _jit_compile(model: keras.Model, settings: TrainingSettings) -> bool | str:
     return gpu and set(getattr(backbone, "block_types", ())) <= {"attention"}
 
 
-def _tensorboard(settings: TrainingSettings, out: Path) -> list:
-    if not settings.tensorboard:
-        return []
-    if not all(map(find_spec, ("tensorboard", "tensorflow"))):
+def check_tensorboard(settings: TrainingSettings) -> None:
+    """Raises `InputError` if it is asked for and not there."""
+    needed = ("tensorboard", "tensorflow") if settings.tensorboard else ()
+    if not all(map(find_spec, needed)):
         raise InputError(
             "training.tensorboard needs TensorFlow and TensorBoard: "
             'pip install "keras-llm[tensorboard]"'
         )
+
+
+def _tensorboard(settings: TrainingSettings, out: Path) -> list:
+    if not settings.tensorboard:
+        return []
     return [keras.callbacks.TensorBoard(str(out / "tensorboard"))]
