@@ -58,14 +58,19 @@ def read_json(path: Path) -> Any:
         OSError: There is no such file, or only a pipe or a device.
         ValueError: It is not JSON, or too large.
     """
-    if path.exists() and not path.is_file():
-        raise OSError("it is no file")
+    check_regular(path)
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def check_regular(path: Path) -> None:
+    """Raises `OSError` for a folder, and for what may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError("it is a folder, a pipe or a device, and no file")
 
 
 def from_record(kind: type[T], record: Any, name: str = "") -> T:

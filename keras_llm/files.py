@@ -53,7 +53,7 @@ def put_in_place(made: Path, out: Path) -> None:
         Interrupted: `out` cannot be written, or has been by now.
     """
     try:
-        check_free(out)
+        _check_empty(out)
         if out.exists():
             for hidden in out.iterdir():
                 hidden.rename(made / hidden.name)
@@ -238,16 +238,36 @@ def _sweep(out: Path) -> None:
 
 
 def check_free(out: Path) -> None:
-    """Raises `InputError` unless `is_free(out)`."""
+    """Raises `InputError` unless `is_free(out)`, and it can be made."""
+    _check_empty(out)
+    with _refusing(out):
+        _check_parent(out)
+
+
+def _check_empty(out: Path) -> None:
     with _refusing(out):
         free = is_free(out)
     if not free:
         _sweep(out)
         raise InputError(
-            f"{out} must be a new or empty folder. Received: "
-            f"{'a folder with files' if out.is_dir() else 'a file'}. Pass "
-            "another path, or delete it."
+            f"{out} must be a new or empty folder. Received: {_kind(out)}. "
+            "Pass another path, or delete it."
         )
+
+
+def _check_parent(out: Path) -> None:
+    """Raises `OSError` if no folder can be made there."""
+    there = next(p for p in out.absolute().parents if os.path.lexists(p))
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "a folder with files"
+    return "a file" if path.exists() else "a link to nothing"
 
 
 def is_free(path: Path) -> bool:
@@ -257,7 +277,7 @@ def is_free(path: Path) -> bool:
     """
     if path.is_dir():
         return all(entry.name.startswith(".") for entry in path.iterdir())
-    return not path.exists()
+    return not os.path.lexists(path)  # a link to nothing is something
 
 
 def file_digest(path: Path) -> str:

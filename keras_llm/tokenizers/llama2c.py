@@ -7,6 +7,7 @@ A file is the length of the longest token (int32), then each token's score
 import struct
 from pathlib import Path
 
+from keras_llm.artifacts import check_regular
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.scratch_tokenizer import ScratchTokenizer
 from keras_llm.tokenizers.sentence_piece_protos import (
@@ -36,6 +37,7 @@ def read_tokenizer(path: Path | str, vocabulary_size: int) -> ScratchTokenizer:
     """
     path = Path(path)
     try:
+        check_regular(path)
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}.") from error

@@ -19,6 +19,7 @@ from keras_llm.tokenizers.processor import (
     digest_of_pieces,
     end_token,
     model_path,
+    processor_of,
 )
 from keras_llm.tokenizers.published import Published
 
@@ -89,9 +90,12 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
             **kwargs: forwarded to the constructor.
 
         Raises:
-            InputError: Neither is there.
+            InputError: Neither is there, or it is no SentencePiece model.
         """
-        return cls(proto=model_path(Path(path)).read_bytes(), **kwargs)
+        file = model_path(Path(path))
+        proto = file.read_bytes()
+        processor_of(proto, file)  # says what is wrong with it
+        return cls(proto=proto, **kwargs)
 
     def _set_proto_tf(self, proto):
         with quiet_native_code():

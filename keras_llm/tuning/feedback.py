@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from keras_llm.artifacts import check_regular
 from keras_llm.errors import InputError
 from keras_llm.files import check_free, write_json_lines, written_beside
 from keras_llm.tokenizers.messages import check_messages
@@ -159,6 +160,7 @@ def read_feedback(path: Path) -> Feedback:
         InputError: There is no such file.
     """
     try:
+        check_regular(Path(path))
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_llm.artifacts import check_regular
 from keras_llm.errors import InputError
 from keras_llm.export.huggingface.importing import check_vocabulary, new_model
 from keras_llm.models import ScratchCausalLM
@@ -56,6 +57,7 @@ def from_llama2c(file: Path, tokenizer: Path) -> ScratchCausalLM:
 
 def _read_header(file: Path) -> dict:
     try:
+        check_regular(file)
         with open(file, "rb") as stream:
             numbers = HEADER.unpack(stream.read(HEADER.size))
     except (OSError, struct.error) as error:
