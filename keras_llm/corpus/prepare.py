@@ -9,6 +9,7 @@ and settings give the same bytes on any number of workers.
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,12 @@ from datatrove.pipeline.base import PipelineStep
 from keras_llm import __version__
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.signatures import Signer
-from keras_llm.corpus.executors import advance, run_tasks, usable_cores
+from keras_llm.corpus.executors import (
+    advance,
+    check_executor,
+    run_tasks,
+    usable_cores,
+)
 from keras_llm.corpus.filters import (
     DropDuplicates,
     DropEmpty,
@@ -57,6 +63,7 @@ from keras_llm.corpus.sources.files import (
     SourceFile,
     contents_key,
 )
+from keras_llm.corpus.sources.kinds import kind_of
 from keras_llm.corpus.sources.reader import FileReader, make_tasks
 from keras_llm.corpus.splitting import NO_SPLIT, TEST, check_splits
 from keras_llm.corpus.store import CleanedWriter, Store
@@ -101,19 +108,20 @@ def prepare(
     """
     sources = as_sources(sources)
     settings = settings or CorpusSettings()
-    out = Path(out).resolve()
+    out = Path(os.path.realpath(out))
     check_free(out)
+    execution = execution or ExecutionSettings()
+    check_executor(execution, out)
     cleaning = build_rules(settings)  # says what is wrong with them first
     held_out = []
     if settings.contamination and settings.leaks != "ignore":
         held_out = list_sources(settings.contamination)
     with spooled_input(sources) as stdin:
         files = list_sources(sources, stdin=stdin)
+        _check_columns(files, settings)
         key = _key(files, held_out, settings)
         with resumable_work(out, key) as work:
-            stages = _Stages(
-                work, settings, execution or ExecutionSettings(), progress
-            )
+            stages = _Stages(work, settings, execution, progress)
             if held_out:
                 stages.collect_contamination(held_out)
             stages.clean(files, cleaning)
@@ -337,6 +345,22 @@ def spooled_input(sources: Sequence[str]) -> Iterator[Path | None]:
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         yield Path(file.name)
+
+
+def _check_columns(
+    files: Sequence[SourceFile], settings: CorpusSettings
+) -> None:
+    """Raises if columns are named where no source has any."""
+    kinds = [kind_of(file.id) for file in files]
+    if any(kind is None or kind.archive or kind.has_fields for kind in kinds):
+        return
+    for name in ("text", "template", "split_column"):
+        value = getattr(settings, name)
+        if value != getattr(CorpusSettings(), name):
+            raise InputError(
+                f"corpus.{name} names columns or keys, which only tables and "
+                f"records have. Received: {value!r}, and no such source."
+            )
 
 
 def _key(

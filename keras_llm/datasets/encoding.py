@@ -10,7 +10,11 @@ import numpy as np
 
 from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.documents import shards_of, splits_of
-from keras_llm.corpus.executors import run_tasks, usable_cores
+from keras_llm.corpus.executors import (
+    check_executor,
+    run_tasks,
+    usable_cores,
+)
 from keras_llm.datasets.shard_encoding import (
     Count,
     EncodeShard,
@@ -65,13 +69,15 @@ def encode(
     """
     corpus, out = Path(corpus).absolute(), Path(out).absolute()
     check_free(out)
+    execution = execution or ExecutionSettings()
+    check_executor(execution, out)
     tokenizer = Path(tokenizer).absolute()
     encoder = load_encoder(tokenizer)
     sources = _sources(corpus)
     digest = encoder.sha256
     with resumable_work(out, _key(corpus, sources, digest)) as work:
         dtype = token_dtype(encoder.vocabulary_size)
-        execution = _suited(execution or ExecutionSettings(), corpus, sources)
+        execution = _suited(execution, corpus, sources)
         threads = _threads(execution, len(sources))
         step = EncodeShard(corpus, sources, tokenizer, work, dtype, threads)
         run_tasks([step], len(sources), work / "stage", execution, progress)

@@ -7,6 +7,12 @@ Where it ran never shows in what it wrote. Knows nothing of what tasks do.
 from keras_llm.corpus.executors.base import TaskError
 from keras_llm.corpus.executors.local import usable_cores
 from keras_llm.corpus.executors.progress import advance
-from keras_llm.corpus.executors.running import run_tasks
+from keras_llm.corpus.executors.running import check_executor, run_tasks
 
-__all__ = ["TaskError", "advance", "run_tasks", "usable_cores"]
+__all__ = [
+    "TaskError",
+    "advance",
+    "check_executor",
+    "run_tasks",
+    "usable_cores",
+]

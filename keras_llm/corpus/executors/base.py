@@ -66,6 +66,10 @@ class TaskExecutor(PipelineExecutor):
     """
 
     @classmethod
+    def require(cls, out: Path, execution: ExecutionSettings) -> None:
+        """Raises `Interrupted` if it cannot run here; see `check_executor`."""
+
+    @classmethod
     @abstractmethod
     def build(
         cls,

@@ -6,6 +6,7 @@ if the inner one is killed, and only warns of tasks that failed.
 
 import logging
 import os
+import socket
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,18 @@ from keras_llm.corpus.executors.base import (
 from keras_llm.errors import Interrupted
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
+CONNECT_SECONDS = 10  # that a cluster has to answer
 RETRIES = 5  # of a task whose machine or process is gone
 MEMORY_GB = 1  # that Ray sets aside for a task
 
 
 class RayTasks(TaskExecutor, RayPipelineExecutor):
     """A Ray task each, run again elsewhere if its machine is gone."""
+
+    @classmethod
+    def require(cls, out: Path, execution: ExecutionSettings) -> None:
+        """Raises `Interrupted` if it cannot run here; see `check_executor`."""
+        _connected(execution.ray_address)
 
     @classmethod
     def build(
@@ -103,15 +110,24 @@ def _connected(address: str | None) -> Any:
     # It prints of lost machines to standard output, whatever it is told.
     ray._private.worker._worker_logs_enabled = False
     try:
+        _check_listens(address)
         ray.init(
             address=address,
             configure_logging=False,
             include_dashboard=False,
             log_to_driver=False,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise Interrupted(
             f"ray_address must be of a running Ray cluster, e.g. "
             f"10.0.0.1:6379. Received: {address!r} ({error})"
         ) from error
     return ray
+
+
+def _check_listens(address: str | None) -> None:
+    """Raises `OSError` where nobody answers, whom Ray would wait for."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        with socket.create_connection((host, int(port)), CONNECT_SECONDS):
+            pass

@@ -32,6 +32,11 @@ class SlurmTasks(TaskExecutor, SlurmPipelineExecutor):
     """
 
     @classmethod
+    def require(cls, out: Path, execution: ExecutionSettings) -> None:
+        """Raises `Interrupted` if it cannot run here; see `check_executor`."""
+        _check(out)
+
+    @classmethod
     def build(
         cls,
         pipeline: list[PipelineStep],

@@ -10,6 +10,7 @@ from keras_llm.corpus.executors.local import LocalTasks
 from keras_llm.corpus.executors.on_ray import RayTasks
 from keras_llm.corpus.executors.on_slurm import SlurmTasks
 from keras_llm.corpus.executors.progress import watched
+from keras_llm.errors import InputError, Interrupted
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
 _EXECUTORS: dict[str, type[TaskExecutor]] = {
@@ -17,6 +18,22 @@ _EXECUTORS: dict[str, type[TaskExecutor]] = {
     "ray": RayTasks,
     "slurm": SlurmTasks,
 }
+
+
+def check_executor(execution: ExecutionSettings, out: Path) -> None:
+    """Raises what is wrong with an executor before anything is made.
+
+    Args:
+        execution: Where tasks are to run.
+        out: The folder whose neighbour they work in.
+
+    Raises:
+        InputError: It is not to be had here.
+    """
+    try:
+        _EXECUTORS[execution.executor].require(out, execution)
+    except Interrupted as error:  # not yet: nothing has been done
+        raise InputError(str(error)) from error
 
 
 def run_tasks(

@@ -57,6 +57,11 @@ class Kind:
     archive: str = ""
     compression: str = ""
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether it is a table or records, with columns or keys."""
+        return self.format in ("json", "json_lines", "csv", "tsv", "parquet")
+
 
 def stem_of(name: str) -> str:
     """A file's name without what says what it is, and which of how many."""
