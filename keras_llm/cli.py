@@ -51,8 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if values.json:
             print(json.dumps(result))
         return 0
-    except (InputError, ArgumentError, OSError) as error:
+    except (InputError, ArgumentError, OSError, MemoryError) as error:
         message = " ".join(str(error).split())
+        if isinstance(error, MemoryError):
+            message = f"This machine has not enough memory. {message}"
         print(f"keras-llm: {message}", file=sys.stderr)
         if os.environ.get("KERAS_LLM_TRACEBACK"):
             traceback.print_exc()

@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 
 from keras_llm.artifacts import read_artifact
-from keras_llm.errors import InputError
+from keras_llm.errors import InputError, Interrupted
 from keras_llm.files import is_free, one_command, write_text
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import Recipe, to_dict
@@ -139,6 +139,10 @@ class Run:
                 f"{self.out} has a model that was {made}. Pass another --out."
             )
 
+    def is_due(self, stage: str) -> bool:
+        """Whether a stage is not begun, or some stage is to be done again."""
+        return stage not in self.records or self._redo is not None
+
     def digest(self, stage: str) -> str:
         """A hash of what a finished stage was made from, and of its report."""
         record = self.records[stage]
@@ -194,12 +198,36 @@ class Run:
         try:
             report = work()
             self._record(name, record | {"finished": True, "report": report})
+        except Interrupted:
+            raise
+        except InputError:
+            self._take_back(name)
+            raise
+        except MemoryError as error:
+            self._take_back(name)
+            raise InputError(
+                f"The stage {name} needs more memory than there is: {error}"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"The stage {name} of {self.out} stopped: {error}. The same "
                 "command goes on from there."
             ) from error
         return report
+
+    def _take_back(self, name: str) -> None:
+        """Leaves nothing of a stage that could not be done.
+
+        What training can go on from stays, and what it has logged.
+        """
+        log = self.out / "training" / "log.csv"
+        trains = "training" in STAGES[name]
+        if trains and (log.is_file() or self._can_resume(name)):
+            return
+        self._forget(name)
+        if not self.records:
+            for path in (self.out / RECIPE, self.out / RECORDS):
+                path.unlink(missing_ok=True)
 
     def _has_folders(self, name):
         return all((self.out / folder).is_dir() for folder in STAGES[name])

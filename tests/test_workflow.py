@@ -25,9 +25,9 @@ from tiny_run import (
 )
 
 from keras_llm import workflow
-from keras_llm.errors import InputError
+from keras_llm.errors import InputError, Interrupted
 from keras_llm.inspection import inspect_artifact
-from keras_llm.recipes import load_recipe
+from keras_llm.recipes import load_recipe, memory
 from keras_llm.recipes.settings import TokenizerSettings
 from keras_llm.run_folder import RECORDS, STAGES, Run, read_records
 from keras_llm.workflow import pretraining
@@ -244,11 +244,46 @@ def fail():
     raise InputError("too large")
 
 
-def test_a_stage_that_failed_binds_nobody(tmp_path):
+def test_a_first_stage_that_failed_leaves_nothing(tmp_path):
+    def work():
+        (tmp_path / "corpus").mkdir()
+        fail()
+
     with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "tokenizer", {"size": 9}, {}, fail)
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer" / "half").touch()
+        stage(tmp_path, "prepare", {}, {}, work)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_stage_that_failed_leaves_those_before_it(tmp_path):
+    def work():
+        (tmp_path / "tokenizer").mkdir()
+        fail()
+
+    corpus = tmp_path / "corpus"
+    stage(tmp_path, "prepare", {}, {}, lambda: corpus.mkdir() or {})
+    with pytest.raises(InputError, match="too large"):
+        stage(tmp_path, "tokenizer", {}, {}, work)
+    assert read_records(tmp_path / RECORDS).keys() == {"prepare"}
+    assert corpus.is_dir() and not (tmp_path / "tokenizer").exists()
+
+
+def test_too_little_memory_is_said_of_the_stage(tmp_path):
+    def work():
+        raise MemoryError("Unable to allocate 8.00 TiB")
+
+    with pytest.raises(InputError, match="stage encode needs more .* 8.00 TiB"):
+        stage(tmp_path, "encode", {}, {}, work)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_was_killed_binds_nobody(tmp_path):
+    def work():
+        (tmp_path / "tokenizer").mkdir()
+        raise Interrupted("killed")
+
+    with pytest.raises(Interrupted):
+        stage(tmp_path, "tokenizer", {"size": 9}, {}, work)
+    assert "tokenizer" in read_records(tmp_path / RECORDS)
     report = stage(
         tmp_path,
         "tokenizer",
@@ -259,17 +294,56 @@ def test_a_stage_that_failed_binds_nobody(tmp_path):
     assert report == {"left": False}
 
 
+@pytest.mark.parametrize("left", ["checkpoints/00000002/model.npz", "log.csv"])
+def test_what_training_has_done_outlasts_an_error(tmp_path, left):
+    left = tmp_path / "training" / left
+
+    def work():
+        left.parent.mkdir(parents=True)
+        left.touch()
+        fail()
+
+    with pytest.raises(InputError, match="too large"):
+        stage(tmp_path, "pretrain", {"steps": 9}, {}, work)
+    assert left.is_file()
+
+
 def test_training_that_can_go_on_is_not_lost(tmp_path):
     checkpoint = tmp_path / "training" / "checkpoints" / "00000002"
-    with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "pretrain", {"steps": 9}, {}, fail)
-    checkpoint.mkdir(parents=True)
+
+    def work():
+        checkpoint.mkdir(parents=True)
+        raise Interrupted("stopped at step 2")
+
+    with pytest.raises(Interrupted):
+        stage(tmp_path, "pretrain", {"steps": 9}, {}, work)
     with pytest.raises(InputError, match="steps was 9, now 3"):
         stage(tmp_path, "pretrain", {"steps": 3}, {}, dict)
+    with pytest.raises(InputError, match="too large"):
+        stage(tmp_path, "pretrain", {"steps": 9}, {}, fail)
     stage(tmp_path, "pretrain", {"steps": 9}, {}, dict)
     assert checkpoint.is_dir()
     stage(tmp_path, "pretrain", {"steps": 3}, {}, dict, redo="pretrain")
     assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("redo", "field", "value", "expected"),
+    [
+        ("pretrain", "training.batch_size", 10**6, "needs at least"),
+        ("tokenizer", "tokenizer.model_path", "nothing", "nothing must be"),
+        ("prepare", "model.max_sequence_length", 10**7, "needs at least"),
+    ],
+)
+def test_redo_with_what_cannot_be_done_loses_nothing(
+    redo, field, value, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory, "physical_memory", lambda: 8 * 2**30)
+    run = copied_run(tmp_path)
+    before = write_times(run)
+    with pytest.raises(InputError, match=expected):
+        train_again(run, changed(field, value), redo)
+    assert write_times(run) == before
 
 
 def test_a_full_disk_names_the_stage_and_leaves_it_unfinished(tmp_path):

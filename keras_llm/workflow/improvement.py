@@ -11,10 +11,12 @@ from rich.console import Console
 from keras_llm.corpus.sources import as_sources, fingerprint
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest, write_json_lines, written_beside
+from keras_llm.recipes.checks import check
 from keras_llm.recipes.loading import load_recipe
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.run_folder import Run
+from keras_llm.workflow.first_checks import check_conversations
 from keras_llm.workflow.tuning import tune_instructions, tune_preferences
 
 MOST_HELD_OUT = 200  # general conversations that a model is judged by
@@ -65,6 +67,8 @@ def improve(
         InputError: No correction, no general conversations, or as
             `tune_instructions`.
     """
+    check(0 <= held_back < 1, "held_back", "in [0, 1)", held_back)
+    check(max_loss_rise >= 0, "max_loss_rise", "at least 0", max_loss_rise)
     recipe = recipe or load_recipe("improve")
     if export is not None:
         from keras_llm.export.saved_model import next_version
@@ -111,6 +115,8 @@ class _Improvement:
         from keras_llm.tuning.improvement import divide
 
         sources = self._general(general)
+        if self.run.is_due("records"):
+            self._check_first()
         seed = self.recipe.seed
         self.learned, self.held = divide(self.corrections, held_back, seed)
         self.run.stage(
@@ -128,6 +134,15 @@ class _Improvement:
             },
             lambda: self._write_records(sources),
         )
+
+    def _check_first(self) -> None:
+        from keras_llm.models.loading import load_causal_lm
+        from keras_llm.tokenizers.chat_templates import chat_template
+
+        model, recipe = load_causal_lm(self.preset), self.recipe
+        tokenizer = model.preprocessor.tokenizer
+        template = chat_template(tokenizer, recipe.data.template)
+        check_conversations(model, recipe, template)
 
     def _general(self, given) -> list[str]:
         """Sources of general conversations."""

@@ -30,6 +30,7 @@ from keras_llm.recipes.checks import check
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.recipes.settings import Recipe, to_dict
 from keras_llm.run_folder import Run
+from keras_llm.workflow.first_checks import check_pretraining, least_vocabulary
 
 
 def train(
@@ -62,6 +63,8 @@ def train(
     sources = as_sources(source)
     run = Run(out, console)
     with run.opened(recipe, redo):
+        if run.is_due("pretrain"):
+            check_pretraining(recipe, least_vocabulary(recipe.tokenizer))
         make_tokens(run, sources, recipe, execution)
         return _make_model(run, recipe)
 
@@ -140,9 +143,18 @@ def pretrain_run(
     Raises:
         InputError: as `train`.
     """
+    from keras_llm.datasets import TokenManifest
+    from keras_llm.tokenizers import ScratchTokenizer
+
+    tokens, tokenizer = Path(tokens), Path(tokenizer)
     run = Run(out, console)
     with run.opened(recipe, redo):
-        return _pretrain(run, Path(tokens), Path(tokenizer), recipe)
+        if run.is_due("pretrain"):
+            size = TokenManifest.load(tokens).vocabulary_size
+            loaded = ScratchTokenizer.from_file(tokenizer)
+            _check_tokenizer(tokens, loaded, str(tokenizer))
+            check_pretraining(recipe, size)
+        return _pretrain(run, tokens, tokenizer, recipe)
 
 
 def prepare_corpus(
@@ -279,9 +291,10 @@ def evaluate_preset(
     report = {}
     for split in splits:
         with console.status(f"evaluating {split}"):
-            windows = EvaluationWindows(
-                open_tokens(tokens, split), length, batch_size
-            )
+            held = open_tokens(tokens, split)
+            most = -(-len(held) // length)  # more would only be filled up
+            rows = batch_size and min(batch_size, most)
+            windows = EvaluationWindows(held, length, rows)
             report[split] = evaluator.evaluate(windows).to_dict()
     return report
 

@@ -149,11 +149,12 @@ def tune_domain(
     tokens, old = run.out / "tokens", recipe.replay.tokens
     with run.opened(recipe, redo):
         tuning = Tuning(run, preset, recipe, "domain")
+        inputs = {"old_tokens": tokens_digest(Path(old))} if old else {}
         tuning.make_tokens(source)
         tuning.tune(
             {"replay": to_dict(recipe.replay)},
             lambda model, _: domain_run(model, tokens, recipe),
-            {"old_tokens": tokens_digest(Path(old))} if old else {},
+            inputs,
         )
         tuning.evaluate(
             {}, lambda model, _: (evaluate_domain(model, tokens, recipe), [])

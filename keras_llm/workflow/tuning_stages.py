@@ -11,6 +11,7 @@ from keras_llm.errors import InputError
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.run_folder import Run
+from keras_llm.workflow.first_checks import check_conversations, check_texts
 from keras_llm.workflow.pretraining import (
     encode_corpus,
     prepare_corpus,
@@ -79,9 +80,12 @@ class Tuning:
         sources = as_sources(sources)
         settings = self.recipe.data
 
-        # A template that is missing is known before anything is written.
-        model = None if "data" in self.run.records else self.load()
-        template = model and self.template(model)
+        self._made = "data"
+        model = template = None
+        if self.run.is_due("data"):
+            model = self.load()
+            template = self.template(model)
+            check_conversations(model, self.recipe, template)
 
         def work():
             nonlocal model
@@ -95,7 +99,6 @@ class Tuning:
                 context_length(model),
             )
 
-        self._made = "data"
         report = self.run.stage(
             "data",
             {"data": to_dict(settings), "kind": self.kind},
@@ -112,6 +115,8 @@ class Tuning:
         run, recipe = self.run, self.recipe
         sources = as_sources(sources)
         corpus, tokens = run.out / "corpus", run.out / "tokens"
+        if run.is_due("prepare"):
+            check_texts(self.load(), recipe)
         run.stage(
             "prepare",
             {"corpus": to_dict(recipe.corpus), "kind": self.kind},

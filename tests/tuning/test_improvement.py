@@ -114,6 +114,30 @@ def test_a_better_model_is_the_next_version_wherever_it_was_killed(
     assert [p.name for p in served.iterdir() if p.name.isdigit()] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("section", "settings", "expected"),
+    [
+        ("adapter", {"rank": 2, "targets": ["x"]}, "adapter.targets must"),
+        ("training", {"sample_prompt": "a" * 999}, "training.sample_prompt"),
+        ("data", {"template": "nothing"}, "nothing must be a file"),
+    ],
+)
+def test_what_cannot_be_tuned_leaves_nothing(
+    section, settings, expected, assistant, feedback, tmp_path
+):
+    recipe, out = recipe_of(), tmp_path / "out"
+    changed = replace(getattr(recipe, section), **settings)
+    with pytest.raises(InputError, match=expected):
+        improve(assistant, feedback, out, replace(recipe, **{section: changed}))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["held_back", "max_loss_rise"])
+def test_shares_are_numbers(name, assistant, feedback, tmp_path):
+    with pytest.raises(InputError, match=f"{name} must be .* Received: nan"):
+        improve(assistant, feedback, tmp_path / "o", **{name: float("nan")})
+
+
 def test_a_model_that_is_no_better_is_refused_with_3(
     assistant, feedback, tmp_path, capsys
 ):
