@@ -5,7 +5,9 @@ from collections.abc import Callable
 import keras
 
 
-def compile_function(function: Callable, model: keras.Model) -> Callable:
+def compile_function(
+    function: Callable, model: keras.Model, inputs: tuple | None = None
+) -> Callable:
     """Compiles a function of tensors that only reads the model.
 
     Keras compiles `fit` and `predict` but has no such call for a function of
@@ -14,15 +16,21 @@ def compile_function(function: Callable, model: keras.Model) -> Callable:
     Args:
         function: Takes and returns nested structures of tensors.
         model: The model whose variables it reads.
+        inputs: Nested `keras.KerasTensor`, what it takes, `None` for sizes
+            that differ: TensorFlow then traces it once for all of them.
 
     Returns:
-        A function of the same signature, traced again for new shapes only.
+        A function of the same signature, otherwise traced again for new
+        shapes only.
     """
     backend = keras.config.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        specs = inputs and tf.nest.map_structure(
+            lambda x: tf.TensorSpec(x.shape, x.dtype), inputs
+        )
+        return tf.function(function, specs, autograph=False)
     if backend == "jax":
         import jax
 

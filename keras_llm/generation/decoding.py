@@ -4,7 +4,7 @@ One function serves streaming, batches and the exported graph. It knows
 nothing of text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from keras import ops
@@ -41,14 +41,14 @@ class DecodingState(NamedTuple):
         token_ids: int32 `(batch, max_length)`, prompts and what followed.
         lengths: int32 `(batch,)`, tokens of each row so far.
         finished: bool `(batch,)`.
-        step: int32 scalar, tokens generated.
+        steps: int32 `(batch,)`, random numbers that each row has used.
         cache: list, as the model makes it.
     """
 
     token_ids: object
     lengths: object
     finished: object
-    step: object
+    steps: object
     cache: object
 
 
@@ -80,7 +80,7 @@ def prefill(model, token_ids, lengths, max_length) -> DecodingState:
         token_ids=ops.concatenate([token_ids, room], axis=1),
         lengths=lengths,
         finished=ops.zeros_like(lengths, dtype="bool"),
-        step=ops.zeros((), dtype="int32"),
+        steps=zeros,
         cache=cache,
     )
 
@@ -92,6 +92,7 @@ def decode(
     max_steps,
     stopped: Callable,
     limits=None,
+    bias=None,
 ) -> DecodingState:
     """Generates up to `max_steps` tokens a row, fewer where all rows end.
 
@@ -104,29 +105,37 @@ def decode(
             whether each row's newest token ends it; the token is kept.
         limits: int32 `(batch,)`, the most tokens of each row, its prompt
             included; as many as `token_ids` holds if omitted.
+        bias: float32 `(batch, vocabulary_size)`, added to the logits.
 
     Returns:
         The state afterwards.
     """
     max_length = ops.shape(state.token_ids)[1]
-    last_step = state.step + max_steps
     if limits is None:
         limits = max_length
     # Of all steps at once: a few hundred small operations, but only once.
-    steps = ops.arange(max_steps, dtype="int32") + state.step
-    uniforms = philox_uniform(sampling.key, steps[None])
-    first_step = state.step
+    steps = state.steps[:, None] + ops.arange(max_steps, dtype="int32")[None]
+    uniforms = philox_uniform(sampling.key, steps)
 
-    def unfinished(*state):
+    def unfinished(step, *state):
         state = DecodingState(*state)
         return ops.logical_and(
-            state.step < last_step, ops.logical_not(ops.all(state.finished))
+            step < max_steps, ops.logical_not(ops.all(state.finished))
         )
 
-    def body(*state):
+    def body(step, *state):
         state = DecodingState(*state)
-        uniform = uniforms[:, state.step - first_step]
-        token, cache = _next_token(model, state, sampling, uniform)
+        logits, cache = _next_logits(model, state, sampling)
+        if bias is not None:
+            logits += bias
+        token = choose_tokens(
+            logits,
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.min_p,
+            uniforms[:, step],
+        )
         running = ops.logical_not(state.finished)
         end = ops.minimum(state.lengths, max_length - 1)
         new = ops.where(running, token, _tokens_at(state.token_ids, end))
@@ -134,22 +143,29 @@ def decode(
         lengths = state.lengths + ops.cast(running, "int32")
         ended = ops.logical_and(running, stopped(token_ids, lengths))
         finished = state.finished | ended | (lengths >= limits)
-        return tuple(
-            DecodingState(token_ids, lengths, finished, state.step + 1, cache)
+        return (
+            step + 1,
+            *DecodingState(
+                token_ids, lengths, finished, state.steps + 1, cache
+            ),
         )
 
     finished = state.finished | (state.lengths >= limits)
-    state = state._replace(finished=finished)
-    return DecodingState(*ops.while_loop(unfinished, body, tuple(state)))
+    first = (ops.zeros((), "int32"), *state._replace(finished=finished))
+    return DecodingState(*ops.while_loop(unfinished, body, first)[1:])
 
 
-def ends_with(stop_token_ids: Sequence[int]) -> Callable:
-    """What `decode` stops at: rows whose newest token is one of these."""
+def ends_with(stop_token_ids) -> Callable:
+    """What `decode` stops at: rows whose newest token is one of these.
+
+    Args:
+        stop_token_ids: int32 `(count,)`, or `(batch, count)` of each row.
+    """
 
     def stopped(token_ids, lengths):
         token = _tokens_at(token_ids, ops.maximum(lengths - 1, 0))
         stops = ops.convert_to_tensor(stop_token_ids, dtype="int32")
-        return ops.any(ops.equal(token[:, None], stops[None]), axis=1)
+        return ops.any(ops.equal(token[:, None], stops), axis=1)
 
     return stopped
 
@@ -164,8 +180,8 @@ def _tokens_at(token_ids, positions):
     return ops.take(ops.reshape(token_ids, (-1,)), places, axis=0)
 
 
-def _next_token(model, state, sampling, uniform):
-    """int32 `(batch,)` tokens, and the cache after reading the last ones."""
+def _next_logits(model, state, sampling):
+    """float32 `(batch, vocabulary_size)`, and the cache with the last token."""
     position = state.lengths - 1
     last = _tokens_at(state.token_ids, position)[:, None]
     logits, _, cache = model.call_with_cache(last, state.cache, position)
@@ -175,12 +191,4 @@ def _next_token(model, state, sampling, uniform):
         state.lengths,
         sampling.repetition_penalty,
     )
-    token = choose_tokens(
-        logits,
-        sampling.temperature,
-        sampling.top_k,
-        sampling.top_p,
-        sampling.min_p,
-        uniform,
-    )
-    return token, cache
+    return logits, cache

@@ -1,0 +1,1 @@
+"""Models that answer many at once: the engine, its HTTP server and the page."""

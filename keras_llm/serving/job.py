@@ -1,0 +1,98 @@
+"""A request on its way: what was read of it, and told of its answer."""
+
+import logging
+import time
+
+from keras_llm.generation.answers import Answers
+from keras_llm.serving.requests import Piece, Ticket, Token
+from keras_llm.serving.rows import Leaves, Scores
+
+log = logging.getLogger(__name__)
+
+
+class Job:
+    """A request on its way.
+
+    Args:
+        ticket: The request, and who waits for it.
+        tokenizer: of the model.
+        context: Tokens that prompt and answer may have together.
+    """
+
+    def __init__(self, ticket: Ticket, tokenizer, context: int):
+        self.ticket, self.request = ticket, ticket.request
+        self.prompt = list(self.request.prompt)
+        self.deadline = time.monotonic() + self.request.seconds
+        most = self.request.settings.max_new_tokens
+        self.limit = min(len(self.prompt) + most, context)
+        self.leaves: Leaves | None = None
+        self.num_read = 0
+        self.prompt_tokens: list[Token] = []
+        if self.request.echo:
+            self.prompt_tokens.append(Token(self.prompt[0]))
+        self.is_over = False
+        self._answers = Answers(
+            tokenizer, [self.prompt], self.request.settings, self.request.ends
+        )
+        self._told_text = self._told_tokens = 0
+        self._tokens: list[Token] = []
+
+    @property
+    def num_unread(self) -> int:
+        """Tokens left to read; the prompt's last is left to decoding."""
+        return len(self.prompt) - 1 - self.num_read
+
+    def add_prompt_scores(self, token_ids: list[int], scores: Scores) -> None:
+        first = [part[0] for part in scores]
+        self.prompt_tokens += self._scored(token_ids, Scores(*first))
+
+    def update(
+        self, token_ids: list[int], finished: bool, scores: Scores | None
+    ) -> None:
+        """Takes in all tokens so far, and tells what is new."""
+        known = len(self.prompt) + len(self._tokens)
+        new = token_ids[known:]
+        if scores is None:
+            self._tokens += map(Token, new)
+        else:
+            self._tokens += self._scored(new, scores)
+        answers = self._answers
+        answers.update(0, token_ids, finished)
+        safe = answers.safe_length(0)
+        text = answers.texts[0][self._told_text : safe]
+        self.is_over = bool(answers.done[0])
+        [found] = answers.generations()
+        tokens = tuple(self._tokens[self._told_tokens : found.num_tokens])
+        reason = found.finish_reason if self.is_over else None
+        if text or tokens or reason:
+            self.tell(Piece(text, tokens, reason))
+        self._told_text = max(self._told_text, safe)
+        self._told_tokens = max(self._told_tokens, found.num_tokens)
+
+    def fail(self, error: Exception) -> None:
+        self.is_over = True
+        self.tell(Piece(error=error))
+
+    def tell(self, piece: Piece) -> None:
+        try:
+            self.ticket.tell(piece)
+        except Exception:  # whoever asked is gone; others are not
+            log.exception("a piece could not be told")
+            self.ticket.cancel()
+
+    def _scored(self, token_ids: list[int], scores: Scores) -> list[Token]:
+        count = self.request.alternatives
+        return [
+            Token(
+                token,
+                float(scores.log_probability[place]),
+                tuple(
+                    zip(
+                        scores.ids[place, :count].tolist(),
+                        scores.log_probabilities[place, :count].tolist(),
+                        strict=True,
+                    )
+                ),
+            )
+            for place, token in enumerate(token_ids)
+        ]
