@@ -1,0 +1,33 @@
+"""What each token writes, by itself."""
+
+from keras_llm.tokenizers.scratch_byte_pair_tokenizer import (
+    ScratchBytePairTokenizer,
+)
+from keras_llm.tokenizers.scratch_tokenizer import ScratchTokenizer
+
+SPACE = "\u2581"  # how SentencePiece writes it
+
+
+def token_bytes(
+    tokenizer: ScratchTokenizer | ScratchBytePairTokenizer,
+) -> list[bytes]:
+    """Bytes of every token, by id; of control tokens their names.
+
+    One token may be a part of a character. The bytes of all tokens of a text,
+    one after the other, are the text.
+    """
+    if isinstance(tokenizer, ScratchBytePairTokenizer):
+        table = tokenizer._byte_pairs.token_bytes()
+    else:
+        size = tokenizer.vocabulary_size()
+        table = [_piece_bytes(tokenizer.id_to_token(i)) for i in range(size)]
+    for name, token in tokenizer.control_tokens.items():
+        table[token] = name.encode()
+    return table
+
+
+def _piece_bytes(piece: str) -> bytes:
+    is_byte = len(piece) == 6 and piece.startswith("<0x")
+    if is_byte:
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace(SPACE, " ").encode()
