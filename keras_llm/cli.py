@@ -195,8 +195,8 @@ def _options(command: Command) -> dict[str, Any]:
 
 
 # How many of a positional argument there may be, and how usage writes it.
-_COUNTS = {list[str]: "+", Path | None: "?"}
-_WRITTEN = {list[str]: "{}… ", Path | None: "[{}] "}
+_COUNTS = {list[str]: "+", Path | None: "?", str | None: "?"}
+_WRITTEN = {list[str]: "{}… ", Path | None: "[{}] ", str | None: "[{}] "}
 
 
 def _parser_of(name: str, command: Command) -> ArgumentParser:
@@ -246,7 +246,7 @@ def _recipe_of(
             return load_recipe(argument.removeprefix("--recipe="), base=base)
         if argument == "--recipe" and index + 1 < len(arguments):
             return load_recipe(arguments[index + 1], base=base)
-    if name in ("chat", "generate", "export") and arguments:
+    if name in ("chat", "generate", "export", "serve") and arguments:
         of_the_run = Path(arguments[0]) / "recipe.yaml"
         if of_the_run.is_file():
             return load_recipe(str(of_the_run))

@@ -10,6 +10,10 @@ class InputError(ValueError):
     """
 
 
+class PromptTooLong(InputError):
+    """A prompt leaves no room for an answer in the model's context."""
+
+
 def first_of(reasons: list[str], most: int) -> str:
     """The first few of several reasons, and how many more there are."""
     more = len(reasons) - most

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keras_llm import commands
-from keras_llm.commands import evaluation, tuning
+from keras_llm.commands import evaluation, serving, tuning
 from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
 from keras_llm.run_folder import PRETRAINING
 
@@ -76,6 +76,7 @@ COMMANDS = {
         ["model", "training", "generation"],
     ),
     **tuning.COMMANDS,
+    **serving.COMMANDS,
     "evaluate": Command(
         evaluation.evaluate,
         "Loss, perplexity, bits per byte and accuracy of a preset; or its "

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import keras_hub
 
-from keras_llm.errors import InputError
+from keras_llm.errors import InputError, PromptTooLong
 from keras_llm.generation.answers import Answers, Ends, Generation
 from keras_llm.generation.engines import engine_of
 from keras_llm.recipes.settings import GenerationSettings
@@ -154,8 +154,8 @@ class TextGenerator:
         Without a start token an empty prompt is the first end token.
 
         Raises:
-            InputError: The prompt leaves no room in the model's context, or
-                has ids that are not in the vocabulary.
+            PromptTooLong: The prompt leaves no room in the model's context.
+            InputError: It has ids that are not in the vocabulary.
         """
         if isinstance(prompt, str):
             [row] = self.tokenizer.tokenize([prompt])
@@ -172,7 +172,7 @@ class TextGenerator:
                 )
         ids = ids or [self.end_token_ids[0]]
         if len(ids) >= self.context:
-            raise InputError(
+            raise PromptTooLong(
                 f"The prompt has {len(ids)} tokens, its start token included; "
                 f"the model's context holds {self.context}, one new token "
                 "included. Pass a shorter prompt."

@@ -14,7 +14,7 @@ from keras_llm.models import ScratchCausalLM
 from keras_llm.serving.columns import bias_of, ends_of, sampling_of
 from keras_llm.serving.job import Job
 from keras_llm.serving.prefixes import MOST_BYTES, Prefixes
-from keras_llm.serving.requests import Piece, Request
+from keras_llm.serving.requests import Request
 from keras_llm.serving.rows import (
     CHUNK,
     GRAIN,
@@ -99,7 +99,7 @@ class Engine(Worker):
         ids, start = job.prompt, job.num_read
         chunk = ids[start : start + CHUNK]
         count = min(len(chunk), len(ids) - 1 - start)
-        if job.request.echo and job.request.alternatives is not None:
+        if job.request.echo:
             # The last token is not read: decoding begins with it.
             targets = ids[start + 1 : start + 1 + count]
             if count:
@@ -115,7 +115,9 @@ class Engine(Worker):
             self._prefixes.keep(ids[: job.num_read], job.leaves)
         if job.num_unread == 0:
             self._reading.remove(job)
-            self._join(job)
+            job.tell_prompt()
+            if not job.is_over:
+                self._join(job)
 
     def _padding(self, length: int, start: int) -> int:
         """To a power of two, as far as there is room in the context."""
@@ -137,8 +139,6 @@ class Engine(Worker):
         return min(grains * GRAIN, self.context)
 
     def _join(self, job: Job) -> None:
-        if job.prompt_tokens:
-            job.tell(Piece(tokens=tuple(job.prompt_tokens)))
         length = max(self._rows.token_ids.shape[1], self._room(len(job.prompt)))
         if length > self._rows.token_ids.shape[1]:
             self._rows.keep(range(len(self._running)), length)

@@ -1,5 +1,6 @@
 """Errors as OpenAI's clients read them."""
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from keras_llm.errors import InputError
 from keras_llm.serving.requests import Busy, Closed
 
+log = logging.getLogger(__name__)
 MOST_SHOWN = 200  # characters of a value that was received
 
 
@@ -63,7 +65,8 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError(str(error), None, 504, "timeout")
     if isinstance(error, InputError):
         return ApiError(str(error))
-    return ApiError("The model failed.", None, 500, "model_failed")
+    log.error("unexpected", exc_info=error)
+    return ApiError("The server failed.", None, 500, "server_error")
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -84,7 +87,7 @@ def add_error_handlers(app: FastAPI) -> None:
         if error.status_code in (404, 405):
             message = (
                 f"{request.method} {request.url.path} is not here. What is, "
-                "stands in /docs."
+                "stands in /openapi.json."
             )
         body = error_body(message, error.status_code)
         return JSONResponse(body, error.status_code, error.headers)

@@ -46,6 +46,13 @@ class Job:
         first = [part[0] for part in scores]
         self.prompt_tokens += self._scored(token_ids, Scores(*first))
 
+    def tell_prompt(self) -> None:
+        """Tells of the prompt's tokens, if that was asked."""
+        self.is_over = self.request.only_prompt
+        if self.prompt_tokens or self.is_over:
+            reason = "length" if self.is_over else None
+            self.tell(Piece("", tuple(self.prompt_tokens), reason))
+
     def update(
         self, token_ids: list[int], finished: bool, scores: Scores | None
     ) -> None:

@@ -6,7 +6,7 @@ Knows nothing of how requests come, or of how they are computed.
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from keras_llm.generation.answers import Ends
 from keras_llm.recipes.settings import GenerationSettings
@@ -44,7 +44,9 @@ class Request:
         alternatives: How many of the likeliest tokens are told of every token,
             up to `MOST_ALTERNATIVES`, with its log-probability; `None` for
             neither.
-        echo: Whether they are told of the prompt's tokens, too.
+        echo: Whether they are told of the prompt's tokens, too; with
+            `alternatives`.
+        only_prompt: Whether nothing is generated.
         logit_bias: What is added to the logits of token ids.
         seconds: How long it may take, waiting included.
     """
@@ -53,8 +55,10 @@ class Request:
     settings: GenerationSettings
     ends: Ends
     seed: int = 0
+    _: KW_ONLY
     alternatives: int | None = None
     echo: bool = False
+    only_prompt: bool = False
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seconds: float = math.inf
 

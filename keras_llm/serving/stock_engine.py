@@ -15,7 +15,7 @@ from keras_llm.generation.stock_decoding import decode_by_rows
 from keras_llm.generation.text import TextGenerator
 from keras_llm.serving.columns import ends_of, sampling_of
 from keras_llm.serving.job import Job
-from keras_llm.serving.requests import MOST_ALTERNATIVES, Piece, Request
+from keras_llm.serving.requests import MOST_ALTERNATIVES, Request
 from keras_llm.serving.rows import Scores
 from keras_llm.serving.worker import Worker
 
@@ -108,6 +108,8 @@ class StockEngine(Worker):
 
     def _tell(self, job: Job, token_ids: list[int]) -> None:
         scores, start = None, len(job.prompt)
+        if job.request.only_prompt:
+            token_ids = token_ids[:start]
         if job.request.alternatives is not None:
             wide = min(_power_of_two(len(token_ids)), self.context)
             row = np.zeros((1, max(wide, 2)), "int32")
@@ -118,9 +120,9 @@ class StockEngine(Worker):
             if job.request.echo:
                 job.add_prompt_scores(token_ids[1:start], Scores(*found))
             scores = Scores(*(part[0, start - 1 :] for part in found))
-        if job.prompt_tokens:
-            job.tell(Piece(tokens=tuple(job.prompt_tokens)))
-        job.update(token_ids, True, scores)
+        job.tell_prompt()
+        if not job.is_over:
+            job.update(token_ids, True, scores)
 
 
 def _power_of_two(length: int) -> int:

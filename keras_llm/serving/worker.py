@@ -67,6 +67,11 @@ class Worker(ABC):
         return self.generator.context
 
     @property
+    def is_open(self) -> bool:
+        """Whether it takes requests."""
+        return self._thread.is_alive() and not self._is_closed
+
+    @property
     def num_waiting(self) -> int:
         return len(self._waiting)
 

@@ -1,0 +1,367 @@
+"""`/v1/completions` and `/v1/chat/completions`, as OpenAI's clients ask."""
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import format_sse_event
+
+from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.serving.answering import Answer, Answering
+from keras_llm.serving.http_errors import ApiError
+from keras_llm.serving.models import Models, ServedModel
+from keras_llm.serving.requests import Piece, Request, Token
+from keras_llm.serving.schemas import (
+    ChatBody,
+    CompletionBody,
+    Sampled,
+)
+
+EVENTS = "text/event-stream"
+VERSION = "X-Model-Version"
+
+
+@dataclass
+class Choice:
+    """One of the answers of a response.
+
+    Args:
+        index: Its number.
+        request: What the engine is asked for it.
+        hidden: Tokens before the prompt's text, which are not echoed.
+        prompt: The prompt's text, where it is echoed.
+    """
+
+    index: int
+    request: Request
+    hidden: int = 0
+    prompt: str = ""
+
+
+class Response:
+    """Answers in OpenAI's form, whole or in pieces.
+
+    Args:
+        served: The model that answers.
+        body: What was asked.
+        choices: The answers wanted.
+    """
+
+    kind = event_kind = ""
+    prefix = ""
+
+    def __init__(
+        self, served: ServedModel, body: Sampled, choices: Sequence[Choice]
+    ):
+        self.served, self.body, self.choices = served, body, choices
+        self.id = f"{self.prefix}-{uuid.uuid4().hex}"
+        self.created = int(time.time())
+
+    def choice(self, choice: Choice, answer: Answer) -> dict[str, Any]:
+        """A choice of a whole response."""
+        raise NotImplementedError
+
+    def delta(self, choice: Choice, piece: Piece) -> dict[str, Any]:
+        """A choice of an event."""
+        raise NotImplementedError
+
+    def first_events(self) -> list[dict[str, Any]]:
+        """Choices that are told before any piece."""
+        return []
+
+    async def send(self, http: HttpRequest):
+        """The response, to be returned from a route."""
+        requests = [choice.request for choice in self.choices]
+        answering = Answering(self.served.worker, requests)
+        headers = {VERSION: self.served.version}
+        if self.body.stream:
+            events = self._events(answering)
+            return StreamingResponse(events, 200, headers, EVENTS)
+        answers = await answering.all_of(http)
+        pairs = zip(self.choices, answers, strict=True)
+        whole = self._head(self.kind) | {
+            "choices": [self.choice(*pair) for pair in pairs],
+            "usage": self._usage([answer.tokens for answer in answers]),
+        }
+        return JSONResponse(whole, headers=headers)
+
+    async def _events(self, answering: Answering) -> AsyncIterator[bytes]:
+        more = {"usage": None} if self.body.tells_usage else {}
+        head = self._head(self.event_kind) | more
+        tokens: list[list[Token]] = [[] for _ in self.choices]
+        try:
+            for choice in self.first_events():
+                yield _event(head | {"choices": [choice]})
+            async for index, piece in answering.pieces():
+                tokens[index] += piece.tokens
+                choice = self.delta(self.choices[index], piece)
+                yield _event(head | {"choices": [choice]})
+            if more:
+                last = {"choices": [], "usage": self._usage(tokens)}
+                yield _event(head | last)
+        except ApiError as error:
+            yield _event(error.body)
+        yield format_sse_event(data_str="[DONE]")
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.served.name,
+            "system_fingerprint": self.served.version,
+        }
+
+    def _usage(self, tokens: Sequence[Sequence[Token]]) -> dict[str, int]:
+        pairs = list(zip(self.choices, tokens, strict=True))
+        new = sum(
+            len(found) - (len(c.request.prompt) if c.request.echo else 0)
+            for c, found in pairs
+        )
+        # The same prompt counts once, however many answers it has.
+        prompts = {
+            id(c.request.prompt): len(c.request.prompt) for c, _ in pairs
+        }
+        return {
+            "prompt_tokens": sum(prompts.values()),
+            "completion_tokens": new,
+            "total_tokens": sum(prompts.values()) + new,
+        }
+
+
+class CompletionResponse(Response):
+    """Of `/v1/completions`."""
+
+    kind = event_kind = "text_completion"
+    prefix = "cmpl"
+
+    def first_events(self) -> list[dict[str, Any]]:
+        return [
+            self._choice(choice, choice.prompt, (), None)
+            for choice in self.choices
+            if choice.prompt
+        ]
+
+    def choice(self, choice: Choice, answer: Answer) -> dict[str, Any]:
+        text = choice.prompt + answer.text
+        return self._choice(choice, text, answer.tokens, answer.finish_reason)
+
+    def delta(self, choice: Choice, piece: Piece) -> dict[str, Any]:
+        return self._choice(
+            choice, piece.text, piece.tokens, piece.finish_reason
+        )
+
+    def _choice(self, choice, text, tokens, reason):
+        asked = choice.request.alternatives is not None
+        if tokens and tokens[0].log_probability is None:
+            tokens = tokens[choice.hidden :]  # those of an echoed prompt
+        found = self._logprobs(tokens) if asked else None
+        return {
+            "index": choice.index,
+            "text": text,
+            "logprobs": found,
+            "finish_reason": reason,
+        }
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any]:
+        name, offsets, texts, end = self.served.token_text, [], [], 0
+        for token in tokens:
+            texts.append(name(token.token_id))
+            offsets.append(end)
+            end += len(texts[-1])
+        return {
+            "tokens": texts,
+            "token_logprobs": [token.log_probability for token in tokens],
+            "top_logprobs": [
+                {name(each): value for each, value in token.alternatives}
+                if token.log_probability is not None
+                else None
+                for token in tokens
+            ],
+            "text_offset": offsets,
+            "token_ids": [token.token_id for token in tokens],
+        }
+
+
+class ChatResponse(Response):
+    """Of `/v1/chat/completions`."""
+
+    kind, event_kind = "chat.completion", "chat.completion.chunk"
+    prefix = "chatcmpl"
+
+    def first_events(self) -> list[dict[str, Any]]:
+        first = {"role": "assistant", "content": ""}
+        return [self._delta(choice, first, (), None) for choice in self.choices]
+
+    def choice(self, choice: Choice, answer: Answer) -> dict[str, Any]:
+        message = {
+            "role": "assistant",
+            "content": answer.text,
+            "refusal": None,
+        }
+        return {
+            "index": choice.index,
+            "message": message,
+            "logprobs": self._logprobs(choice, answer.tokens),
+            "finish_reason": answer.finish_reason,
+        }
+
+    def delta(self, choice: Choice, piece: Piece) -> dict[str, Any]:
+        delta = {"content": piece.text} if piece.text else {}
+        return self._delta(choice, delta, piece.tokens, piece.finish_reason)
+
+    def _delta(self, choice, delta, tokens, reason):
+        return {
+            "index": choice.index,
+            "delta": delta,
+            "logprobs": self._logprobs(choice, tokens),
+            "finish_reason": reason,
+        }
+
+    def _logprobs(self, choice: Choice, tokens: Sequence[Token]):
+        if choice.request.alternatives is None or not tokens:
+            return None
+        return {
+            "content": [
+                self._token(token.token_id, token.log_probability)
+                | {
+                    "top_logprobs": [
+                        self._token(*each) for each in token.alternatives
+                    ]
+                }
+                for token in tokens
+            ],
+            "refusal": None,
+        }
+
+    def _token(self, token: int, log_probability: float) -> dict[str, Any]:
+        return {
+            "token": self.served.token_text(token),
+            "logprob": log_probability,
+            "bytes": list(self.served.token_bytes[token]),
+            "token_id": token,
+        }
+
+
+def completion_routes(models: Models, limits: "Limits") -> APIRouter:
+    """The two routes, of all models."""
+    router = APIRouter(tags=["OpenAI"])
+
+    @router.post("/v1/completions")
+    async def completions(body: CompletionBody, http: HttpRequest):
+        """Continues prompts; with `echo` their log-probabilities too."""
+        served = models.get(body.model)
+        settings = limits.settings(body, served.settings, body.max_tokens)
+        choices = _completion_choices(body, served, settings, limits)
+        return await CompletionResponse(served, body, choices).send(http)
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(body: ChatBody, http: HttpRequest):
+        """The assistant's next message of a conversation."""
+        served = models.get(body.model)
+        most = body.max_completion_tokens or body.max_tokens
+        settings = limits.settings(body, served.settings, most)
+        prompt, ends = served.chat_prompt(
+            body.plain_messages(), body.truncation, settings.max_new_tokens
+        )
+        seed = body.first_seed()
+        choices = [
+            Choice(
+                index,
+                Request(
+                    prompt,
+                    settings,
+                    ends,
+                    seed + index,
+                    alternatives=body.alternatives(),
+                    logit_bias=_bias(body),
+                    seconds=limits.seconds,
+                ),
+            )
+            for index in range(body.n)
+        ]
+        return await ChatResponse(served, body, choices).send(http)
+
+    return router
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take.
+
+    Args:
+        max_new_tokens: Of an answer.
+        seconds: Of a request, waiting included.
+    """
+
+    max_new_tokens: int = 4096
+    seconds: float = 600.0
+
+    def settings(
+        self, body: Sampled, default: GenerationSettings, most: int | None
+    ) -> GenerationSettings:
+        """How tokens are chosen; a `most` above the limit is an error."""
+        if most is not None and most > self.max_new_tokens:
+            raise ApiError(
+                f"max_tokens must be at most {self.max_new_tokens} here. "
+                f"Received: {most}",
+                "max_tokens",
+            )
+        settings = body.settings(default, most or None)
+        if settings.max_new_tokens > self.max_new_tokens:
+            return body.settings(default, self.max_new_tokens)
+        return settings
+
+
+def _completion_choices(body, served, settings, limits) -> list[Choice]:
+    if body.max_tokens == 0 and not body.echo:
+        raise ApiError(
+            "max_tokens must be at least 1 without echo. Received: 0",
+            "max_tokens",
+        )
+    choices, seed = [], body.first_seed()
+    for prompt in body.prompts():
+        ids, hidden = served.text_prompt(
+            prompt, body.truncation, settings.max_new_tokens
+        )
+        shown = prompt if isinstance(prompt, str) else ""
+        if not isinstance(prompt, str) and body.echo:
+            shown = b"".join(served.token_bytes[token] for token in prompt)
+            shown = shown.decode("utf-8", "replace")
+        for number in range(body.n):
+            request = Request(
+                ids,
+                settings,
+                served.text_ends(),
+                seed + number,
+                alternatives=body.logprobs,
+                echo=body.echo and body.logprobs is not None,
+                only_prompt=body.max_tokens == 0,
+                logit_bias=_bias(body),
+                seconds=limits.seconds,
+            )
+            echoed = shown if body.echo else ""
+            choices.append(Choice(len(choices), request, hidden, echoed))
+    return choices
+
+
+def _bias(body: Sampled) -> dict[int, float]:
+    bias = {}
+    for token, value in (body.logit_bias or {}).items():
+        if not token.isdecimal():
+            raise ApiError(
+                f"logit_bias must be of token ids. Received: {token[:50]!r}",
+                "logit_bias",
+            )
+        bias[int(token)] = value
+    return bias
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return format_sse_event(data_str=json.dumps(data))
