@@ -16,7 +16,7 @@ from keras_llm.generation.sampling import (
     penalize_repetition,
     philox_uniform,
 )
-from keras_llm.layers.attention import write_to_cache
+from keras_llm.layers.cache import write_to_cache
 
 
 def decode_by_rows(

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_llm.errors import InputError
+from keras_llm.layers.cache import write_heads
 from keras_llm.layers.embeddings import (
     RotaryEmbedding,
     check_even,
@@ -190,9 +191,26 @@ class CausalSelfAttention(keras.layers.Layer):
             return self._output(x, length)
         if not self.causal:
             raise InputError("A cache needs causal=True. Received: False")
-        cache = _write_heads(cache, (key, value), positions)
+        cache = write_heads(cache, (key, value), positions)
         x = self._attend_to_cache(query, *cache, positions, length)
         return self._output(x, length), cache
+
+    def attention_weights(self, x):
+        """How much each position takes from each.
+
+        Args:
+            x: float tensor `(batch, length, hidden_dim)`.
+
+        Returns:
+            float32 `(batch, num_heads, length, length)`; each row of queries
+            has the sum 1.
+        """
+        length = length_of(x)
+        positions = position_ids(length, None)
+        query, key, _ = self._project(x, positions, length)
+        mask = self._mask(positions, positions, None)
+        shape = (-1, self.num_heads, length, length)
+        return ops.reshape(self._weights(query, key, mask), shape)
 
     def initial_cache(self, batch_size, max_length, dtype=None):
         """Zero keys and values, each `(batch, heads, max_length, head_dim)`.
@@ -250,6 +268,12 @@ class CausalSelfAttention(keras.layers.Layer):
 
     def _attend(self, query, key, value, mask, training):
         """float `(batch, queries, groups, heads, dim)`: the weighted values."""
+        weights = ops.cast(self._weights(query, key, mask), value.dtype)
+        weights = self.dropout_layer(weights, training=training)
+        return ops.einsum("bghqk,bkgd->bqghd", weights, value)
+
+    def _weights(self, query, key, mask):
+        """float32 `(batch, groups, heads, queries, keys)`, sums of 1."""
         length, groups = length_of(query), self.num_key_value_heads
         # Grouped queries share a key head: (b)atch, (q)uery, (g)roup, (h)ead.
         shape = (-1, length, groups, self.num_heads // groups, self.head_dim)
@@ -258,9 +282,7 @@ class CausalSelfAttention(keras.layers.Layer):
         scores = ops.cast(scores, "float32")
         if mask is not None:
             scores = ops.where(mask[:, None, None], scores, -1e9)
-        weights = ops.cast(ops.softmax(scores, axis=-1), value.dtype)
-        weights = self.dropout_layer(weights, training=training)
-        return ops.einsum("bghqk,bkgd->bqghd", weights, value)
+        return ops.softmax(scores, axis=-1)
 
     def _attend_to_cache(self, query, key, value, positions, length):
         """As `_attend`, from a cache, with a position's values in a row."""
@@ -325,55 +347,6 @@ class CausalSelfAttention(keras.layers.Layer):
                 self.output_initializer
             ),
         }
-
-
-def _write_heads(cache, new, positions):
-    """Writes `(batch, length, heads, dim)` to `(batch, heads, slots, dim)`.
-
-    A scatter, as in `write_to_cache`; keys and values go to the same places.
-    """
-    _, heads, _, dim = cache[0].shape
-    batch_size = ops.shape(positions)[0]
-    rows = ops.arange(batch_size, dtype="int32")[:, None, None]
-    places = [rows, ops.arange(heads, dtype="int32")[:, None]]
-    shape = (batch_size, heads, length_of(positions))
-    indices = ops.stack(
-        [ops.broadcast_to(x, shape) for x in (*places, positions[:, None])],
-        axis=-1,
-    )
-    indices = ops.reshape(indices, (-1, 3))
-
-    def write(old, new):
-        if new.shape[1] != 1:
-            new = ops.transpose(new, (0, 2, 1, 3))
-        new = ops.reshape(ops.cast(new, old.dtype), (-1, dim))
-        return ops.scatter_update(old, indices, new)
-
-    return tuple(write(*both) for both in zip(cache, new, strict=True))
-
-
-def write_to_cache(cache, new, positions):
-    """Puts each row's new entries at that row's own positions.
-
-    A scatter, because `ops.slice_update` becomes an XLA operation that stock
-    TensorFlow Serving refuses; inside a loop it runs in place.
-
-    Args:
-        cache: `(batch, max_length, ...)`.
-        new: `(batch, length, ...)`.
-        positions: int32 `(batch, length)`.
-
-    Returns:
-        tensor of the shape of `cache`.
-    """
-    rows = ops.arange(ops.shape(positions)[0], dtype="int32")[:, None]
-    rows = ops.broadcast_to(rows, ops.shape(positions))
-    indices = ops.stack([rows, positions], axis=-1)  # (batch, length, 2)
-    return ops.scatter_update(
-        cache,
-        ops.reshape(indices, (-1, 2)),
-        ops.reshape(ops.cast(new, cache.dtype), (-1, *new.shape[2:])),
-    )
 
 
 def _check_divides(part, part_name, whole, whole_name):

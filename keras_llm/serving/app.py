@@ -1,6 +1,5 @@
 """The HTTP server's routes. Starts no model and no server."""
 
-import base64
 import hmac
 import time
 from collections.abc import Awaitable, Callable
@@ -24,8 +23,8 @@ from keras_llm import __version__
 from keras_llm.serving.completions import Limits, completion_routes
 from keras_llm.serving.feedback import feedback_routes
 from keras_llm.serving.http_errors import add_error_handlers, error_body
+from keras_llm.serving.model_routes import model_routes
 from keras_llm.serving.models import Models
-from keras_llm.serving.schemas import EmbeddingBody
 
 MOST_BODY = 2**23  # bytes
 OPEN_PATHS = ("/healthz", "/readyz")
@@ -79,58 +78,6 @@ def create_app(models: Models, settings: ServerSettings) -> FastAPI:
         app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
     _add_guard(app, settings)
     return app
-
-
-def model_routes(models: Models) -> APIRouter:
-    """What is there, and embeddings of texts."""
-    router = APIRouter(tags=["OpenAI"])
-
-    def described(served):
-        return {
-            "id": served.name,
-            "object": "model",
-            "created": served.created,
-            "owned_by": "keras_llm",
-            "version": served.version,
-            "context_length": served.generator.context,
-            "chats": served.chats,
-        }
-
-    @router.get("/v1/models")
-    def list_models():
-        """The models that answer."""
-        return {"object": "list", "data": [described(x) for x in models.all]}
-
-    @router.get("/v1/models/{name}")
-    def one_model(name: str):
-        """One of them."""
-        return described(models.get(name))
-
-    @router.post("/v1/embeddings")
-    def embeddings(body: EmbeddingBody):
-        """The mean of the last layer's states, or the last of them."""
-        served = models.get(body.model)
-        rows, count = [], 0
-        for index, text in enumerate(body.inputs()):
-            ids, _ = served.text_prompt(text, "disabled", 0)
-            vector = served.embedding(ids, body.pooling)
-            if body.encoding_format == "base64":
-                vector = base64.b64encode(vector.astype("<f4").tobytes())
-                found: object = vector.decode()
-            else:
-                found = vector.tolist()
-            count += len(ids)
-            row = {"object": "embedding", "index": index, "embedding": found}
-            rows.append(row)
-        usage = {"prompt_tokens": count, "total_tokens": count}
-        return {
-            "object": "list",
-            "data": rows,
-            "model": served.name,
-            "usage": usage,
-        }
-
-    return router
 
 
 def health_routes(models: Models) -> APIRouter:

@@ -154,6 +154,14 @@ class ChatBody(Sampled):
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
+class LookBody(Body):
+    """`POST /v1/look`."""
+
+    model: str = ""
+    text: Text
+    token: Annotated[int, Field(ge=0)] | None = None
+
+
 class EmbeddingBody(Body):
     """`POST /v1/embeddings`."""
 

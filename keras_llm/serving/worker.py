@@ -73,7 +73,9 @@ class Worker(ABC):
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        """Those that still want an answer."""
+        waiting = list(self._waiting)
+        return sum(not job.ticket.is_cancelled for job in waiting)
 
     def submit(self, request: Request, tell: Callable[[Piece], None]) -> Ticket:
         """Takes a request.
@@ -94,8 +96,8 @@ class Worker(ABC):
         job = Job(ticket, self.generator.tokenizer, self.context)
         with self._state:
             self._check_open()
-            if len(self._waiting) >= self.most_waiting:
-                raise Busy(1 + len(self._waiting) // self.slots)
+            if self.num_waiting >= self.most_waiting:
+                raise Busy(1 + self.num_waiting // self.slots)
             self._waiting.append(job)
             self._state.notify_all()
         return ticket
