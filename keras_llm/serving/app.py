@@ -23,8 +23,13 @@ from keras_llm import __version__
 from keras_llm.serving.completions import Limits, completion_routes
 from keras_llm.serving.feedback import feedback_routes
 from keras_llm.serving.http_errors import add_error_handlers, error_body
-from keras_llm.serving.model_routes import model_routes
+from keras_llm.serving.model_routes import (
+    embedding_routes,
+    look_routes,
+    model_routes,
+)
 from keras_llm.serving.models import Models
+from keras_llm.serving.predict import predict_routes
 
 MOST_BODY = 2**23  # bytes
 OPEN_PATHS = ("/healthz", "/readyz")
@@ -67,10 +72,14 @@ def create_app(models: Models, settings: ServerSettings) -> FastAPI:
         version=__version__,
         docs_url=None,
         redoc_url=None,
+        strict_content_type=False,  # `curl -d` sends none of JSON
     )
     add_error_handlers(app)
     app.include_router(completion_routes(models, settings.limits))
     app.include_router(model_routes(models))
+    app.include_router(embedding_routes(models))
+    app.include_router(look_routes(models))
+    app.include_router(predict_routes(models))
     app.include_router(health_routes(models))
     app.include_router(feedback_routes(settings.feedback))
     _add_metrics(app, models)

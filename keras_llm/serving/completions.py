@@ -15,13 +15,14 @@ from fastapi.sse import format_sse_event
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.answering import Answer, Answering
 from keras_llm.serving.http_errors import ApiError
-from keras_llm.serving.models import Models, ServedModel
+from keras_llm.serving.models import Models
 from keras_llm.serving.requests import Piece, Request, Token
 from keras_llm.serving.schemas import (
     ChatBody,
     CompletionBody,
     Sampled,
 )
+from keras_llm.serving.served import ServedModel
 
 EVENTS = "text/event-stream"
 VERSION = "X-Model-Version"
@@ -244,7 +245,7 @@ class ChatResponse(Response):
         return {
             "token": self.served.token_text(token),
             "logprob": log_probability,
-            "bytes": list(self.served.token_bytes[token]),
+            "bytes": list(self.served.bytes_of(token)),
             "token_id": token,
         }
 
@@ -326,13 +327,13 @@ def _completion_choices(body, served, settings, limits) -> list[Choice]:
             "max_tokens",
         )
     choices, seed = [], body.first_seed()
-    for prompt in body.prompts():
+    for prompt in body.prompt:
         ids, hidden = served.text_prompt(
             prompt, body.truncation, settings.max_new_tokens
         )
         shown = prompt if isinstance(prompt, str) else ""
         if not isinstance(prompt, str) and body.echo:
-            shown = b"".join(served.token_bytes[token] for token in prompt)
+            shown = b"".join(map(served.bytes_of, prompt))
             shown = shown.decode("utf-8", "replace")
         for number in range(body.n):
             request = Request(

@@ -12,7 +12,7 @@ from keras_llm.errors import InputError
 from keras_llm.generation.text import TextGenerator
 from keras_llm.models import ScratchCausalLM
 from keras_llm.serving.columns import bias_of, ends_of, sampling_of
-from keras_llm.serving.job import Job
+from keras_llm.serving.job import TokenJob
 from keras_llm.serving.prefixes import MOST_BYTES, Prefixes
 from keras_llm.serving.requests import Request
 from keras_llm.serving.rows import (
@@ -24,13 +24,13 @@ from keras_llm.serving.rows import (
     Rows,
     Scores,
 )
-from keras_llm.serving.worker import Worker
+from keras_llm.serving.worker import TokenWorker
 
 SLOTS = 32
 MOST_WAITING = 256
 
 
-class Engine(Worker):
+class Engine(TokenWorker):
     """Answers requests to a model of this package.
 
     Args:
@@ -56,7 +56,7 @@ class Engine(Worker):
         self._forget()
         super().__init__(TextGenerator(model), slots, most_waiting)
 
-    def admitted(self) -> list[Job]:
+    def admitted(self) -> list[TokenJob]:
         return [*self._reading, *self._running]
 
     def _check(self, request: Request) -> None:
@@ -69,12 +69,12 @@ class Engine(Worker):
                     f"Received: {token}"
                 )
 
-    def _admit(self, jobs: list[Job]) -> None:
+    def _admit(self, jobs: list[TokenJob]) -> None:
         self._reading += jobs
 
     def _forget(self) -> None:
-        self._reading: list[Job] = []
-        self._running: list[Job] = []
+        self._reading: list[TokenJob] = []
+        self._running: list[TokenJob] = []
         self._rows = Rows(self._computer.layout)
 
     def _work(self) -> None:
@@ -86,14 +86,14 @@ class Engine(Worker):
         if self._running:
             self._decode()
 
-    def _next_to_read(self) -> Job:
+    def _next_to_read(self) -> TokenJob:
         """The shortest and the oldest take turns, so that neither starves."""
         self._turn += 1
         if self._turn % 2:
             return min(self._reading, key=lambda job: job.num_unread)
         return self._reading[0]
 
-    def _read(self, job: Job) -> None:
+    def _read(self, job: TokenJob) -> None:
         if job.leaves is None:
             self._begin(job)
         ids, start = job.prompt, job.num_read
@@ -124,7 +124,7 @@ class Engine(Worker):
         wide = min(1 << (length - 1).bit_length(), self.context - start)
         return max(0, wide - length)
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: TokenJob) -> None:
         layout, length = self._computer.layout, self._room(len(job.prompt))
         job.leaves = layout.empty(length)
         if job.request.echo:
@@ -138,7 +138,7 @@ class Engine(Worker):
         grains = -(-(length + MANY_STEPS) // GRAIN)
         return min(grains * GRAIN, self.context)
 
-    def _join(self, job: Job) -> None:
+    def _join(self, job: TokenJob) -> None:
         length = max(self._rows.token_ids.shape[1], self._room(len(job.prompt)))
         if length > self._rows.token_ids.shape[1]:
             self._rows.keep(range(len(self._running)), length)

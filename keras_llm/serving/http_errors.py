@@ -1,6 +1,7 @@
 """Errors as OpenAI's clients read them."""
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +13,7 @@ from keras_llm.errors import InputError
 from keras_llm.serving.requests import Busy, Closed
 
 log = logging.getLogger(__name__)
+FIELD = r"(?!(body|str|int)$)[a-z_]+|\d+"
 MOST_SHOWN = 200  # characters of a value that was received
 
 
@@ -100,7 +102,8 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _first_fault(error: RequestValidationError) -> tuple[str, str | None]:
     fault = error.errors()[0]
-    places = [str(part) for part in fault["loc"] if part != "body"]
+    # Beside names of fields and numbers there are those of types.
+    places = [str(x) for x in fault["loc"] if re.fullmatch(FIELD, str(x))]
     param = ".".join(places) or None
     if fault["type"] == "json_invalid":
         reason = fault.get("ctx", {}).get("error", "it cannot be read")

@@ -15,14 +15,41 @@ class Job:
 
     Args:
         ticket: The request, and who waits for it.
+
+    Attributes:
+        deadline: When it has taken too long, in seconds of a clock.
+        is_over: Whether nothing more is told.
+    """
+
+    def __init__(self, ticket: Ticket):
+        self.ticket, self.request = ticket, ticket.request
+        self.deadline = time.monotonic() + self.request.seconds
+        self.is_over = False
+
+    def fail(self, error: Exception) -> None:
+        self.is_over = True
+        self.tell(Piece(error=error))
+
+    def tell(self, piece: Piece) -> None:
+        try:
+            self.ticket.tell(piece)
+        except Exception:  # whoever asked is gone; others are not
+            log.exception("a piece could not be told")
+            self.ticket.cancel()
+
+
+class TokenJob(Job):
+    """A request whose answer comes token by token.
+
+    Args:
+        ticket: The request, and who waits for it.
         tokenizer: of the model.
         context: Tokens that prompt and answer may have together.
     """
 
     def __init__(self, ticket: Ticket, tokenizer, context: int):
-        self.ticket, self.request = ticket, ticket.request
+        super().__init__(ticket)
         self.prompt = list(self.request.prompt)
-        self.deadline = time.monotonic() + self.request.seconds
         most = self.request.settings.max_new_tokens
         self.limit = min(len(self.prompt) + most, context)
         self.leaves: Leaves | None = None
@@ -30,7 +57,6 @@ class Job:
         self.prompt_tokens: list[Token] = []
         if self.request.echo:
             self.prompt_tokens.append(Token(self.prompt[0]))
-        self.is_over = False
         self._answers = Answers(
             tokenizer, [self.prompt], self.request.settings, self.request.ends
         )
@@ -75,17 +101,6 @@ class Job:
             self.tell(Piece(text, tokens, reason))
         self._told_text = max(self._told_text, safe)
         self._told_tokens = max(self._told_tokens, found.num_tokens)
-
-    def fail(self, error: Exception) -> None:
-        self.is_over = True
-        self.tell(Piece(error=error))
-
-    def tell(self, piece: Piece) -> None:
-        try:
-            self.ticket.tell(piece)
-        except Exception:  # whoever asked is gone; others are not
-            log.exception("a piece could not be told")
-            self.ticket.cancel()
 
     def _scored(self, token_ids: list[int], scores: Scores) -> list[Token]:
         count = self.request.alternatives

@@ -13,7 +13,7 @@ from keras_llm.serving.schemas import EmbeddingBody, LookBody
 
 
 def model_routes(models: Models) -> APIRouter:
-    """What is there, and embeddings of texts."""
+    """What is there."""
     router = APIRouter(tags=["OpenAI"])
 
     def described(served):
@@ -23,8 +23,17 @@ def model_routes(models: Models) -> APIRouter:
             "created": served.created,
             "owned_by": "keras_llm",
             "version": served.version,
-            "context_length": served.generator.context,
+            "context_length": served.context,
             "chats": served.chats,
+            "labels": served.labels,
+            # As TensorFlow Serving says it.
+            "model_version_status": [
+                {
+                    "version": served.version,
+                    "state": "AVAILABLE",
+                    "status": {"error_code": "OK", "error_message": ""},
+                }
+            ],
         }
 
     @router.get("/v1/models")
@@ -37,12 +46,19 @@ def model_routes(models: Models) -> APIRouter:
         """One of them."""
         return described(models.get(name))
 
+    return router
+
+
+def embedding_routes(models: Models) -> APIRouter:
+    """Texts as vectors."""
+    router = APIRouter(tags=["OpenAI"])
+
     @router.post("/v1/embeddings")
     def embeddings(body: EmbeddingBody):
         """The mean of the last layer's states, or the last of them."""
         served = models.get(body.model)
         rows, count = [], 0
-        for index, text in enumerate(body.inputs()):
+        for index, text in enumerate(body.input):
             ids, _ = served.text_prompt(text, "disabled", 0)
             vector = served.embedding(ids, body.pooling)
             if body.encoding_format == "base64":
@@ -61,11 +77,19 @@ def model_routes(models: Models) -> APIRouter:
             "usage": usage,
         }
 
+    return router
+
+
+def look_routes(models: Models) -> APIRouter:
+    """What a model thinks of a text."""
+    router = APIRouter(tags=["Look"])
+
     @router.post("/v1/look")
     def look(body: LookBody):
         """What a model thinks of a text, token by token."""
         served = models.get(body.model)
-        if not isinstance(served.generator.model, ScratchCausalLM):
+        model = getattr(served, "generator", None) and served.generator.model
+        if not isinstance(model, ScratchCausalLM):
             raise ApiError(
                 f"{served.name} must be a model of this package to be looked "
                 "into.",
@@ -79,7 +103,7 @@ def model_routes(models: Models) -> APIRouter:
                 f"tokens. Received: {body.token}",
                 "token",
             )
-        backbone = served.generator.model.backbone
+        backbone = model.backbone
         found = served.worker.call(lambda: look_at(backbone, ids, chosen))
         return _described_look(served, found.result(), body.text, hidden)
 

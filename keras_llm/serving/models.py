@@ -3,27 +3,30 @@
 import difflib
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import keras_hub
-import numpy as np
-from keras import ops
 
-from keras_llm.errors import InputError, PromptTooLong
-from keras_llm.generation.answers import Ends
+from keras_llm.errors import InputError
+from keras_llm.export.classifier_graph import LABELS
+from keras_llm.export.loading import is_saved_model, version_folder
+from keras_llm.export.parts import graph_of
 from keras_llm.models import ScratchCausalLM
 from keras_llm.models.loading import load_task, preset_digest, preset_folder
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.engine import Engine
 from keras_llm.serving.http_errors import ApiError
-from keras_llm.serving.requests import Request
+from keras_llm.serving.served import ServedModel, TokenModel
+from keras_llm.serving.signature_model import SignatureModel
+from keras_llm.serving.signatures import (
+    SERVING,
+    LocalSignatures,
+    RemoteSignatures,
+    Unavailable,
+    saved_signatures,
+)
 from keras_llm.serving.stock_engine import StockEngine
-from keras_llm.serving.worker import Worker
-from keras_llm.tokenizers.messages import Messages
-from keras_llm.tokenizers.token_bytes import token_bytes
 
 log = logging.getLogger(__name__)
 
@@ -31,187 +34,44 @@ LOOK_SECONDS = 2.0  # between looks for a new version
 GRACE_SECONDS = 600.0  # that answers of an old version have to finish
 
 
-class ServedModel:
-    """One version of a model, that answers.
-
-    Args:
-        name: What clients call it.
-        version: Which one it is.
-        worker: An engine of the model.
-        settings: How tokens are chosen where a request does not say.
-
-    Attributes:
-        token_bytes: list of what each token writes.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        version: str,
-        worker: Worker,
-        settings: GenerationSettings,
-    ):
-        self.name, self.version = name, version
-        self.worker, self.settings = worker, settings
-        self.created = int(time.time())
-        self.generator = worker.generator
-        self.token_bytes = token_bytes(self.generator.tokenizer)
-
-    def text_prompt(
-        self, prompt: str | list[int], truncation: str, max_new_tokens: int
-    ) -> tuple[list[int], int]:
-        """Token ids of a prompt, and how many were put before it.
-
-        Raises:
-            ApiError: It does not fit, or is none.
-        """
-        try:
-            ids = self.generator.encode_prompt(prompt)
-        except PromptTooLong as error:
-            if truncation == "disabled":
-                raise _too_long(error, "prompt") from error
-            ids = self._end_of(prompt, max_new_tokens)
-        except InputError as error:
-            raise ApiError(str(error), "prompt") from error
-        is_text = isinstance(prompt, str)
-        return ids, int(is_text and self._starts(ids))
-
-    def chat_prompt(
-        self, messages: Messages, truncation: str, max_new_tokens: int
-    ) -> tuple[list[int], Ends]:
-        """Token ids of a conversation, and what ends its answer.
-
-        Raises:
-            ApiError: It does not fit, is none, or the model has no template.
-        """
-        try:
-            template = self.generator.template
-            ids = template.encode(messages, True).token_ids
-            room = self._room(max_new_tokens)
-            while truncation == "auto" and len(ids) > room:
-                shorter = _without_oldest(messages)
-                if shorter is None:
-                    break
-                messages = shorter
-                ids = template.encode(messages, True).token_ids
-            ids = self.generator.encode_prompt(ids)
-        except PromptTooLong as error:
-            raise _too_long(error, "messages") from error
-        except InputError as error:
-            raise ApiError(str(error), "messages") from error
-        return ids, Ends(
-            template.end_token_ids,
-            template.answer_prefix,
-            template.answer_suffix,
-        )
-
-    def text_ends(self) -> Ends:
-        """What ends the continuation of a text."""
-        return Ends(self.generator.end_token_ids)
-
-    @property
-    def chats(self) -> bool:
-        """Whether it has a chat template."""
-        try:
-            return self.generator.template is not None
-        except InputError:
-            return False
-
-    def embedding(self, token_ids: list[int], pooling: str) -> np.ndarray:
-        """float32 `(hidden_dim,)`: of the states of a text's tokens.
-
-        Args:
-            token_ids: The text, at least one.
-            pooling: `"mean"` of all states of the last layer, or `"last"`.
-        """
-        row = np.array([token_ids], "int32")
-        inputs = {"token_ids": row, "padding_mask": np.ones_like(row)}
-
-        def states():
-            backbone = self.generator.model.backbone
-            return ops.convert_to_numpy(backbone(inputs, training=False))[0]
-
-        found = self.worker.call(states).result().astype("float32")
-        return found.mean(axis=0) if pooling == "mean" else found[-1]
-
-    def token_text(self, token: int) -> str:
-        """What a token writes; U+FFFD for a part of a character."""
-        return self.token_bytes[token].decode("utf-8", "replace")
-
-    def warm_up(self) -> None:
-        """Answers once, so that the first request need not wait."""
-        ids = self.generator.encode_prompt("a")
-        settings = GenerationSettings(max_new_tokens=1)
-        done = threading.Event()
-        request = Request(ids, settings, self.text_ends())
-
-        def tell(piece):
-            if piece.is_last:
-                done.set()
-
-        self.worker.submit(request, tell)
-        done.wait()
-
-    def _starts(self, ids: list[int]) -> bool:
-        """Whether the first token is not of the text."""
-        return self.token_bytes[ids[0]] in {
-            name.encode() for name in self.generator.tokenizer.control_tokens
-        }
-
-    def _room(self, max_new_tokens: int) -> int:
-        """Tokens that a prompt may have beside such an answer."""
-        context = self.generator.context
-        return context - min(max_new_tokens, context // 2)
-
-    def _end_of(self, prompt: str | list[int], max_new_tokens: int):
-        """The last tokens of a prompt that is too long."""
-        ids, first = prompt, []
-        if isinstance(prompt, str):
-            [row] = self.generator.tokenizer.tokenize([prompt])
-            ids = [int(token) for token in row]
-            first = self.generator.encode_prompt("")
-            first = first if self._starts(first) else []
-        room = self._room(max_new_tokens) - len(first)
-        return [*first, *ids[-room:]]
-
-
-def _too_long(error: PromptTooLong, param: str) -> ApiError:
-    return ApiError(str(error), param, 400, "context_length_exceeded")
-
-
-def _without_oldest(messages: Messages) -> Messages | None:
-    """Without the oldest question and its answer, if another is left."""
-    first = int(messages[0]["role"] == "system")
-    if len(messages) - first < 3:
-        return None
-    return [*messages[:first], *messages[first + 2 :]]
-
-
 def open_model(
     name: str, source: str | Path, settings: GenerationSettings
 ) -> ServedModel:
-    """Loads a model and starts its engine.
+    """Loads a model and starts what answers.
 
     Args:
         name: What clients call it.
-        source: A run, a preset, or a name that KerasHub downloads.
+        source: A run, a preset, or a name that KerasHub downloads; a
+            SavedModel, or a folder of its versions; or
+            `tensorflow-serving://HOST:PORT/NAME`.
         settings: How tokens are chosen where a request does not say.
 
     Raises:
-        InputError: No such model, or one that does not generate.
+        InputError: No such model, or one that answers nothing.
     """
+    if str(source).startswith(SERVING):
+        try:
+            signatures = RemoteSignatures(str(source))
+        except Unavailable as error:
+            raise InputError(str(error)) from error
+        return SignatureModel(name, signatures, settings)
+    if is_saved_model(Path(source)):
+        local = saved_signatures(Path(source))
+        file = version_folder(Path(source)) / "assets" / LABELS
+        labels = None
+        if file.is_file():
+            labels = file.read_text("utf-8").splitlines()
+        return SignatureModel(name, local, settings, labels)
     version = preset_digest(source)[:12]
     model = load_task(source)
-    if isinstance(model, ScratchCausalLM):
-        worker: Worker = Engine(model)
-    elif isinstance(model, keras_hub.models.CausalLM):
-        worker = StockEngine(model)
-    else:
-        raise InputError(
-            f"{source} must be a model that generates text. Received: that of "
-            f"a {type(model).__name__}"
-        )
-    return ServedModel(name, version, worker, settings)
+    if isinstance(model, keras_hub.models.TextClassifier):
+        graph, _ = graph_of(model, settings, 0, None, False)
+        labels = [str(number) for number in range(model.num_classes)]
+        local = LocalSignatures(graph.signatures, version, graph)
+        return SignatureModel(name, local, settings, labels)
+    is_ours = isinstance(model, ScratchCausalLM)
+    worker = Engine(model) if is_ours else StockEngine(model)
+    return TokenModel(name, version, worker, settings)
 
 
 class Models:
@@ -279,11 +139,12 @@ class Models:
     def look(self) -> None:
         """Loads what has a new version."""
         for name, source in self._sources.items():
-            if _stamp(source) != self._stamps[name]:
-                try:
+            try:
+                if _stamp(source) != self._stamps[name]:
                     self._load(name)
-                except InputError:  # half copied, say: the old one goes on
-                    log.exception("the new version of %s is not loaded", name)
+            except (InputError, OSError, Unavailable) as error:
+                # Half copied, say: the old one goes on.
+                log.warning("no new version of %s: %s", name, error)
 
     def _load(self, name: str) -> None:
         stamp = _stamp(self._sources[name])
@@ -305,15 +166,13 @@ class Models:
 
 def _stamp(source: str | Path) -> object:
     """What is another when there is a new version."""
-    folder = preset_folder(Path(source))
+    if str(source).startswith(SERVING):
+        return RemoteSignatures(str(source)).version
+    path = Path(source)
+    if is_saved_model(path):
+        return version_folder(path)
+    folder = preset_folder(path)
     if folder is None:
         return None
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [(str(path), path.stat().st_mtime_ns) for path in files]
-
-
-def with_max_tokens(
-    settings: GenerationSettings, most: int
-) -> GenerationSettings:
-    """The settings, with no more new tokens than a server allows."""
-    return replace(settings, max_new_tokens=min(settings.max_new_tokens, most))

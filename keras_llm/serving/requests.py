@@ -90,12 +90,14 @@ class Piece:
         tokens: New tokens, those of the prompt first where it is echoed.
         finish_reason: `"stop"` or `"length"` of the last piece, else `None`.
         error: Why there is no more of it, if it was broken off.
+        num_tokens: How many are new, where they are not told.
     """
 
     text: str = ""
     tokens: tuple[Token, ...] = ()
     finish_reason: str | None = None
     error: Exception | None = None
+    num_tokens: int = 0
 
     @property
     def is_last(self) -> bool:

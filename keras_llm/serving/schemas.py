@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.requests import MOST_ALTERNATIVES
@@ -24,7 +24,25 @@ Stop = Annotated[str, Field(min_length=1, max_length=500)]
 Alternatives = Annotated[int, Field(ge=0, le=MOST_ALTERNATIVES)]
 
 
+def _as_list(value: Any) -> Any:
+    """One of a list that may be given alone: a text, or token ids."""
+    is_ids = isinstance(value, list) and value and isinstance(value[0], int)
+    return [value] if isinstance(value, str) or is_ids else value
+
+
+Prompts = Annotated[
+    list[Text | Annotated[list[int], Field(min_length=1)]],
+    BeforeValidator(_as_list),
+    Field(min_length=1, max_length=MOST_PROMPTS),
+]
+Stops = Annotated[
+    list[Stop], BeforeValidator(_as_list), Field(max_length=MOST_STOPS)
+]
+
+
 class Body(BaseModel):
+    """A body without fields that are not known."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -44,9 +62,7 @@ class Sampled(Body):
     min_p: Annotated[float, Field(ge=0, lt=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, lt=100)] | None = None
     seed: Annotated[int, Field(ge=-SEEDS, lt=SEEDS)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = (
-        None
-    )
+    stop: Stops | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] = 1
     logit_bias: dict[str, Bias] | None = None
     stream: bool = False
@@ -64,9 +80,7 @@ class Sampled(Body):
         names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
         given = {name: getattr(self, name) for name in names}
         given["max_new_tokens"] = max_tokens
-        if self.stop is not None:
-            one = isinstance(self.stop, str)
-            given["stop"] = [self.stop] if one else self.stop
+        given["stop"] = self.stop
         given = {k: v for k, v in given.items() if v is not None}
         if default.sampler == "greedy" and "temperature" not in given:
             given["temperature"] = 0.0
@@ -84,27 +98,12 @@ class Sampled(Body):
 class CompletionBody(Sampled):
     """`POST /v1/completions`."""
 
-    prompt: (
-        Text
-        | Annotated[list[int], Field(min_length=1)]
-        | Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS)]
-        | Annotated[
-            list[Annotated[list[int], Field(min_length=1)]],
-            Field(min_length=1, max_length=MOST_PROMPTS),
-        ]
-    )
+    prompt: Prompts
     max_tokens: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     logprobs: Alternatives | None = None
     echo: bool = False
     suffix: None = None
     best_of: Literal[1] | None = None
-
-    def prompts(self) -> list[str | list[int]]:
-        """One each, text or token ids."""
-        prompt = self.prompt
-        if isinstance(prompt, str) or isinstance(prompt[0], int):
-            return [prompt]
-        return list(prompt)
 
 
 class TextPart(Body):
@@ -166,22 +165,7 @@ class EmbeddingBody(Body):
     """`POST /v1/embeddings`."""
 
     model: str = ""
-    input: (
-        Text
-        | Annotated[list[int], Field(min_length=1)]
-        | Annotated[list[Text], Field(min_length=1, max_length=MOST_PROMPTS)]
-        | Annotated[
-            list[Annotated[list[int], Field(min_length=1)]],
-            Field(min_length=1, max_length=MOST_PROMPTS),
-        ]
-    )
+    input: Prompts
     pooling: Literal["mean", "last"] = "mean"
     encoding_format: Literal["float", "base64"] = "float"
     user: str | None = None
-
-    def inputs(self) -> list[str | list[int]]:
-        """One each, text or token ids."""
-        given = self.input
-        if isinstance(given, str) or isinstance(given[0], int):
-            return [given]
-        return list(given)

@@ -14,17 +14,17 @@ from keras_llm.generation.decoding import ends_with
 from keras_llm.generation.stock_decoding import decode_by_rows
 from keras_llm.generation.text import TextGenerator
 from keras_llm.serving.columns import ends_of, sampling_of
-from keras_llm.serving.job import Job
+from keras_llm.serving.job import TokenJob
 from keras_llm.serving.requests import MOST_ALTERNATIVES, Request
 from keras_llm.serving.rows import Scores
-from keras_llm.serving.worker import Worker
+from keras_llm.serving.worker import TokenWorker
 
 SLOTS = 8
 MOST_WAITING = 256
 SHORTEST = 16  # of the powers of two that lengths are rounded up to
 
 
-class StockEngine(Worker):
+class StockEngine(TokenWorker):
     """Answers requests to a causal model of KerasHub.
 
     Args:
@@ -39,7 +39,7 @@ class StockEngine(Worker):
         slots: int = SLOTS,
         most_waiting: int = MOST_WAITING,
     ):
-        self._jobs: list[Job] = []
+        self._jobs: list[TokenJob] = []
 
         def decode(token_ids, lengths, limits, sampling, ends):
             stopped = ends_with(ends)
@@ -64,7 +64,7 @@ class StockEngine(Worker):
         self._score = compile_function(score, model)
         super().__init__(TextGenerator(model), slots, most_waiting)
 
-    def admitted(self) -> list[Job]:
+    def admitted(self) -> list[TokenJob]:
         return self._jobs
 
     def _check(self, request: Request) -> None:
@@ -74,7 +74,7 @@ class StockEngine(Worker):
                 "logit_bias is for models of this package. Leave it out."
             )
 
-    def _admit(self, jobs: list[Job]) -> None:
+    def _admit(self, jobs: list[TokenJob]) -> None:
         self._jobs += jobs
 
     def _forget(self) -> None:
@@ -96,7 +96,7 @@ class StockEngine(Worker):
                 self._tell(job, ids[:length].tolist())
         self._forget()
 
-    def _batch(self, jobs: list[Job]) -> tuple[np.ndarray, ...]:
+    def _batch(self, jobs: list[TokenJob]) -> tuple[np.ndarray, ...]:
         """Prompts at the left, their lengths, and how long rows may become."""
         limits = np.array([job.limit for job in jobs], "int32")
         width = min(_power_of_two(limits.max()), self.context)
@@ -106,7 +106,7 @@ class StockEngine(Worker):
         lengths = np.array([len(job.prompt) for job in jobs], "int32")
         return token_ids, lengths, limits
 
-    def _tell(self, job: Job, token_ids: list[int]) -> None:
+    def _tell(self, job: TokenJob, token_ids: list[int]) -> None:
         scores, start = None, len(job.prompt)
         if job.request.only_prompt:
             token_ids = token_ids[:start]

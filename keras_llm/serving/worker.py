@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from keras_llm.generation.text import TextGenerator
-from keras_llm.serving.job import Job
+from keras_llm.serving.job import Job, TokenJob
 from keras_llm.serving.requests import Busy, Closed, Piece, Request, Ticket
 
 log = logging.getLogger(__name__)
@@ -24,13 +24,11 @@ class Worker(ABC):
     """Takes requests from any thread, and answers them in one.
 
     Args:
-        generator: Of the model: prompts, templates, the context.
         slots: Requests that are worked on at once at most.
         most_waiting: Requests that may wait beside them.
     """
 
-    def __init__(self, generator: TextGenerator, slots: int, most_waiting: int):
-        self.generator = generator
+    def __init__(self, slots: int, most_waiting: int):
         self.slots, self.most_waiting = slots, most_waiting
         self._waiting: deque[Job] = deque()
         self._calls: deque[tuple[Callable, Future]] = deque()
@@ -40,6 +38,10 @@ class Worker(ABC):
             target=self._run, name="engine", daemon=True
         )
         self._thread.start()
+
+    def _job(self, ticket: Ticket) -> Job:
+        """What is kept of a request."""
+        return Job(ticket)
 
     @abstractmethod
     def admitted(self) -> list[Job]:
@@ -60,11 +62,6 @@ class Worker(ABC):
     @abstractmethod
     def _forget(self) -> None:
         """Forgets all that was admitted."""
-
-    @property
-    def context(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return self.generator.context
 
     @property
     def is_open(self) -> bool:
@@ -93,7 +90,7 @@ class Worker(ABC):
         """
         self._check(request)
         ticket = Ticket(request, tell)
-        job = Job(ticket, self.generator.tokenizer, self.context)
+        job = self._job(ticket)
         with self._state:
             self._check_open()
             if self.num_waiting >= self.most_waiting:
@@ -174,3 +171,25 @@ class Worker(ABC):
                 future.set_result(function())
             except Exception as error:  # whose it is
                 future.set_exception(error)
+
+
+class TokenWorker(Worker):
+    """A worker whose answers come token by token.
+
+    Args:
+        generator: Of the model: prompts, templates, the context.
+        slots: Requests that are worked on at once at most.
+        most_waiting: Requests that may wait beside them.
+    """
+
+    def __init__(self, generator: TextGenerator, slots: int, most_waiting: int):
+        self.generator = generator
+        super().__init__(slots, most_waiting)
+
+    @property
+    def context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self.generator.context
+
+    def _job(self, ticket: Ticket) -> TokenJob:
+        return TokenJob(ticket, self.generator.tokenizer, self.context)

@@ -1,0 +1,239 @@
+"""What the server needs of a model, whatever computes it."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+
+import numpy as np
+from keras import ops
+
+from keras_llm.errors import InputError, PromptTooLong
+from keras_llm.generation.answers import Ends
+from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.serving.http_errors import ApiError
+from keras_llm.serving.requests import Request
+from keras_llm.serving.signatures import LocalSignatures, Signatures
+from keras_llm.serving.worker import TokenWorker, Worker
+from keras_llm.tokenizers.messages import Messages
+from keras_llm.tokenizers.token_bytes import token_bytes
+
+
+class ServedModel(ABC):
+    """One version of a model, that answers.
+
+    Args:
+        name: What clients call it.
+        version: Which one it is.
+        worker: Answers requests.
+        settings: How tokens are chosen where a request does not say.
+
+    Attributes:
+        labels: Of a classifier, its classes; else `None`.
+        context: Tokens that prompt and answer may have together; `None` where
+            that is not known.
+    """
+
+    labels: list[str] | None = None
+    context: int | None = None
+    chats = False
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        worker: Worker,
+        settings: GenerationSettings,
+    ):
+        self.name, self.version = name, version
+        self.worker, self.settings = worker, settings
+        self.created = int(time.time())
+
+    @property
+    @abstractmethod
+    def signatures(self) -> Signatures:
+        """Those of a SavedModel of it."""
+
+    @abstractmethod
+    def text_prompt(
+        self, prompt: str | list[int], truncation: str, max_new_tokens: int
+    ) -> tuple[list[int], int]:
+        """What a request takes for a prompt, and how many tokens were put
+        before it.
+
+        Raises:
+            ApiError: It does not fit, or is none.
+        """
+
+    @abstractmethod
+    def chat_prompt(
+        self, messages: Messages, truncation: str, max_new_tokens: int
+    ) -> tuple[list[int], Ends]:
+        """What a request takes for a conversation, and what ends its answer.
+
+        Raises:
+            ApiError: It does not fit, is none, or the model does not chat.
+        """
+
+    @abstractmethod
+    def text_ends(self) -> Ends:
+        """What ends the continuation of a text."""
+
+    def token_text(self, token: int) -> str:
+        """What a token writes; U+FFFD for a part of a character."""
+        return self.bytes_of(token).decode("utf-8", "replace")
+
+    @abstractmethod
+    def bytes_of(self, token: int) -> bytes:
+        """What a token writes."""
+
+    @abstractmethod
+    def embedding(self, token_ids: list[int], pooling: str) -> np.ndarray:
+        """float32 `(hidden_dim,)`: of the states of a text's tokens.
+
+        Args:
+            token_ids: The text, at least one.
+            pooling: `"mean"` of all states of the last layer, or `"last"`.
+        """
+
+    def warm_up(self) -> None:
+        """Answers once, so that the first request need not wait."""
+        prompt, _ = self.text_prompt("a", "disabled", 1)
+        settings = GenerationSettings(max_new_tokens=1)
+        done = threading.Event()
+
+        def tell(piece):
+            if piece.is_last:
+                done.set()
+
+        request = Request(prompt, settings, self.text_ends())
+        self.worker.submit(request, tell)
+        done.wait()
+
+
+class TokenModel(ServedModel):
+    """A model in this process, whose tokens are known.
+
+    Args:
+        name, version, settings: See `ServedModel`.
+        worker: An engine of the model.
+    """
+
+    worker: TokenWorker
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        worker: TokenWorker,
+        settings: GenerationSettings,
+    ):
+        super().__init__(name, version, worker, settings)
+        self.generator = worker.generator
+        self.context = worker.context
+        self._bytes = token_bytes(self.generator.tokenizer)
+        control = self.generator.tokenizer.control_tokens
+        self._control_ids = {*control.values()}
+        self._signatures: Signatures | None = None
+        try:
+            self.chats = self.generator.template is not None
+        except InputError:
+            self.chats = False
+
+    @property
+    def signatures(self) -> Signatures:
+        if self._signatures is None:
+            self._signatures = self.worker.call(self._exported).result()
+        return self._signatures
+
+    def _exported(self) -> Signatures:
+        from keras_llm.export.parts import graph_of
+
+        model = self.generator.model
+        graph, _ = graph_of(model, self.settings, 0, None, False)
+        return LocalSignatures(graph.signatures, self.version, graph)
+
+    def text_prompt(
+        self, prompt: str | list[int], truncation: str, max_new_tokens: int
+    ) -> tuple[list[int], int]:
+        try:
+            ids = self.generator.encode_prompt(prompt)
+        except PromptTooLong as error:
+            if truncation == "disabled":
+                raise _too_long(error, "prompt") from error
+            ids = self._end_of(prompt, max_new_tokens)
+        except InputError as error:
+            raise ApiError(str(error), "prompt") from error
+        return ids, int(isinstance(prompt, str) and self._starts(ids))
+
+    def chat_prompt(
+        self, messages: Messages, truncation: str, max_new_tokens: int
+    ) -> tuple[list[int], Ends]:
+        try:
+            template = self.generator.template
+            ids = template.encode(messages, True).token_ids
+            room = self._room(max_new_tokens)
+            while truncation == "auto" and len(ids) > room:
+                shorter = _without_oldest(messages)
+                if shorter is None:
+                    break
+                messages = shorter
+                ids = template.encode(messages, True).token_ids
+            ids = self.generator.encode_prompt(ids)
+        except PromptTooLong as error:
+            raise _too_long(error, "messages") from error
+        except InputError as error:
+            raise ApiError(str(error), "messages") from error
+        return ids, Ends(
+            template.end_token_ids,
+            template.answer_prefix,
+            template.answer_suffix,
+        )
+
+    def text_ends(self) -> Ends:
+        return Ends(self.generator.end_token_ids)
+
+    def bytes_of(self, token: int) -> bytes:
+        return self._bytes[token]
+
+    def embedding(self, token_ids: list[int], pooling: str) -> np.ndarray:
+        row = np.array([token_ids], "int32")
+        inputs = {"token_ids": row, "padding_mask": np.ones_like(row)}
+
+        def states():
+            backbone = self.generator.model.backbone
+            return ops.convert_to_numpy(backbone(inputs, training=False))[0]
+
+        found = self.worker.call(states).result().astype("float32")
+        return found.mean(axis=0) if pooling == "mean" else found[-1]
+
+    def _starts(self, ids: list[int]) -> bool:
+        """Whether the first token is none of text."""
+        return ids[0] in self._control_ids
+
+    def _room(self, max_new_tokens: int) -> int:
+        """Tokens that a prompt may have beside such an answer."""
+        context = self.generator.context
+        return context - min(max_new_tokens, context // 2)
+
+    def _end_of(self, prompt: str | list[int], max_new_tokens: int):
+        """The last tokens of a prompt that is too long."""
+        ids, first = prompt, []
+        if isinstance(prompt, str):
+            [row] = self.generator.tokenizer.tokenize([prompt])
+            ids = [int(token) for token in row]
+            first = self.generator.encode_prompt("")
+            first = first if self._starts(first) else []
+        room = self._room(max_new_tokens) - len(first)
+        return [*first, *ids[-room:]]
+
+
+def _too_long(error: PromptTooLong, param: str) -> ApiError:
+    return ApiError(str(error), param, 400, "context_length_exceeded")
+
+
+def _without_oldest(messages: Messages) -> Messages | None:
+    """Without the oldest question and its answer, if another is left."""
+    first = int(messages[0]["role"] == "system")
+    if len(messages) - first < 3:
+        return None
+    return [*messages[:first], *messages[first + 2 :]]

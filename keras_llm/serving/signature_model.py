@@ -1,0 +1,256 @@
+"""SavedModels, here or behind a TensorFlow Serving, as models of the server.
+
+Their tokens are not known, and an answer comes when it is done.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_llm.errors import InputError
+from keras_llm.generation.answers import Ends
+from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.serving.http_errors import ApiError
+from keras_llm.serving.job import Job
+from keras_llm.serving.requests import Piece, Request
+from keras_llm.serving.served import ServedModel
+from keras_llm.serving.signatures import Signatures, Unavailable
+from keras_llm.serving.worker import Worker
+from keras_llm.tokenizers.messages import Messages, check_messages
+
+SLOTS = 16  # rows of a batch, as in the configuration of our exports
+MOST_WAITING = 256
+ANSWERS = ("text", "num_tokens", "finish_reason")
+
+
+class SourcePrompt(list):
+    """Token ids of a prompt, as far as they are known, and what they are of.
+
+    Args:
+        token_ids: list of int.
+        source: A text; or the turns of a conversation.
+    """
+
+    def __init__(self, token_ids: Sequence[int], source: str | list[str]):
+        super().__init__(token_ids)
+        self.source = source
+
+
+class SignatureWorker(Worker):
+    """Answers by the signatures `generate` and `chat`, a batch at a time.
+
+    Args:
+        signatures: Of the model.
+    """
+
+    def __init__(self, signatures: Signatures):
+        self.signatures = signatures
+        self._jobs: list[Job] = []
+        super().__init__(SLOTS, MOST_WAITING)
+
+    def admitted(self) -> list[Job]:
+        return self._jobs
+
+    def _check(self, request: Request) -> None:
+        settings = request.settings
+        asked = {
+            "logprobs": request.alternatives is not None,
+            "logit_bias": bool(request.logit_bias),
+            "min_p": settings.min_p > 0,
+            "echo": request.echo,
+        }
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise ApiError(
+                    f"{name} is not to be had of a SavedModel, whose tokens "
+                    "are not told. Leave it out, or serve the preset.",
+                    name,
+                )
+
+    def _admit(self, jobs: list[Job]) -> None:
+        self._jobs += jobs
+
+    def _forget(self) -> None:
+        self._jobs = []
+
+    def _work(self) -> None:
+        for name in ("generate", "chat"):
+            jobs = [
+                job
+                for job in self._jobs
+                if not job.is_over and _signature_of(job) == name
+            ]
+            if jobs:
+                self._answer(name, jobs)
+        self._forget()
+
+    def _answer(self, name: str, jobs: list[Job]) -> None:
+        columns = _settings_of([job.request for job in jobs])
+        sources: Any = [job.request.prompt.source for job in jobs]
+        if name == "chat":
+            longest = max(map(len, sources))
+            sources = [row + [""] * (longest - len(row)) for row in sources]
+        field = {"generate": "prompt", "chat": "turns"}[name]
+        try:
+            found = self.signatures.run(
+                name, {field: np.array(sources, object)} | columns
+            )
+            rows = list(zip(*(found[x].tolist() for x in ANSWERS), strict=True))
+            assert len(rows) == len(jobs)
+        except Unavailable as error:
+            failed = ApiError(str(error), None, 503, "unavailable")
+            for job in jobs:
+                job.fail(failed)
+            return
+        for job, row in zip(jobs, rows, strict=True):
+            _tell(job, *row)
+
+
+def _signature_of(job: Job) -> str:
+    is_text = isinstance(job.request.prompt.source, str)
+    return "generate" if is_text else "chat"
+
+
+def _settings_of(requests: Sequence[Request]) -> dict[str, np.ndarray]:
+    """The inputs of `generate` and `chat` beside the prompt."""
+    each = [request.settings for request in requests]
+    warm = [0.0 if s.sampler == "greedy" else s.temperature for s in each]
+    seeds = [_int64(request.seed) for request in requests]
+    limits = [settings.max_new_tokens for settings in each]
+    columns = {
+        "max_new_tokens": (limits, "int32"),
+        "temperature": (warm, "float32"),
+        "top_k": ([settings.top_k for settings in each], "int32"),
+        "top_p": ([settings.top_p for settings in each], "float32"),
+        "repetition_penalty": (
+            [settings.repetition_penalty for settings in each],
+            "float32",
+        ),
+        "seed": (seeds, "int64"),
+    }
+    return {k: np.array(row, dtype) for k, (row, dtype) in columns.items()}
+
+
+def _int64(seed: int) -> int:
+    return (seed + 2**63) % 2**64 - 2**63
+
+
+def _tell(job: Job, text: bytes, count: int, reason: bytes) -> None:
+    text, reason = text.decode("utf-8", "replace"), reason.decode()
+    # Those of the export have been seen to; a request may have others.
+    found = [text.find(stop) for stop in job.request.settings.stop]
+    places = [place for place in found if place >= 0]
+    if places:
+        text, reason = text[: min(places)], "stop"
+    job.is_over = True
+    job.tell(Piece(text, (), reason, num_tokens=int(count)))
+
+
+class SignatureModel(ServedModel):
+    """A SavedModel as a model of the server.
+
+    Args:
+        name: What clients call it.
+        signatures: Of the model.
+        settings: How tokens are chosen where a request does not say.
+        labels: Names of a classifier's classes, where they are known.
+
+    Raises:
+        InputError: Neither text nor labels are what it answers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        signatures: Signatures,
+        settings: GenerationSettings,
+        labels: list[str] | None = None,
+    ):
+        known = {*signatures.all}
+        if "classify" in known:
+            self.labels = labels or []
+        elif "generate" not in known:
+            raise InputError(
+                f"{name} must have the signature generate or classify, as "
+                "`keras-llm export` writes them. Received: "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+        worker = SignatureWorker(signatures)
+        super().__init__(name, signatures.version, worker, settings)
+        self._signatures = signatures
+        self.chats = "chat" in known
+
+    @property
+    def signatures(self) -> Signatures:
+        return self._signatures
+
+    def text_prompt(
+        self, prompt: str | list[int], truncation: str, max_new_tokens: int
+    ) -> tuple[list[int], int]:
+        self._check_generates()
+        if not isinstance(prompt, str):
+            raise ApiError(
+                "prompt must be a text for a SavedModel. Received: token ids",
+                "prompt",
+            )
+        return SourcePrompt(self._token_ids(prompt), prompt), 0
+
+    def chat_prompt(
+        self, messages: Messages, truncation: str, max_new_tokens: int
+    ) -> tuple[list[int], Ends]:
+        self._check_generates()
+        if not self.chats:
+            raise ApiError(
+                f"{self.name} was exported without the signature chat.",
+                "messages",
+            )
+        try:
+            check_messages(messages, is_answered=False)
+        except InputError as error:
+            raise ApiError(str(error), "messages") from error
+        if messages[0]["role"] == "system":
+            raise ApiError(
+                "The system message of a SavedModel is fixed when it is "
+                "exported (keras-llm export --system). Leave it out.",
+                "messages",
+            )
+        turns = [message["content"] for message in messages]
+        ids = self._token_ids("\n".join(turns))
+        return SourcePrompt(ids, turns), self.text_ends()
+
+    def text_ends(self) -> Ends:
+        return Ends(())
+
+    def bytes_of(self, token: int) -> bytes:
+        raise ApiError(f"The tokens of {self.name} are not told.")
+
+    def embedding(self, token_ids: list[int], pooling: str) -> np.ndarray:
+        raise ApiError(
+            f"{self.name} is a SavedModel, which gives no embeddings. Serve "
+            "the preset.",
+            "model",
+        )
+
+    def warm_up(self) -> None:
+        if self.labels is None:
+            super().warm_up()
+
+    def _check_generates(self) -> None:
+        if self.labels is not None:
+            raise ApiError(
+                f"{self.name} is a classifier: ask /v1/models/{self.name}"
+                ":predict.",
+                "model",
+            )
+
+    def _token_ids(self, text: str) -> list[int]:
+        """As far as `tokenize` looks, for the usage that is told."""
+        if "tokenize" not in self._signatures.all:
+            return []
+        texts = np.array([text], object)
+        try:
+            found = self._signatures.run("tokenize", {"text": texts})
+        except Unavailable as error:
+            raise ApiError(str(error), None, 503, "unavailable") from error
+        return found["token_ids"][0, : int(found["lengths"][0])].tolist()
