@@ -92,9 +92,11 @@ class Answer:
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
+    num_tokens: int = 0
     finish_reason: str = "length"
 
     def add(self, piece: Piece) -> None:
         self.text += piece.text
         self.tokens += piece.tokens
+        self.num_tokens += piece.num_tokens
         self.finish_reason = piece.finish_reason or self.finish_reason

@@ -88,23 +88,23 @@ class Response:
         pairs = zip(self.choices, answers, strict=True)
         whole = self._head(self.kind) | {
             "choices": [self.choice(*pair) for pair in pairs],
-            "usage": self._usage([answer.tokens for answer in answers]),
+            "usage": self._usage([answer.num_tokens for answer in answers]),
         }
         return JSONResponse(whole, headers=headers)
 
     async def _events(self, answering: Answering) -> AsyncIterator[bytes]:
         more = {"usage": None} if self.body.tells_usage else {}
         head = self._head(self.event_kind) | more
-        tokens: list[list[Token]] = [[] for _ in self.choices]
+        counts = [0] * len(self.choices)
         try:
             for choice in self.first_events():
                 yield _event(head | {"choices": [choice]})
             async for index, piece in answering.pieces():
-                tokens[index] += piece.tokens
+                counts[index] += piece.num_tokens
                 choice = self.delta(self.choices[index], piece)
                 yield _event(head | {"choices": [choice]})
             if more:
-                last = {"choices": [], "usage": self._usage(tokens)}
+                last = {"choices": [], "usage": self._usage(counts)}
                 yield _event(head | last)
         except ApiError as error:
             yield _event(error.body)
@@ -119,20 +119,21 @@ class Response:
             "system_fingerprint": self.served.version,
         }
 
-    def _usage(self, tokens: Sequence[Sequence[Token]]) -> dict[str, int]:
-        pairs = list(zip(self.choices, tokens, strict=True))
-        new = sum(
-            len(found) - (len(c.request.prompt) if c.request.echo else 0)
-            for c, found in pairs
-        )
+    def _usage(self, counts: Sequence[int]) -> dict[str, int]:
+        """Of the numbers of tokens that were told of each choice."""
+        prompts = [choice.request.prompt for choice in self.choices]
+        echoed = [
+            len(choice.request.prompt)
+            for choice in self.choices
+            if choice.request.echo
+        ]
         # The same prompt counts once, however many answers it has.
-        prompts = {
-            id(c.request.prompt): len(c.request.prompt) for c, _ in pairs
-        }
+        read = sum({id(prompt): len(prompt) for prompt in prompts}.values())
+        new = sum(counts) - sum(echoed)
         return {
-            "prompt_tokens": sum(prompts.values()),
+            "prompt_tokens": read,
             "completion_tokens": new,
-            "total_tokens": sum(prompts.values()) + new,
+            "total_tokens": read + new,
         }
 
 

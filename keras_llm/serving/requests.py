@@ -90,14 +90,18 @@ class Piece:
         tokens: New tokens, those of the prompt first where it is echoed.
         finish_reason: `"stop"` or `"length"` of the last piece, else `None`.
         error: Why there is no more of it, if it was broken off.
-        num_tokens: How many are new, where they are not told.
+        untold: How many more tokens are new, which are not told.
     """
 
     text: str = ""
     tokens: tuple[Token, ...] = ()
     finish_reason: str | None = None
     error: Exception | None = None
-    num_tokens: int = 0
+    untold: int = 0
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.tokens) + self.untold
 
     @property
     def is_last(self) -> bool:

@@ -144,7 +144,7 @@ def _tell(job: Job, text: bytes, count: int, reason: bytes) -> None:
     if places:
         text, reason = text[: min(places)], "stop"
     job.is_over = True
-    job.tell(Piece(text, (), reason, num_tokens=int(count)))
+    job.tell(Piece(text, (), reason, untold=int(count)))
 
 
 class SignatureModel(ServedModel):
