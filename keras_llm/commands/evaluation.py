@@ -21,7 +21,7 @@ RESULTS, ANSWERS = "results.json", "answers.jsonl"
 PAIRS = (
     "JSON, JSON Lines, CSV, TSV or Parquet with columns prompt and "
     "completion, question and answer, instruction and output, or input and "
-    "output."
+    "output; or with messages of a question and its answer."
 )
 EVALUATE_OPTIONS = {
     "--split": {

@@ -30,7 +30,8 @@ def read_pairs(
     The columns are `prompt` and `completion`, `question` and `answer`,
     `instruction` and `output` (with an `input` that follows the instruction
     on a line of its own, where it is not empty), or `input` and `output`,
-    unless they are named.
+    unless they are named. Of a conversation, in `messages`, they are what the
+    user asks and what the assistant answers, once each.
 
     Args:
         source: JSON, JSON Lines, CSV, TSV or Parquet, or another source of
@@ -57,8 +58,12 @@ def read_pairs(
     for record in read_records([source], names):
         if record.values is None:
             raise InputError(f"{record.id} cannot be read: {record.trouble}")
-        names = names or _columns_of(record.values, record.id)
-        pairs.append(_pair(record.values, names, record.id))
+        values = record.values
+        if not names and "messages" in values:
+            pairs.append(_turns(values["messages"], record.id))
+            continue
+        names = names or _columns_of(values, record.id)
+        pairs.append(_pair(values, names, record.id))
     if not pairs:
         raise InputError(
             f"{source} must have at least one question and answer. It has none."
@@ -66,11 +71,26 @@ def read_pairs(
     return pairs
 
 
+def _turns(messages: Any, place: str) -> Pair:
+    """The question and the answer of a conversation that has no more."""
+    try:
+        roles = [message["role"] for message in messages]
+        texts = [message["content"] for message in messages]
+    except (TypeError, KeyError):
+        roles, texts = [], []
+    if roles != ["user", "assistant"]:
+        raise InputError(
+            f"{place} must have messages of one user and one assistant. "
+            f"Received: {messages!r:.60}"
+        )
+    return _pair(dict(zip(roles, texts, strict=True)), tuple(roles), place)
+
+
 def _columns_of(values: Mapping[str, Any], place: str) -> tuple[str, str]:
     for names in COLUMNS:
         if all(name in values for name in names):
             return names
-    known = "; ".join(" and ".join(names) for names in COLUMNS)
+    known = "; ".join([*map(" and ".join, COLUMNS), "messages"])
     raise InputError(
         f"{place} must have columns of questions and answers: {known}. "
         f"Received: {', '.join(map(str, values))}. Name the two columns."

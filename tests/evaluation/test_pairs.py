@@ -7,6 +7,7 @@ from testing import DATA
 
 from keras_llm.errors import InputError
 from keras_llm.evaluation.pairs import Pair, read_pairs
+from keras_llm.tuning.data import write_conversations
 
 WHO, WHY = Pair("Who?", "The owl."), Pair("Why,\nso?", "Nobody knows.")
 NAMES = [
@@ -54,6 +55,20 @@ def test_the_input_of_an_instruction_follows_it(tmp_path):
     ]
 
 
+def messages(*texts):
+    roles = ("user", "assistant") * len(texts)
+    return [
+        {"role": role, "content": text}
+        for role, text in zip(roles, texts, strict=False)
+    ]
+
+
+def test_conversations_that_tuning_held_out_are_pairs(tmp_path):
+    path = tmp_path / "conversations.jsonl"
+    write_conversations(path, [messages(*WHO), messages(*WHY)])
+    assert read_pairs(str(path)) == [WHO, WHY]
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the published texts")
 def test_published_files():
     folder = DATA.parent
@@ -76,6 +91,18 @@ def test_published_files():
         ("a.jsonl", '{"prompt": "a", "completion": " "}', "completion.*' '"),
         ("a.jsonl", '{"prompt": 3, "completion": "a"}', "prompt. Received: 3"),
         ("a.csv", "prompt,completion\n", "at least one"),
+        ("a.jsonl", '{"messages": 3}', "one user and one assistant"),
+        ("a.jsonl", '{"messages": [3, 3]}', "one user and one assistant"),
+        (
+            "a.jsonl",
+            json.dumps({"messages": messages("a", "b", "c", "d")}),
+            "a.jsonl@0 must have messages of one user",
+        ),
+        (
+            "a.jsonl",
+            json.dumps({"messages": messages("a", " ")}),
+            "column assistant. Received: ' '",
+        ),
         ("a.md", "# Title", "cannot be read"),
     ],
 )
