@@ -142,6 +142,8 @@ def test_a_model_that_is_no_better_is_refused_with_3(
     assistant, feedback, tmp_path, capsys
 ):
     served, out = tmp_path / "saved" / "cat", tmp_path / "out"
+    with feedback.open("a") as file:
+        file.write('{"prompt": "Who is to')
     line = (
         f"improve {assistant} --feedback {feedback} --out {out} --json "
         f"--export {served} --training.learning_rate 1e-7 --training.epochs 1 "
@@ -154,6 +156,8 @@ def test_a_model_that_is_no_better_is_refused_with_3(
     assert not result["improved"] and result["exported"] is None
     assert "answered as corrected" in result["objections"][0]
     assert result["held_back"] == 1 and result["learned"] == 2
+    [damaged] = result["damaged_lines"]
+    assert damaged.startswith("line 4: ")
     assert not served.exists()
     assert "Not better" in (out / "report.html").read_text()
 

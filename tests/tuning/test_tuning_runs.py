@@ -326,3 +326,30 @@ def test_a_model_without_a_template_asks_for_one(sources, tmp_path):
             *arguments, tmp_path / "run", recipe, console=QUIET
         )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (TEMPLATE.replace("content", "text"), r"leaves out .*messages\[0\]"),
+        (TEMPLATE.replace("eos_token", "''"), r"never closes .*messages\[1\]"),
+        (TEMPLATE.replace("endfor", ""), "must be a Jinja template"),
+    ],
+    ids=["a field that is not there", "no end of a turn", "no template"],
+)
+def test_templates_that_cannot_be_learned_by_are_refused(
+    template, message, preset, sources, tmp_path
+):
+    path = tmp_path / "template.jinja"
+    path.write_text(template)
+    recipe = tiny_recipe("instructions")
+    recipe = replace(recipe, data=replace(recipe.data, template=str(path)))
+    with pytest.raises(InputError, match=message):
+        workflow.tune_instructions(
+            preset,
+            sources["instructions"],
+            tmp_path / "run",
+            recipe,
+            console=QUIET,
+        )
+    assert not (tmp_path / "run").exists()
