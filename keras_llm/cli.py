@@ -74,7 +74,7 @@ def _parse(arguments: list[str]) -> tuple[str, Namespace]:
     for field in _options(command):
         if "." in field:
             parser.set_defaults({field: _value(recipe, field)})
-    parsed = parser.parse_args(rest)
+    parsed = parser.parse_args(_with_lists(rest, _options(command)))
     values = parser.instantiate_classes(parsed)
     if command.has_tasks:
         given = field_types(ExecutionSettings)
@@ -192,6 +192,28 @@ def _options(command: Command) -> dict[str, Any]:
     for section in command.sections:
         types |= field_types(SECTIONS[section], f"{section}.")
     return types
+
+
+def _with_lists(arguments: list[str], types: dict[str, Any]) -> list[str]:
+    """The arguments, with the words after a list's option as one list.
+
+    `--data.columns 1 2` is `--data.columns=["1", "2"]`, which the parser
+    takes; a list that is written as such stays as it is.
+    """
+    found: list[str] = []
+    rest = list(arguments)
+    while rest:
+        found.append(rest.pop(0))
+        name = found[-1].removeprefix("--")
+        if "." not in name or types.get(name) != list[str]:
+            continue
+        words = []
+        is_list = rest and rest[0].startswith("[")
+        while rest and not is_list and not rest[0].startswith("--"):
+            words.append(rest.pop(0))
+        if words:
+            found[-1] += f"={json.dumps(words)}"
+    return found
 
 
 # How many of a positional argument there may be, and how usage writes it.

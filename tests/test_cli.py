@@ -83,7 +83,7 @@ def refused(capsys):
         ("train x --out o --training 3", "pass --training.NAME"),
         ("train x --out o --model.num_heads 5", r"hidden_dim \(384\)"),
         ("train x --out o --model.block_types x", "attention, gru, lstm"),
-        ("train x --out o --generation.stop x", 'such as \\["a", "b"\\]'),
+        ("train x --out o --generation.stop [1]", 'such as \\["a", "b"\\]'),
         ("train x --out o --generation.sampler x", "sample, greedy, beam"),
         ("train x --out o --redo x", "invalid choice: 'x'"),
         ("train x --out o --seed x", "--seed must be a whole number"),
@@ -188,6 +188,23 @@ def test_a_recipe_gives_the_defaults_and_the_line_wins(tmp_path):
     assert values.recipe.seed == 5
     _, values = cli._parse(["generate", "x", f"--recipe={file}", "--seed=6"])
     assert values.recipe.seed == 6
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["1", "2"], ["1", "2"]),
+        (["null", "a b"], ["null", "a b"]),
+        (["[a,b]"], ["a", "b"]),
+    ],
+)
+def test_lists_are_words_or_one_list(given, expected):
+    line = "tune instructions preset records --out o --data.columns".split()
+    line += given
+    _, values = cli._parse([*line, "--generation.stop", "x", "--json"])
+    assert values.recipe.data.columns == expected
+    assert values.recipe.generation.stop == ["x"]
+    assert values.records == ["records"] and values.json
 
 
 def test_every_stage_alone_gives_what_train_gives(tmp_path, run, call):
