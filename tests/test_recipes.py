@@ -178,6 +178,16 @@ def test_a_number_that_yaml_takes_for_text_is_a_number(tmp_path):
     assert load_recipe(str(path)).training.learning_rate == 3e-4
 
 
+def test_overrides_are_checked_together():
+    interval = {"log_interval": 12, "validation_interval": 24}
+    overrides = {f"training.{name}": n for name, n in interval.items()}
+    recipe = load_recipe("instructions", overrides | {"training.steps": 24})
+    assert recipe.training.validation_interval == 24
+    assert recipe.training.epochs is None
+    with pytest.raises(InputError, match="unknown field training.step"):
+        load_recipe("nano", {"training.step": 1})
+
+
 def test_settings_check_themselves_wherever_they_are_made():
     with pytest.raises(InputError, match="training.schedule must be one of"):
         replace(TrainingSettings(), schedule="step")

@@ -57,11 +57,19 @@ def load_recipe(
         is_tuning = name in tuning_recipe_names() or _tunes(settings)
         base = TuningRecipe() if is_tuning else Recipe()
     recipe = _filled(base, settings, name, "")
+    together: dict[str, Any] = {}  # for one may be valid with another only
     for dotted, value in (overrides or {}).items():
         for part in reversed(dotted.split(".")):
             value = {part: value}
-        recipe = _filled(recipe, value, "overrides", "")
-    return recipe
+        together = _merged(together, value)
+    return _filled(recipe, together, "overrides", "")
+
+
+def _merged(first: Any, second: Any) -> Any:
+    """Mappings within mappings as one; of other values, the second."""
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return second
+    return first | {k: _merged(first.get(k), v) for k, v in second.items()}
 
 
 def read_recipe(name: str) -> dict[str, Any]:
