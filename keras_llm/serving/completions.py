@@ -119,6 +119,27 @@ class Response:
             "system_fingerprint": self.served.version,
         }
 
+    def _content(self, tokens: Sequence[Token]) -> list[dict[str, Any]]:
+        """Tokens and their alternatives, by id, text and bytes."""
+        return [
+            self._token(token.token_id, token.log_probability)
+            | {
+                "top_logprobs": [
+                    self._token(*each) for each in token.alternatives
+                ]
+            }
+            for token in tokens
+        ]
+
+    def _token(self, token: int, log_probability: float | None):
+        return {
+            "token": self.served.token_text(token),
+            "logprob": log_probability,
+            "bytes": list(self.served.bytes_of(token)),
+            "token_id": token,
+            "special": token in self.served.control_ids,
+        }
+
     def _usage(self, counts: Sequence[int]) -> dict[str, int]:
         """Of the numbers of tokens that were told of each choice."""
         prompts = [choice.request.prompt for choice in self.choices]
@@ -188,6 +209,9 @@ class CompletionResponse(Response):
             ],
             "text_offset": offsets,
             "token_ids": [token.token_id for token in tokens],
+            # As chats have them: alternatives of the same text, say of parts
+            # of characters, are one in `top_logprobs`.
+            "content": self._content(tokens),
         }
 
 
@@ -229,26 +253,7 @@ class ChatResponse(Response):
     def _logprobs(self, choice: Choice, tokens: Sequence[Token]):
         if choice.request.alternatives is None or not tokens:
             return None
-        return {
-            "content": [
-                self._token(token.token_id, token.log_probability)
-                | {
-                    "top_logprobs": [
-                        self._token(*each) for each in token.alternatives
-                    ]
-                }
-                for token in tokens
-            ],
-            "refusal": None,
-        }
-
-    def _token(self, token: int, log_probability: float) -> dict[str, Any]:
-        return {
-            "token": self.served.token_text(token),
-            "logprob": log_probability,
-            "bytes": list(self.served.bytes_of(token)),
-            "token_id": token,
-        }
+        return {"content": self._content(tokens), "refusal": None}
 
 
 def completion_routes(models: Models, limits: "Limits") -> APIRouter:

@@ -31,9 +31,11 @@ class ServedModel(ABC):
         labels: Of a classifier, its classes; else `None`.
         context: Tokens that prompt and answer may have together; `None` where
             that is not known.
+        control_ids: Tokens that are of no text: ends, say.
     """
 
     labels: list[str] | None = None
+    control_ids: frozenset[int] = frozenset()
     context: int | None = None
     chats = False
 
@@ -132,7 +134,7 @@ class TokenModel(ServedModel):
         self.context = worker.context
         self._bytes = token_bytes(self.generator.tokenizer)
         control = self.generator.tokenizer.control_tokens
-        self._control_ids = {*control.values()}
+        self.control_ids = frozenset(control.values())
         self._signatures: Signatures | None = None
         try:
             self.chats = self.generator.template is not None
@@ -208,7 +210,7 @@ class TokenModel(ServedModel):
 
     def _starts(self, ids: list[int]) -> bool:
         """Whether the first token is none of text."""
-        return ids[0] in self._control_ids
+        return ids[0] in self.control_ids
 
     def _room(self, max_new_tokens: int) -> int:
         """Tokens that a prompt may have beside such an answer."""
