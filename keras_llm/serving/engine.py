@@ -21,12 +21,15 @@ from keras_llm.serving.rows import (
     MANY_STEPS,
     Computer,
     Leaves,
+    NewRow,
     Rows,
     Scores,
+    stacked,
 )
 from keras_llm.serving.worker import TokenWorker
 
-SLOTS = 32
+SLOTS = 64
+MOST_READ = 8  # prompts that are read together
 MOST_WAITING = 256
 
 
@@ -57,7 +60,8 @@ class Engine(TokenWorker):
         super().__init__(TextGenerator(model), slots, most_waiting)
 
     def admitted(self) -> list[TokenJob]:
-        return [*self._reading, *self._running]
+        running = [job for job in self._running if not job.is_over]
+        return [*self._reading, *running]
 
     def _check(self, request: Request) -> None:
         self.generator.encode_prompt(request.prompt)
@@ -78,13 +82,38 @@ class Engine(TokenWorker):
         self._rows = Rows(self._computer.layout)
 
     def _work(self) -> None:
-        """A chunk of one prompt, and a token or a few of all answers."""
+        """A chunk of some prompts, and a token or a few of all answers."""
         self._reading = [job for job in self._reading if not job.is_over]
-        if self._reading:
-            self._read(self._next_to_read())
-        self._leave()
+        ready = self._read_some() if self._reading else []
+        self._arrange(ready)
         if self._running:
             self._decode()
+
+    def _read_some(self) -> list[TokenJob]:
+        """Reads a chunk of a prompt, and of others that are as far.
+
+        Returns:
+            Those that can be decoded now.
+        """
+        for job in self._reading[:MOST_READ]:
+            if job.leaves is None:
+                self._begin(job)
+        first = self._next_to_read()
+        if first.leaves is None:
+            self._begin(first)
+        if first.request.echo:
+            self._read_scored(first)
+            jobs = [first]
+        else:
+            alike = [job for job in self._reading if self._alike(first, job)]
+            jobs = [first, *(job for job in alike if job is not first)]
+            jobs = jobs[:MOST_READ]
+            self._read_together(jobs)
+        read = [job for job in jobs if job.num_unread == 0]
+        for job in read:
+            self._reading.remove(job)
+            job.tell_prompt()
+        return [job for job in read if not job.is_over]
 
     def _next_to_read(self) -> TokenJob:
         """The shortest and the oldest take turns, so that neither starves."""
@@ -93,36 +122,52 @@ class Engine(TokenWorker):
             return min(self._reading, key=lambda job: job.num_unread)
         return self._reading[0]
 
-    def _read(self, job: TokenJob) -> None:
-        if job.leaves is None:
-            self._begin(job)
-        ids, start = job.prompt, job.num_read
-        chunk = ids[start : start + CHUNK]
-        count = min(len(chunk), len(ids) - 1 - start)
-        if job.request.echo:
-            # The last token is not read: decoding begins with it.
-            targets = ids[start + 1 : start + 1 + count]
-            if count:
-                scores, job.leaves = self._computer.score(
-                    [chunk[:count]], job.leaves, [start], [targets]
-                )
-                job.add_prompt_scores(targets, scores)
-        elif count:
-            chunk = chunk + [0] * self._padding(len(chunk), start)
-            job.leaves = self._computer.read(chunk, job.leaves, start, count)
+    def _alike(self, first: TokenJob, job: TokenJob) -> bool:
+        """Whether chunks of both can be read in one batch."""
+        return (
+            job.leaves is not None
+            and not job.request.echo
+            and job.num_read == first.num_read
+            and self._room(len(job.prompt)) == self._room(len(first.prompt))
+        )
+
+    def _read_together(self, jobs: list[TokenJob]) -> None:
+        start = jobs[0].num_read
+        chunks = [job.prompt[start : start + CHUNK] for job in jobs]
+        # A prompt's last token is not read: decoding begins with it.
+        counts = [min(CHUNK, job.num_unread) for job in jobs]
+        if any(counts):
+            leaves = stacked([job.leaves for job in jobs])
+            width = self._width(max(map(len, chunks)), start)
+            chunks = [chunk + [0] * (width - len(chunk)) for chunk in chunks]
+            leaves = self._computer.read(chunks, leaves, start, counts)
+            for place, job in enumerate(jobs):
+                job.leaves = [leaf[place : place + 1] for leaf in leaves]
+        for job, count in zip(jobs, counts, strict=True):
+            self._has_read(job, count)
+
+    def _read_scored(self, job: TokenJob) -> None:
+        start, count = job.num_read, min(CHUNK, job.num_unread)
+        if count:
+            targets = job.prompt[start + 1 : start + 1 + count]
+            scores, job.leaves = self._computer.score(
+                [job.prompt[start : start + count]],
+                job.leaves,
+                [start],
+                [targets],
+            )
+            job.add_prompt_scores(targets, scores)
+        self._has_read(job, count)
+
+    def _has_read(self, job: TokenJob, count: int) -> None:
         job.num_read += count
         if count == CHUNK:
-            self._prefixes.keep(ids[: job.num_read], job.leaves)
-        if job.num_unread == 0:
-            self._reading.remove(job)
-            job.tell_prompt()
-            if not job.is_over:
-                self._join(job)
+            self._prefixes.keep(job.prompt[: job.num_read], job.leaves)
 
-    def _padding(self, length: int, start: int) -> int:
-        """To a power of two, as far as there is room in the context."""
+    def _width(self, length: int, start: int) -> int:
+        """A power of two, as far as there is room in the context."""
         wide = min(1 << (length - 1).bit_length(), self.context - start)
-        return max(0, wide - length)
+        return max(wide, length)
 
     def _begin(self, job: TokenJob) -> None:
         layout, length = self._computer.layout, self._room(len(job.prompt))
@@ -138,28 +183,44 @@ class Engine(TokenWorker):
         grains = -(-(length + MANY_STEPS) // GRAIN)
         return min(grains * GRAIN, self.context)
 
-    def _join(self, job: TokenJob) -> None:
-        length = max(self._rows.token_ids.shape[1], self._room(len(job.prompt)))
-        if length > self._rows.token_ids.shape[1]:
-            self._rows.keep(range(len(self._running)), length)
-        self._rows.add(job.prompt, job.leaves, length)
-        job.leaves = None
-        self._running.append(job)
-        self._tell_settings()
+    def _arrange(self, ready: list[TokenJob]) -> None:
+        """Puts those that are ready where others have left, and makes room.
 
-    def _leave(self) -> None:
-        """Drops jobs that are over, and makes room for the others."""
-        kept = [i for i, job in enumerate(self._running) if not job.is_over]
-        longest = max((self._rows.lengths[i] for i in kept), default=0)
-        room = self._room(int(longest)) if kept else 0
-        has = self._rows.token_ids.shape[1]
-        if len(kept) == len(self._running) and room <= has:
-            return
-        # Smaller only where much is saved, for each change is a copy.
+        Each change copies the whole cache: places stay empty for a while
+        where others are about to need them.
+        """
+        kept = [job for job in self._running if not job.is_over]
+        lengths = self._rows.lengths[: len(self._running)]
+        longest = [
+            int(length)
+            for length, job in zip(lengths, self._running, strict=True)
+            if not job.is_over
+        ] + [len(job.prompt) for job in ready]
+        room = self._room(max(longest, default=0)) if longest else 0
+        has = self._rows.room
         room = room if room > has or room <= has // 2 else has
-        self._rows.keep(kept, room)
-        self._running = [self._running[i] for i in kept]
-        if kept:
+        empty = len(self._running) - len(kept)
+        wait = self._reading and 4 * empty <= len(self._running)
+        if not ready and room == has and (not empty or wait):
+            return
+        left, order = list(ready), []
+        for place, job in enumerate(self._running):
+            if not job.is_over:
+                order.append((job, place))
+            elif left:
+                order.append((left.pop(0), None))
+        order += [(job, None) for job in left]
+        self._running = [job for job, _ in order]
+        self._rows.arrange(
+            [
+                NewRow(job.prompt, job.leaves) if place is None else place
+                for job, place in order
+            ],
+            room,
+        )
+        for job in ready:
+            job.leaves = None
+        if self._running:
             self._tell_settings()
 
     def _tell_settings(self) -> None:
@@ -179,6 +240,8 @@ class Engine(TokenWorker):
         self._computer.advance(rows, steps)
         scores = self._scores(before, leaves)
         for place, job in enumerate(self._running):
+            if job.is_over:
+                continue
             token_ids = rows.token_ids[place, : rows.lengths[place]].tolist()
             job.update(token_ids, bool(rows.finished[place]), scores.get(place))
             rows.finished[place] = job.is_over
@@ -193,7 +256,7 @@ class Engine(TokenWorker):
         asked = [
             place
             for place, job in enumerate(self._running)
-            if job.request.alternatives is not None
+            if job.request.alternatives is not None and not job.is_over
         ]
         if not asked:
             return {}

@@ -207,17 +207,22 @@ class Computer:
         return self.layout.inputs, state, sampling, limits, ends
 
     def read(
-        self, token_ids: list[int], leaves: Leaves, start: int, count: int
+        self,
+        token_ids: list[list[int]],
+        leaves: Leaves,
+        start: int,
+        counts: list[int],
     ) -> Leaves:
-        """The cache of one row after some more tokens.
+        """The cache of rows after some more tokens of each.
 
         Args:
-            token_ids: Up to `CHUNK`.
-            leaves: Of its cache.
-            start: How many it has read.
-            count: How many of these it reads.
+            token_ids: Up to `CHUNK` of each row, as many, padded.
+            leaves: Of their cache.
+            start: How many they have read.
+            counts: How many of these each reads.
         """
-        return self._read(*_tensors([token_ids], leaves, [start], [count]))
+        starts = [start] * len(token_ids)
+        return self._read(*_tensors(token_ids, leaves, starts, counts))
 
     def score(
         self,
@@ -290,45 +295,83 @@ class Rows:
         self.sampling: Sampling | None = None
         self.limits = self.ends = self.bias = None
 
-    def __len__(self) -> int:
-        return len(self.lengths)
+    @property
+    def room(self) -> int:
+        """Tokens that each row may have."""
+        return self.token_ids.shape[1]
 
-    def keep(self, rows: Sequence[int], length: int) -> None:
-        """Drops all others, and gives those room up to a length."""
-        places = list(rows)
-        if places == list(range(len(self))):
-            leaves = self.leaves
-        else:
-            index = ops.convert_to_tensor(np.array(places, "int32"))
-            leaves = [ops.take(leaf, index, axis=0) for leaf in self.leaves]
-        self.leaves = self._layout.joined([leaves], length) if places else []
-        self.token_ids = _wide(self.token_ids[places], length)
-        self.lengths, self.finished = (
-            self.lengths[places],
-            self.finished[places],
-        )
-        self.steps = self.steps[places]
-
-    def add(self, token_ids: list[int], leaves: Leaves, length: int) -> None:
-        """Adds a row that has read all but the last of its tokens.
+    def arrange(self, order: Sequence["int | NewRow"], length: int) -> None:
+        """Puts rows in another order, new ones among them; others leave.
 
         Args:
-            token_ids: The prompt.
-            leaves: Of its cache.
-            length: The room that all rows have.
+            order: Places of rows that stay, and rows that are new.
+            length: The room that all rows get.
         """
-        leaves = self._layout.joined([leaves], length)
-        if self.leaves:
-            pairs = zip(self.leaves, leaves, strict=True)
-            leaves = [ops.concatenate(pair, axis=0) for pair in pairs]
-        self.leaves = leaves
-        row = np.array([token_ids], "int32")
-        self.token_ids = np.concatenate([self.token_ids, _wide(row, length)])
-        self.lengths = np.append(self.lengths, np.int32(len(token_ids)))
-        self.finished = np.append(self.finished, False)
-        self.steps = np.append(self.steps, np.int32(0))
+        places = np.array([x for x in order if isinstance(x, int)], int)
+        self.leaves = self._joined(order, length) if order else []
+        old = iter(places)
+        columns = {
+            "token_ids": np.zeros((len(order), length), "int32"),
+            "lengths": np.zeros(len(order), "int32"),
+            "finished": np.zeros(len(order), bool),
+            "steps": np.zeros(len(order), "int32"),
+        }
+        for row, item in enumerate(order):
+            if isinstance(item, NewRow):
+                columns["token_ids"][row, : len(item.token_ids)] = (
+                    item.token_ids
+                )
+                columns["lengths"][row] = len(item.token_ids)
+                continue
+            place = next(old)
+            wide = min(length, self.room)
+            columns["token_ids"][row, :wide] = self.token_ids[place, :wide]
+            for name in ("lengths", "finished", "steps"):
+                columns[name][row] = getattr(self, name)[place]
+        for name, column in columns.items():
+            setattr(self, name, column)
+
+    def _joined(self, order, length: int) -> Leaves:
+        """The cache in that order, by one copy of each of its leaves."""
+        layout = self._layout
+        before = self.leaves
+        if before and length != self.room:
+            before = layout.joined([before], length)
+        parts: list[Leaves] = []
+        run: list[int] = []
+
+        def end_run():
+            if run:
+                rows = slice(run[0], run[-1] + 1)
+                parts.append([leaf[rows] for leaf in before])
+                run.clear()
+
+        for item in order:
+            if isinstance(item, NewRow):
+                end_run()
+                parts.append(layout.joined([item.leaves], length))
+                continue
+            if run and item != run[-1] + 1:
+                end_run()
+            run.append(item)
+        end_run()
+        return stacked(parts)
 
 
-def _wide(token_ids: np.ndarray, length: int) -> np.ndarray:
-    room = max(0, length - token_ids.shape[1])
-    return np.pad(token_ids, [[0, 0], [0, room]])[:, :length]
+class NewRow(NamedTuple):
+    """A row that has read all but the last of its tokens.
+
+    Args:
+        token_ids: The prompt.
+        leaves: Of its cache.
+    """
+
+    token_ids: list[int]
+    leaves: Leaves
+
+
+def stacked(rows: Sequence[Leaves]) -> Leaves:
+    """Rows of several caches of the same length as one."""
+    if len(rows) == 1:
+        return rows[0]
+    return [ops.concatenate(x, axis=0) for x in zip(*rows, strict=True)]

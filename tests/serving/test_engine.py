@@ -163,9 +163,9 @@ def test_what_was_read_is_not_read_again(engine, monkeypatch):
     counts = []
     read = engine._computer.read
 
-    def counted(token_ids, leaves, start, count):
-        counts.append(count)
-        return read(token_ids, leaves, start, count)
+    def counted(token_ids, leaves, start, each):
+        counts.extend(each)
+        return read(token_ids, leaves, start, each)
 
     monkeypatch.setattr(engine._computer, "read", counted)
     assert ask(engine, prompt, seed=1).whole().text == first
@@ -257,7 +257,7 @@ def test_short_requests_do_not_wait_for_long_prompts():
             )
     for each in [short, *long]:
         each.whole()
-    assert done.index("short") <= 1
+    assert done.index("short") <= 6  # with the first of them at the latest
     engine.close()
 
 
