@@ -347,6 +347,45 @@ def test_a_narrow_window_does_not_scroll_sideways(panel):
     panel.page.set_viewport_size(before)
 
 
+def test_a_model_that_does_not_tell_its_tokens_writes(page):
+    def answer(route):
+        if "logprobs" in route.request.post_data_json:
+            error = {"message": "No logprobs.", "param": "logprobs"}
+            route.fulfill(status=400, json={"error": error})
+        else:
+            choices = [{"text": text, "logprobs": None} for text in "ab"]
+            body = events(*choices)
+            route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/v1/completions", answer)
+    page.get_by_role("tab", name="Write").click()
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.get_by_role("button", name="Write on").wait_for()
+    tokens = page.locator("[id^=written-]")
+    assert tokens.all_text_contents() == ["a", "b"]
+
+
+def test_a_look_shows_attention_and_moving_states(page):
+    page.get_by_role("tab", name="Look").click()
+    page.locator("#looked").fill("The nation and its citizens")
+    page.get_by_role("button", name="Look", exact=True).click()
+    places = page.locator(".places li")
+    playwright.expect(page.locator(".figure")).to_have_text(
+        re.compile(r"\d\.\d\d bits per byte, \d+ tokens")
+    )
+    assert 1 <= places.count() <= 10
+    places.first.get_by_role("button").click()
+    assert page.locator(".card .alternatives li").count() >= 10
+    page.keyboard.press("Enter")  # chooses the token that has the focus
+    coloured = page.get_by_label("Coloured by")
+    playwright.expect(coloured).to_have_value("attention block_1")
+    card = page.locator(".card > p")
+    assert re.fullmatch(r"[\d.]+ % of the attention", card.inner_text())
+    coloured.select_option("movement block_0")
+    page.locator("#looked-1").hover()
+    assert re.fullmatch(r"the state moved by [\d.]+", card.inner_text())
+
+
 @pytest.fixture(scope="module")
 def axe(request):
     """The source of axe-core, from npm, once."""

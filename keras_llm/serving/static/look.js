@@ -7,6 +7,7 @@ import {
   PROBABILITIES,
   Tokens,
   bar,
+  marked,
   percent,
   quoted,
   surprise,
@@ -40,6 +41,7 @@ export function Look({ model, say }) {
       setChosen(token);
       const bits = answer.bits_per_byte.toFixed(2);
       if (token === null) say(`${bits} bits per byte.`);
+      else setView((before) => nextView(before, answer));
     } catch (failed) {
       if (number === latest.current) setError(failed.message);
     }
@@ -87,9 +89,15 @@ export function Look({ model, say }) {
   `;
 }
 
+/** Whoever chooses a token wants to see what it looked at. */
+function nextView(before, { attention }) {
+  const last = attention?.at(-1);
+  return before === EXPECTED && last ? `attention ${last.block}` : before;
+}
+
 function Found({ found, chosen, view, onView, onChoose }) {
   const { tokens } = found;
-  const views = viewsOf(found);
+  const views = viewsOf(found, tokens[chosen ?? tokens.length - 1]);
   const shown = views[view] ?? views[EXPECTED];
   const details = (index) => html`
     ${shown.tell?.(index) && html`<p>${shown.tell(index)}</p>`}
@@ -123,13 +131,13 @@ function Found({ found, chosen, view, onView, onChoose }) {
       onChoose=${onChoose}
     />
     <${Legend} words=${shown.words} />
-    <p class="hint">${advice(found, chosen)}</p>
+    <p class="hint">${advice(found)}</p>
     <${Places} tokens=${tokens} />
   `;
 }
 
 /** What the text can be coloured by, by name. */
-function viewsOf({ tokens, attention, movement }) {
+function viewsOf({ tokens, attention, movement }, looking) {
   const views = {
     [EXPECTED]: {
       label: "what the model expected",
@@ -139,7 +147,7 @@ function viewsOf({ tokens, attention, movement }) {
   };
   for (const { block, weights } of attention ?? []) {
     views[`attention ${block}`] = {
-      label: `attention of the chosen token, ${block}`,
+      label: `what ${quoted(looking.text)} looked at, ${block}`,
       level: (index) => share(weights, index),
       tell: (index) =>
         index < weights.length &&
@@ -164,17 +172,15 @@ function share(values, index) {
   return SHARES.filter((least) => values[index] / most >= least).length;
 }
 
-function advice({ attention, movement }, chosen) {
-  if (chosen === null) {
-    return movement?.length
-      ? "“Coloured by” shows how far each token moved the model's state. " +
-          "Choose a token to see what the model looked at there, if it has " +
-          "attention."
-      : "Choose a token to see what the model looked at there.";
+function advice({ attention, movement }) {
+  const found = [];
+  if (attention?.length) {
+    found.push("Choose a token to see what the model looked at there.");
   }
-  return attention?.length
-    ? "“Coloured by” shows what the model looked at for the chosen token."
-    : "This model has no attention: it carries a state from token to token.";
+  if (movement?.length) {
+    found.push("“Coloured by” has how far each token moved the model's state.");
+  }
+  return found.join(" ");
 }
 
 function description({ text, log_probability: logProbability }, more) {
@@ -184,13 +190,18 @@ function description({ text, log_probability: logProbability }, more) {
 }
 
 function Expected({ token }) {
-  if (!token.alternatives?.length) return html`<p>Nothing stands before.</p>`;
+  const found = token.alternatives ?? [];
+  if (!found.length) return html`<p>Nothing stands before.</p>`;
+  const isListed = found.some(({ id }) => id === token.id);
   return html`
     <ol class="alternatives">
-      ${token.alternatives.map(
+      ${(isListed ? found : [...found, token]).map(
         (other) => html`
           <li key=${other.id}>
-            <span class="take" style=${bar(other.log_probability)}>
+            <span
+              class=${`take${other.id === token.id ? " came" : ""}`}
+              style=${bar(other.log_probability)}
+            >
               <span>${quoted(other.text)}</span>${" "}
               <span>${percent(other.log_probability)}</span>
             </span>
@@ -210,7 +221,7 @@ function Places({ tokens }) {
   if (!places.length) return null;
   const before = (index) => {
     const text = tokens.slice(0, index).map((token) => token.text).join("");
-    return text.slice(-BEFORE).replace(/\s+/g, " ");
+    return marked(text.slice(-BEFORE));
   };
   return html`
     <h2>The most surprising places</h2>
@@ -224,7 +235,7 @@ function Places({ tokens }) {
                 document.getElementById(`looked-${place.index}`).focus()}
             >
               <span>
-                …${before(place.index)}<mark>${place.text}</mark>
+                …${before(place.index)}<mark>${marked(place.text)}</mark>
               </span>
               <span>
                 ${percent(place.log_probability)}

@@ -157,7 +157,7 @@ function Better(props) {
         <span>The better answer</span>
         <textarea
           ref=${focus}
-          rows="5"
+          rows="3"
           value=${text}
           onInput=${(event) => setText(event.target.value)}
         ></textarea>

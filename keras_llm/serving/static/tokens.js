@@ -5,12 +5,14 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
 const MARKS = { "\n": "↵", "\t": "⇥", "\r": "␍" };
 const LEAST = [0.5, 0.2, 0.05, 0.01]; // of the levels 0 to 3
 
+/** A text on one line. */
+export const marked = (text) =>
+  text.replace(/[\n\t\r]/g, (sign) => MARKS[sign]);
+
 /** A token's text, with what cannot be seen made visible. */
 export function quoted(text) {
-  const marked = text
-    .replace(/[\n\t\r]/g, (sign) => MARKS[sign])
-    .replace(/^ +| +$/g, (spaces) => "␣".repeat(spaces.length));
-  return `“${marked}”`;
+  const dotted = (spaces) => "␣".repeat(spaces.length);
+  return `“${marked(text).replace(/^ +| +$/g, dotted)}”`;
 }
 
 export function percent(logProbability) {
