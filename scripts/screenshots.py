@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 OUT = Path(__file__).parents[1] / "docs" / "images"
-SIZE = {"width": 1000, "height": 890}
+SIZE = {"width": 1000, "height": 940}
 ADDRESS = "http://127.0.0.1:{port}"
 COLOURS = 128
 SHORTER = "field => { field.rows = 2 }"

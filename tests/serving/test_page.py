@@ -272,6 +272,27 @@ def test_a_conversation_is_exported(page):
     assert answer["time"] and answer["version"] == "v1"
 
 
+def test_conversations_are_kept_apart(page):
+    can_chat(page, "An answer.")
+    send(page, "One")
+    wait_until_answered(page)
+    page.get_by_role("button", name="New conversation").click()
+    page.get_by_label("Your message").fill("not sent yet")
+    page.reload()
+    listed = page.get_by_role("navigation").get_by_role("listitem")
+    listed.filter(has_text="One").click()
+    assert page.locator(".message").count() == 2
+    listed.filter(has_text="New conversation").click()
+    assert page.locator(".message").count() == 0
+    field = page.get_by_label("Your message")
+    assert field.input_value() == "not sent yet"
+    listed.filter(has_text="One").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_text("System prompt and settings").click()
+    page.get_by_role("button", name="Delete").click()
+    playwright.expect(listed).to_have_count(1)
+
+
 def test_a_correction_and_a_thumb_are_written(page, feedback):
     can_chat(page, "Four.")
     send(page, "What is two and two?")

@@ -21,7 +21,7 @@ import { html, useLayoutEffect, useReducer, useRef, useState } from "./ui.js";
 
 const SAVE_MS = 1000; // while an answer is written
 
-export function Chat({ model, say }) {
+export function Chat({ model, say, onNewVersion }) {
   const [, update] = useReducer((count) => count + 1, 0);
   const [problem, setProblem] = useState(null);
   const state = useRef(null);
@@ -92,6 +92,7 @@ export function Chat({ model, say }) {
     state.current.running = null;
     keep(conversation);
     say(message.error ?? `The answer: ${message.content}`);
+    if (message.version && message.version !== model.version) onNewVersion();
   }
 
   function send(text) {

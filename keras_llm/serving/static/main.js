@@ -46,7 +46,7 @@ function Page() {
       </div>
     `}
     ${models
-      ? html`<${Tabs} models=${models} say=${say} />`
+      ? html`<${Tabs} models=${models} say=${say} onNewVersion=${load} />`
       : html`<header><h1>keras_llm</h1></header>`}
     <div class="hidden" role="status">${said}</div>
   `;
@@ -80,7 +80,7 @@ function Key({ onEnter }) {
   `;
 }
 
-function Tabs({ models, say }) {
+function Tabs({ models, say, onNewVersion }) {
   const writers = models.filter((model) => !model.labels);
   const classifiers = models.filter((model) => model.labels);
   const [name, setName] = useState(null);
@@ -141,7 +141,12 @@ function Tabs({ models, say }) {
             aria-labelledby=${`tab-${each}`}
             hidden=${each !== tab}
           >
-            <${tabs[each]} model=${model} models=${classifiers} say=${say} />
+            <${tabs[each]}
+              model=${model}
+              models=${classifiers}
+              say=${say}
+              onNewVersion=${onNewVersion}
+            />
           </section>
         `,
       )}
