@@ -112,8 +112,8 @@ COMMANDS = {
     ),
     "chat": Command(
         commands.chat,
-        "Talks with a preset: in the terminal, or one message a line through "
-        "a pipe.",
+        "Talks with a preset, or with a server (http://…): in the terminal, or "
+        "one message a line through a pipe.",
         [("preset", str, PRESET)],
         {
             "--system": {

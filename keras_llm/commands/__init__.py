@@ -1,6 +1,7 @@
 """What each subcommand does: call one function, print what it returns."""
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from keras_llm.commands.command import KEY
 from keras_llm.errors import InputError
 from keras_llm.recipes import load_recipe, recipe_names
 from keras_llm.recipes.parameters import count_parameters
@@ -130,11 +132,35 @@ def generate(values: Namespace, console: Console) -> list[dict[str, Any]]:
 
 def chat(values: Namespace, console: Console) -> list[dict[str, str]]:
     """Answers what is typed, until the end of standard input."""
+    from keras_llm.generation.terminal import talk
+
+    is_served = values.preset.startswith(("http://", "https://"))
+    conversation = (_served if is_served else _conversation)(values)
+    conversation.system = values.system
+    talk(conversation, is_silent=values.json)
+    return conversation.messages()
+
+
+def _served(values: Namespace) -> Any:
+    """A conversation with a server's model."""
+    from keras_llm.serving.client import ServedConversation, ServedGenerator
+
+    if values.template is not None:
+        raise InputError(
+            "--template is of a preset; a server has its own. Leave it out."
+        )
+    generator = ServedGenerator(values.preset, os.environ.get(KEY))
+    return ServedConversation(
+        generator, values.recipe.generation, values.recipe.seed
+    )
+
+
+def _conversation(values: Namespace) -> Any:
+    """A conversation with a preset's model."""
     from keras_hub.models import CausalLM
 
     from keras_llm.generation import TextGenerator
     from keras_llm.generation.conversation import Conversation
-    from keras_llm.generation.terminal import talk
     from keras_llm.models import load_task
     from keras_llm.tokenizers.chat_templates import chat_template
 
@@ -145,14 +171,11 @@ def chat(values: Namespace, console: Console) -> list[dict[str, str]]:
             f"that of a {type(model).__name__}"
         )
     template = chat_template(model.preprocessor.tokenizer, values.template)
-    conversation = Conversation(
+    return Conversation(
         TextGenerator(model, template),
         values.recipe.generation,
         values.recipe.seed,
     )
-    conversation.system = values.system
-    talk(conversation, is_silent=values.json)
-    return conversation.messages()
 
 
 def _ask_saved_model(values: Namespace) -> list[dict[str, Any]]:

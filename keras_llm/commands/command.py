@@ -66,6 +66,8 @@ SOURCE = (
     "WARC, EPUB or PDF, also compressed; hf:NAME of a Hugging Face dataset; or "
     "one of sotu, tinyshakespeare and wikitext2."
 )
+# Of the environment: the bearer token of a server.
+KEY = "KERAS_LLM_KEY"
 PRESET = (
     "A preset folder, the run that has one, or what KerasHub downloads: "
     "gpt2_base_en, hf://USER/MODEL, kaggle://…"

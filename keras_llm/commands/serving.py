@@ -9,10 +9,9 @@ from typing import Any
 from jsonargparse import Namespace
 from rich.console import Console
 
-from keras_llm.commands.command import PRESET, Command
+from keras_llm.commands.command import KEY, PRESET, Command
 from keras_llm.errors import InputError
 
-KEY = "KERAS_LLM_KEY"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
