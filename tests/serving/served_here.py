@@ -47,7 +47,8 @@ def client_of(models, **settings):
 def on_a_port(models, **settings):
     """The address of the server, until the block ends."""
     app = create_app(models, ServerSettings(**settings))
-    config = uvicorn.Config(app, port=0, log_level="warning")
+    # Logging as it is: a handler of uvicorn's would hold a test's stream.
+    config = uvicorn.Config(app, port=0, log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
