@@ -75,7 +75,13 @@ def folder(tmp_path_factory):
 
 
 # They train seven models, certify one, and export for every runtime.
-SLOW = ("compare.md", "serving.md", "tuning.md")
+SLOW = (
+    "compare.md",
+    "evaluation.md",
+    "huggingface.md",
+    "serving.md",
+    "tuning.md",
+)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def on_cluster(cluster):
     return {"executor": "ray", "ray_address": cluster.address}
 
 
+@pytest.mark.slow  # half a minute
 def test_two_nodes_write_what_one_process_does(tmp_path, on_cluster, capfd):
     alone = run(tmp_path / "alone", workers=1)
     totals = []

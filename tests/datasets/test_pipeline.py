@@ -134,6 +134,7 @@ def losses_of_fit(folder, backend, blocked):
     return [float(loss) for loss in ran.stdout.split()]
 
 
+@pytest.mark.slow  # a process without TensorFlow; test_design has another
 def test_fit_without_tensorflow_sees_the_same_batches(folder):
     alone = losses_of_fit(folder, "jax", "blocked")
     assert len(alone) == 7

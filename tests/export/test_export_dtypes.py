@@ -49,6 +49,7 @@ def test_mixed_bfloat16_keeps_float32_weights(tmp_path, block_types):
     check_answers(model, folder)
 
 
+@pytest.mark.slow  # half a minute
 @every_block_type
 def test_int8_weights(tmp_path, block_types):
     model = model_of(block_types)

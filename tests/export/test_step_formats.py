@@ -161,7 +161,16 @@ def check_against_model(model, prompt, row, logits):
     assert np.ptp(expected, axis=0).max() > 0.1  # its input matters
 
 
-cases = pytest.mark.parametrize("format", FORMATS)
+# Of these OpenVINO takes longest to compile a step.
+cases = pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name == "openvino"
+        else name
+        for name in FORMATS
+    ],
+)
 models = pytest.mark.parametrize(
     ("block_types", "options"),
     [

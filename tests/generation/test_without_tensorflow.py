@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from testing import run_python, tiny_model
 
 from keras_llm.generation import TextGenerator
@@ -39,6 +40,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow  # a process without TensorFlow; test_design has another
 def test_jax_without_tensorflow_generates_the_same(tmp_path):
     model = tiny_model(["attention", "lstm"])
     save_preset(model, tmp_path / "preset")

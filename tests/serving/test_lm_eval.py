@@ -17,6 +17,7 @@ from keras_llm.serving.served import TokenModel
 TASKS = ["sums_choice", "sums_reply"]
 
 
+@pytest.mark.slow  # half a minute
 def test_scores_are_those_in_process(tmp_path, monkeypatch):
     tasks = write_tasks(tmp_path / "tasks")
     folder = tmp_path / "model"
