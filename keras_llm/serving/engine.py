@@ -233,9 +233,10 @@ class Engine(TokenWorker):
         rows.bias = bias_of(requests, self._computer.vocabulary_size)
 
     def _decode(self) -> None:
-        # One at a time where others wait to join.
-        steps = 1 if self._reading or self._waiting else MANY_STEPS
         rows, before = self._rows, self._rows.lengths
+        # One at a time where others wait to join, or for a first token.
+        is_urgent = self._reading or self._waiting or not rows.steps.all()
+        steps = 1 if is_urgent else MANY_STEPS
         leaves = rows.leaves
         self._computer.advance(rows, steps)
         scores = self._scores(before, leaves)
