@@ -72,7 +72,6 @@ def create_app(models: Models, settings: ServerSettings) -> FastAPI:
         version=__version__,
         docs_url=None,
         redoc_url=None,
-        strict_content_type=False,  # `curl -d` sends none of JSON
     )
     add_error_handlers(app)
     app.include_router(completion_routes(models, settings.limits))
@@ -180,12 +179,20 @@ def _add_guard(app: FastAPI, settings: ServerSettings) -> None:
     async def guard(
         request: HttpRequest, call_next: Callable[..., Awaitable[Response]]
     ):
+        _take_for_json(request)
         response = refusal(request) or await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
         return response
+
+
+def _take_for_json(request: HttpRequest) -> None:
+    """Bodies are JSON, whatever they say: `curl -d` says that of a form."""
+    others = [x for x in request.scope["headers"] if x[0] != b"content-type"]
+    kind = (b"content-type", b"application/json")
+    request.scope["headers"] = [*others, kind]
 
 
 def _is_chunked(request: HttpRequest) -> bool:
