@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.requests import MOST_ALTERNATIVES
@@ -31,7 +31,7 @@ def _as_list(value: Any) -> Any:
 
 
 Prompts = Annotated[
-    list[Text | Annotated[list[int], Field(min_length=1)]],
+    list[Text | Annotated[list[StrictInt], Field(min_length=1)]],
     BeforeValidator(_as_list),
     Field(min_length=1, max_length=MOST_PROMPTS),
 ]
