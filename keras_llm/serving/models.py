@@ -3,6 +3,7 @@
 import difflib
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,11 +28,14 @@ from keras_llm.serving.signatures import (
     saved_signatures,
 )
 from keras_llm.serving.stock_engine import StockEngine
+from keras_llm.serving.worker import Worker
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # between looks for a new version
 GRACE_SECONDS = 600.0  # that answers of an old version have to finish
+# Who has looked an old version up may still ask it.
+LATE_SECONDS = 10.0
 
 
 def open_model(
@@ -156,12 +160,17 @@ class Models:
         if old is not None:
             log.info("%s: version %s", name, served.version)
             threading.Thread(
-                target=old.worker.close, args=(GRACE_SECONDS,), daemon=True
+                target=_retire, args=(old.worker,), daemon=True
             ).start()
 
     def _watch(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):
             self.look()
+
+
+def _retire(worker: Worker) -> None:
+    time.sleep(LATE_SECONDS)
+    worker.close(GRACE_SECONDS)
 
 
 def _stamp(source: str | Path) -> object:
