@@ -37,7 +37,11 @@ class Answering:
             raise as_api_error(error) from error
 
     def _tell(self, index: int, piece: Piece) -> None:
-        self._loop.call_soon_threadsafe(self._pieces.put_nowait, (index, piece))
+        found = index, piece
+        try:
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, found)
+        except RuntimeError:  # the server has stopped, and its loop with it
+            self.cancel()
 
     def cancel(self) -> None:
         """Lets go of all of them."""

@@ -1,15 +1,14 @@
 """The HTTP server's routes. Starts no model and no server."""
 
-import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import (
     CollectorRegistry,
@@ -22,7 +21,8 @@ from prometheus_client import (
 from keras_llm import __version__
 from keras_llm.serving.completions import Limits, completion_routes
 from keras_llm.serving.feedback import feedback_routes
-from keras_llm.serving.http_errors import add_error_handlers, error_body
+from keras_llm.serving.guard import add_guard
+from keras_llm.serving.http_errors import add_error_handlers
 from keras_llm.serving.model_routes import (
     embedding_routes,
     look_routes,
@@ -32,14 +32,7 @@ from keras_llm.serving.models import Models
 from keras_llm.serving.predict import predict_routes
 
 MOST_BODY = 2**23  # bytes
-OPEN_PATHS = ("/healthz", "/readyz")
 STATIC = Path(str(files("keras_llm.serving"))) / "static"
-# Nothing from elsewhere, and no script or style that is not a file of ours.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' "
-    "data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
 
 
 @dataclass(frozen=True)
@@ -48,6 +41,7 @@ class ServerSettings:
 
     Args:
         key: A bearer token that requests must have; none if omitted.
+        hosts: Names that the server may be called by; any if omitted.
         feedback: The file that feedback is appended to; none is taken if
             omitted.
         limits: What a request may take.
@@ -55,6 +49,7 @@ class ServerSettings:
     """
 
     key: str | None = None
+    hosts: frozenset[str] | None = None
     feedback: Path | None = None
     limits: Limits = field(default_factory=Limits)
     most_body: int = MOST_BODY
@@ -84,7 +79,7 @@ def create_app(models: Models, settings: ServerSettings) -> FastAPI:
     _add_metrics(app, models)
     if STATIC.is_dir():
         app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
-    _add_guard(app, settings)
+    add_guard(app, settings.key, settings.hosts, settings.most_body)
     return app
 
 
@@ -92,12 +87,13 @@ def health_routes(models: Models) -> APIRouter:
     """Whether the server lives, and whether it answers."""
     router = APIRouter(tags=["Health"])
 
+    # Not in a thread: all of them may be waiting for models.
     @router.get("/healthz")
-    def healthz():
+    async def healthz():
         return {"status": "ok"}
 
     @router.get("/readyz")
-    def readyz():
+    async def readyz():
         is_open = all(served.worker.is_open for served in models.all)
         status = 200 if is_open else 503
         return JSONResponse({"ready": is_open}, status)
@@ -133,7 +129,7 @@ def _add_metrics(app: FastAPI, models: Models) -> None:
     )
 
     @app.get("/metrics", tags=["Health"])
-    def metrics():
+    async def metrics():
         """Figures for Prometheus."""
         for served in models.all:
             worker = served.worker
@@ -150,70 +146,3 @@ def _add_metrics(app: FastAPI, models: Models) -> None:
         requests.labels(path, response.status_code).inc()
         seconds.labels(path).observe(time.perf_counter() - begin)
         return response
-
-
-def _add_guard(app: FastAPI, settings: ServerSettings) -> None:
-    """Refuses what is too large, has no key or is from another origin."""
-
-    def refusal(request: HttpRequest) -> Response | None:
-        length = request.headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > settings.most_body:
-            message = f"The body must have at most {settings.most_body} bytes."
-            return JSONResponse(error_body(message, 413), 413)
-        if _is_chunked(request):
-            message = "The body must come with its Content-Length."
-            return JSONResponse(error_body(message, 411), 411)
-        if not _is_same_origin(request):
-            message = "A page of another origin may not ask here."
-            return JSONResponse(error_body(message, 403), 403)
-        if settings.key and not _has_key(request, settings.key):
-            message = (
-                "A key must be given: Authorization: Bearer KEY, the one that "
-                "the server was started with."
-            )
-            body = error_body(message, 401, None, "invalid_api_key")
-            return JSONResponse(body, 401, {"WWW-Authenticate": "Bearer"})
-        return None
-
-    @app.middleware("http")
-    async def guard(
-        request: HttpRequest, call_next: Callable[..., Awaitable[Response]]
-    ):
-        _take_for_json(request)
-        response = refusal(request) or await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        return response
-
-
-def _take_for_json(request: HttpRequest) -> None:
-    """Bodies are JSON, whatever they say: `curl -d` says that of a form."""
-    others = [x for x in request.scope["headers"] if x[0] != b"content-type"]
-    kind = (b"content-type", b"application/json")
-    request.scope["headers"] = [*others, kind]
-
-
-def _is_chunked(request: HttpRequest) -> bool:
-    return "transfer-encoding" in request.headers
-
-
-def _is_same_origin(request: HttpRequest) -> bool:
-    """Whether no browser says that another page asks."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        site = request.headers.get("sec-fetch-site", "none")
-        return request.method == "GET" or site in ("none", "same-origin")
-    return origin.partition("://")[2] == request.headers.get("host")
-
-
-def _has_key(request: HttpRequest, key: str) -> bool:
-    path = request.url.path
-    is_page = request.method == "GET" and not path.startswith("/v1")
-    if path in OPEN_PATHS or (is_page and path != "/metrics"):
-        return True
-    given = request.headers.get("authorization", "")
-    scheme, _, token = given.partition(" ")
-    matches = hmac.compare_digest(token.strip().encode(), key.encode())
-    return scheme.lower() == "bearer" and matches

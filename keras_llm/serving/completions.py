@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 
@@ -26,6 +27,7 @@ from keras_llm.serving.served import ServedModel
 
 EVENTS = "text/event-stream"
 VERSION = "X-Model-Version"
+MOST_DIGITS = 10  # of a token id
 
 
 @dataclass
@@ -265,7 +267,9 @@ def completion_routes(models: Models, limits: "Limits") -> APIRouter:
         """Continues prompts; with `echo` their log-probabilities too."""
         served = models.get(body.model)
         settings = limits.settings(body, served.settings, body.max_tokens)
-        choices = _completion_choices(body, served, settings, limits)
+        choices = await run_in_threadpool(
+            _completion_choices, body, served, settings, limits
+        )
         return await CompletionResponse(served, body, choices).send(http)
 
     @router.post("/v1/chat/completions")
@@ -274,8 +278,11 @@ def completion_routes(models: Models, limits: "Limits") -> APIRouter:
         served = models.get(body.model)
         most = body.max_completion_tokens or body.max_tokens
         settings = limits.settings(body, served.settings, most)
-        prompt, ends = served.chat_prompt(
-            body.plain_messages(), body.truncation, settings.max_new_tokens
+        prompt, ends = await run_in_threadpool(
+            served.chat_prompt,
+            body.plain_messages(),
+            body.truncation,
+            settings.max_new_tokens,
         )
         seed = body.first_seed()
         choices = [
@@ -361,7 +368,7 @@ def _completion_choices(body, served, settings, limits) -> list[Choice]:
 def _bias(body: Sampled) -> dict[int, float]:
     bias = {}
     for token, value in (body.logit_bias or {}).items():
-        if not token.isdecimal():
+        if not token.isdecimal() or len(token) > MOST_DIGITS:
             raise ApiError(
                 f"logit_bias must be of token ids. Received: {token[:50]!r}",
                 "logit_bias",

@@ -1,5 +1,6 @@
 """`/v1/feedback`: corrections and thumbs, for `keras-llm improve`."""
 
+import os
 import threading
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from keras_llm.errors import InputError
 from keras_llm.serving.http_errors import ApiError
-from keras_llm.serving.schemas import Body, Message, Text
+from keras_llm.serving.schemas import Body, Messages, Text
 from keras_llm.tuning.feedback import Event, add_feedback
 
 MOST_BYTES = 2**30  # of the file
@@ -21,7 +22,7 @@ MOST_A_MINUTE = 60
 class FeedbackBody(Body):
     """What was asked, the answer, and the better one or a thumb."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+    messages: Messages
     completion: Text
     better: Text | None = None
     label: bool | None = None
@@ -88,7 +89,7 @@ def _check_room(path: Path, times: deque) -> None:
             status=429,
             headers={"Retry-After": "60"},
         )
-    if path.exists() and path.stat().st_size > MOST_BYTES:
+    if os.path.exists(path) and path.stat().st_size > MOST_BYTES:
         raise ApiError(
             f"The file of feedback has {MOST_BYTES:,} bytes. Use it up first.",
             status=507,

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import reprlib
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,11 +11,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from keras_llm.errors import InputError
-from keras_llm.serving.requests import Busy, Closed
+from keras_llm.serving.requests import Busy, Closed, Unavailable
 
 log = logging.getLogger(__name__)
 FIELD = r"(?!(body|str|int)$)[a-z_]+|\d+"
-MOST_SHOWN = 200  # characters of a value that was received
+UNREADABLE = "The body must be JSON: numbers and nesting within reason."
+# Of a value that was received: however deep or long it is, a little is shown.
+SHOWN = reprlib.Repr()
+SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 200
 
 
 class ApiError(Exception):
@@ -63,6 +67,8 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError(str(error), None, 429, "server_busy", after)
     if isinstance(error, Closed):
         return ApiError(str(error), None, 503, "shutting_down")
+    if isinstance(error, Unavailable):
+        return ApiError(str(error), None, 503, "unavailable")
     if isinstance(error, TimeoutError):
         return ApiError(str(error), None, 504, "timeout")
     if isinstance(error, InputError):
@@ -78,6 +84,13 @@ def add_error_handlers(app: FastAPI) -> None:
     async def of_the_api(request: Request, error: ApiError):
         return JSONResponse(error.body, error.status, error.headers)
 
+    for kind in (InputError, Busy, Closed, TimeoutError, Unavailable):
+
+        @app.exception_handler(kind)
+        async def of_the_engine(request: Request, error: Exception):
+            found = as_api_error(error)
+            return JSONResponse(found.body, found.status, found.headers)
+
     @app.exception_handler(RequestValidationError)
     async def of_a_field(request: Request, error: RequestValidationError):
         message, param = _first_fault(error)
@@ -91,6 +104,8 @@ def add_error_handlers(app: FastAPI) -> None:
                 f"{request.method} {request.url.path} is not here. What is, "
                 "stands in /openapi.json."
             )
+        if error.status_code == 400:
+            message = UNREADABLE
         body = error_body(message, error.status_code)
         return JSONResponse(body, error.status_code, error.headers)
 
@@ -109,9 +124,8 @@ def _first_fault(error: RequestValidationError) -> tuple[str, str | None]:
         reason = fault.get("ctx", {}).get("error", "it cannot be read")
         return f"The body must be JSON: {reason}.", None
     if fault["type"] == "extra_forbidden":
-        return f"{param} is not known here. Leave it out.", param
-    shown = repr(fault.get("input"))
-    if len(shown) > MOST_SHOWN:
-        shown = shown[:MOST_SHOWN] + "…"
+        name = param or SHOWN.repr(fault["loc"][-1])
+        return f"{name} is not known here. Leave it out.", param
+    shown = SHOWN.repr(fault.get("input"))
     name = param or "The body"
     return f"{name}: {fault['msg']}. Received: {shown}", param

@@ -54,11 +54,7 @@ def open_model(
         InputError: No such model, or one that answers nothing.
     """
     if str(source).startswith(SERVING):
-        try:
-            signatures = RemoteSignatures(str(source))
-        except Unavailable as error:
-            raise InputError(str(error)) from error
-        return SignatureModel(name, signatures, settings)
+        return SignatureModel(name, RemoteSignatures(str(source)), settings)
     if is_saved_model(Path(source)):
         local = saved_signatures(Path(source))
         file = version_folder(Path(source)) / "assets" / LABELS
@@ -98,7 +94,10 @@ class Models:
         self._stamps: dict[str, object] = {}
         self._closed = threading.Event()
         for name in sources:
-            self._load(name)
+            try:
+                self._load(name)
+            except (ApiError, Unavailable) as error:
+                raise InputError(str(error)) from error
         self._watcher = threading.Thread(
             target=self._watch, name="versions", daemon=True
         )
@@ -146,8 +145,8 @@ class Models:
             try:
                 if _stamp(source) != self._stamps[name]:
                     self._load(name)
-            except (InputError, OSError, Unavailable) as error:
-                # Half copied, say: the old one goes on.
+            except Exception as error:
+                # Half copied, say: the old one goes on, and so do looks.
                 log.warning("no new version of %s: %s", name, error)
 
     def _load(self, name: str) -> None:

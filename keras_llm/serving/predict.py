@@ -5,6 +5,7 @@ https://www.tensorflow.org/tfx/serving/api_rest
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from keras_llm.serving.models import Models
 from keras_llm.serving.signatures import Field, Signature, Unavailable
 
 DEFAULT = "serving_default"
+MOST_ROWS = 1024
+MOST_SHOWN = 1000  # characters of an error
 NUMBERS = {"int32": np.int32, "int64": np.int64, "float32": np.float32}
 
 
@@ -41,15 +44,27 @@ def predict_routes(models: Models) -> APIRouter:
             body = await _json_of(http)
             answer = await run_in_threadpool(_answer, signatures, body)
         except Refused as error:
-            return JSONResponse({"error": str(error)}, 400)
+            return _error(str(error), 400)
         except ApiError as error:
-            message = error.body["error"]["message"]
-            return JSONResponse({"error": message}, error.status)
+            return _error(error.body["error"]["message"], error.status)
         except Unavailable as error:
-            return JSONResponse({"error": str(error)}, 503)
-        return JSONResponse(answer)
+            return _error(str(error), 503)
+        return Answer(answer)
 
     return router
+
+
+class Answer(JSONResponse):
+    """JSON in which numbers may be NaN and Infinity, as the server has them."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False).encode()
+
+
+def _error(message: str, status: int) -> JSONResponse:
+    """An error that may show halves of characters, which a body can have."""
+    shown = message[:MOST_SHOWN].encode("utf-8", "replace").decode()
+    return JSONResponse({"error": shown}, status)
 
 
 def _signatures_of(models: Models, name: str, version: str | None):
@@ -98,7 +113,10 @@ def _answer(signatures, body: Mapping[str, Any]) -> dict[str, Any]:
         outputs = signatures.run(name, arrays)
     except ValueError as error:
         raise Refused(str(error)) from error
-    return _rows_of(outputs) if by_rows else _columns_of(outputs)
+    try:
+        return _rows_of(outputs) if by_rows else _columns_of(outputs)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Unavailable(f"The signature {name} gives garbage.") from error
 
 
 def _columns_of_rows(rows: Any, signature: Signature) -> dict[str, list]:
@@ -145,13 +163,18 @@ def _is_named(value: Any) -> bool:
 
 def _array(name: str, value: Any, field: Field) -> np.ndarray:
     if field.dtype == "string":
-        array = np.array(_bytes_of(name, value), object)
+        array = _texts(name, value)
     else:
         array = _numbers(name, value, field.dtype)
     if array.ndim != field.rank:
         raise Refused(
             f"Input {name} must have {field.rank} dimensions. Received: "
             f"{array.ndim}"
+        )
+    if array.ndim and len(array) > MOST_ROWS:
+        raise Refused(
+            f"Input {name} must have at most {MOST_ROWS} rows. Received: "
+            f"{len(array)}"
         )
     return array
 
@@ -170,6 +193,13 @@ def _numbers(name: str, value: Any, dtype: str) -> np.ndarray:
     if dtype.startswith("int") and not np.array_equal(cast, array):
         raise Refused(message)
     return cast
+
+
+def _texts(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.array(_bytes_of(name, value), object)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"Input {name} has lists of differing depth") from error
 
 
 def _bytes_of(name: str, value: Any) -> Any:

@@ -32,6 +32,10 @@ class Closed(Exception):
     """The engine takes no more requests."""
 
 
+class Unavailable(Exception):
+    """The server that was asked does not answer as it should."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One prompt to continue.

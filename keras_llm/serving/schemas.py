@@ -5,9 +5,17 @@ Fields without a value mean the server's own settings.
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    model_validator,
+)
 
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.requests import MOST_ALTERNATIVES
@@ -15,6 +23,8 @@ from keras_llm.serving.requests import MOST_ALTERNATIVES
 MOST_PROMPTS = 128
 MOST_CHOICES = 16
 MOST_STOPS = 16
+MOST_FIELDS = 100  # of an object
+MOST_BIASES = 10_000
 SEEDS = 2**63
 
 Text = Annotated[str, Field(max_length=2**22)]
@@ -24,19 +34,32 @@ Stop = Annotated[str, Field(min_length=1, max_length=500)]
 Alternatives = Annotated[int, Field(ge=0, le=MOST_ALTERNATIVES)]
 
 
+def _at_most(count: int, value: Any) -> Any:
+    """An object of so many fields; more would give as many errors."""
+    if isinstance(value, dict) and len(value) > count:
+        raise ValueError(f"there must be at most {count} fields")
+    return value
+
+
 def _as_list(value: Any) -> Any:
     """One of a list that may be given alone: a text, or token ids."""
     is_ids = isinstance(value, list) and value and isinstance(value[0], int)
     return [value] if isinstance(value, str) or is_ids else value
 
 
+# An error of each of a million elements takes gigabytes: the first will do.
+TokenIds = Annotated[list[StrictInt], Field(fail_fast=True, min_length=1)]
 Prompts = Annotated[
-    list[Text | Annotated[list[StrictInt], Field(min_length=1)]],
+    list[Text | TokenIds],
     BeforeValidator(_as_list),
     Field(min_length=1, max_length=MOST_PROMPTS),
 ]
 Stops = Annotated[
     list[Stop], BeforeValidator(_as_list), Field(max_length=MOST_STOPS)
+]
+Name = Annotated[str, Field(max_length=200)]
+Biases = Annotated[
+    dict[str, Bias], BeforeValidator(partial(_at_most, MOST_BIASES))
 ]
 
 
@@ -44,6 +67,11 @@ class Body(BaseModel):
     """A body without fields that are not known."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_size(cls, values: Any) -> Any:
+        return _at_most(MOST_FIELDS, values)
 
 
 class StreamOptions(Body):
@@ -55,7 +83,7 @@ class StreamOptions(Body):
 class Sampled(Body):
     """What completions and chats have alike."""
 
-    model: str = ""
+    model: Name = ""
     temperature: Annotated[float, Field(ge=0, lt=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, lt=2**31)] | None = None
@@ -64,7 +92,7 @@ class Sampled(Body):
     seed: Annotated[int, Field(ge=-SEEDS, lt=SEEDS)] | None = None
     stop: Stops | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] = 1
-    logit_bias: dict[str, Bias] | None = None
+    logit_bias: Biases | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     truncation: Literal["auto", "disabled"] = "disabled"
@@ -117,7 +145,9 @@ class Message(Body):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | Annotated[list[TextPart], Field(min_length=1)]
+    content: (
+        Text | Annotated[list[TextPart], Field(fail_fast=True, min_length=1)]
+    )
     name: str | None = None
 
     def plain(self) -> dict[str, str]:
@@ -129,6 +159,11 @@ class Message(Body):
         return {"role": role, "content": content}
 
 
+Messages = Annotated[
+    list[Message], Field(fail_fast=True, min_length=1, max_length=10_000)
+]
+
+
 class ResponseFormat(Body):
     """Text is the only form of answers."""
 
@@ -138,7 +173,7 @@ class ResponseFormat(Body):
 class ChatBody(Sampled):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=10_000)]
+    messages: Messages
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     logprobs: bool = False
@@ -156,7 +191,7 @@ class ChatBody(Sampled):
 class LookBody(Body):
     """`POST /v1/look`."""
 
-    model: str = ""
+    model: Name = ""
     text: Text
     token: Annotated[int, Field(ge=0)] | None = None
 
@@ -164,7 +199,7 @@ class LookBody(Body):
 class EmbeddingBody(Body):
     """`POST /v1/embeddings`."""
 
-    model: str = ""
+    model: Name = ""
     input: Prompts
     pooling: Literal["mean", "last"] = "mean"
     encoding_format: Literal["float", "base64"] = "float"

@@ -1,5 +1,6 @@
 """What the server needs of a model, whatever computes it."""
 
+import queue
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -98,18 +99,22 @@ class ServedModel(ABC):
         """
 
     def warm_up(self) -> None:
-        """Answers once, so that the first request need not wait."""
+        """Answers once, so that the first request need not wait.
+
+        Raises:
+            InputError: It does not answer.
+        """
         prompt, _ = self.text_prompt("a", "disabled", 1)
         settings = GenerationSettings(max_new_tokens=1)
-        done = threading.Event()
-
-        def tell(piece):
-            if piece.is_last:
-                done.set()
-
+        pieces: queue.Queue = queue.Queue()
         request = Request(prompt, settings, self.text_ends())
-        self.worker.submit(request, tell)
-        done.wait()
+        self.worker.submit(request, pieces.put)
+        while not (piece := pieces.get()).is_last:
+            pass
+        if piece.error is not None:
+            raise InputError(
+                f"{self.name} does not answer: {piece.error}"
+            ) from piece.error
 
 
 class TokenModel(ServedModel):
@@ -136,6 +141,7 @@ class TokenModel(ServedModel):
         control = self.generator.tokenizer.control_tokens
         self.control_ids = frozenset(control.values())
         self._signatures: Signatures | None = None
+        self._exporting = threading.Lock()
         try:
             self.chats = self.generator.template is not None
         except InputError:
@@ -143,8 +149,9 @@ class TokenModel(ServedModel):
 
     @property
     def signatures(self) -> Signatures:
-        if self._signatures is None:
-            self._signatures = self.worker.call(self._exported).result()
+        with self._exporting:
+            if self._signatures is None:
+                self._signatures = self.worker.call(self._exported).result()
         return self._signatures
 
     def _exported(self) -> Signatures:

@@ -2,6 +2,8 @@
 
 import logging
 import socket
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -10,10 +12,36 @@ from keras_llm.errors import InputError
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.app import ServerSettings, create_app
 from keras_llm.serving.models import Models
+from keras_llm.serving.patience import MOST_HEAD, PatientProtocol
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
 MOST_CONNECTIONS = 1000
 GRACE_SECONDS = 30
+LAST_SECONDS = 5  # that clients have to read how it ended
+
+
+class Server(uvicorn.Server):
+    """Ends in order when it is told to, and then returns.
+
+    uvicorn's own dies of the signal when it is done, and breaks off what takes
+    too long; here models end it, so that clients are told.
+
+    Args:
+        config: uvicorn's.
+        models: What answers.
+    """
+
+    def __init__(self, config: uvicorn.Config, models: Models):
+        super().__init__(config)
+        self._models = models
+
+    def handle_exit(self, sig: int, frame) -> None:
+        """Finishes what is being answered; the second time, at once."""
+        seconds = 0 if self.should_exit else GRACE_SECONDS
+        self.should_exit = True
+        threading.Thread(
+            target=self._models.close, args=(seconds,), daemon=True
+        ).start()
 
 
 def serve(
@@ -42,6 +70,8 @@ def serve(
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(format=form)
     logging.getLogger("keras_llm").setLevel(logging.INFO)
+    if settings.key is None and not is_open_to_others(host):
+        settings = replace(settings, hosts=frozenset({*LOCAL, host}))
     listening = _listen(host, port)
     models = Models(sources, generation)
     try:
@@ -50,12 +80,15 @@ def serve(
             log_level="warning",
             access_log=False,
             limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            http=PatientProtocol,
+            h11_max_incomplete_event_size=MOST_HEAD,
+            timeout_graceful_shutdown=GRACE_SECONDS + LAST_SECONDS,
             server_header=False,
         )
         host, port = listening.getsockname()[:2]
-        announce(f"http://{host}:{port}")
-        uvicorn.Server(config).run(sockets=[listening])
+        shown = f"[{host}]" if ":" in host else host
+        announce(f"http://{shown}:{port}")
+        Server(config, models).run(sockets=[listening])
     finally:
         models.close(0)
         listening.close()
@@ -69,10 +102,11 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.bind((host, port))
         listening.listen(128)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listening.close()
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{host} port {port} cannot be listened on: {error.strerror}. "
+            f"{host} port {port} cannot be listened on: {reason}. "
             "Pass another --port, or 0 for any that is free."
         ) from error
     return listening

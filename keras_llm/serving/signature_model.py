@@ -3,7 +3,7 @@
 Their tokens are not known, and an answer comes when it is done.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,15 @@ from keras_llm.tokenizers.messages import Messages, check_messages
 
 SLOTS = 16  # rows of a batch, as in the configuration of our exports
 MOST_WAITING = 256
+PROMPTS = {"generate": "prompt", "chat": "turns"}
+SETTINGS = {
+    "max_new_tokens": "int32",
+    "temperature": "float32",
+    "top_k": "int32",
+    "top_p": "float32",
+    "repetition_penalty": "float32",
+    "seed": "int64",
+}
 ANSWERS = ("text", "num_tokens", "finish_reason")
 
 
@@ -91,20 +100,42 @@ class SignatureWorker(Worker):
         if name == "chat":
             longest = max(map(len, sources))
             sources = [row + [""] * (longest - len(row)) for row in sources]
-        field = {"generate": "prompt", "chat": "turns"}[name]
+        arrays = {PROMPTS[name]: np.array(sources, object)} | columns
         try:
-            found = self.signatures.run(
-                name, {field: np.array(sources, object)} | columns
-            )
-            rows = list(zip(*(found[x].tolist() for x in ANSWERS), strict=True))
-            assert len(rows) == len(jobs)
-        except Unavailable as error:
+            rows = _rows(self.signatures.run(name, arrays), len(jobs))
+        except (ValueError, Unavailable) as error:
+            # Nothing that clients say makes it refuse.
             failed = ApiError(str(error), None, 503, "unavailable")
             for job in jobs:
                 job.fail(failed)
             return
         for job, row in zip(jobs, rows, strict=True):
             _tell(job, *row)
+
+
+def _rows(found: Mapping[str, np.ndarray], count: int) -> list[tuple]:
+    """Text, number of tokens and reason of each answer."""
+    try:
+        rows = zip(*(found[name].tolist() for name in ANSWERS), strict=True)
+        rows = [
+            (text.decode("utf-8", "replace"), int(length), reason.decode())
+            for text, length, reason in rows
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unavailable("The model answers garbage.") from error
+    if len(rows) != count:
+        raise Unavailable(f"The model gives {len(rows)} answers to {count}.")
+    return rows
+
+
+def _is_ours(name: str, signatures: Signatures) -> bool:
+    """Whether there is a signature that takes and gives what ours do."""
+    if name not in signatures.all:
+        return False
+    inputs, outputs = signatures.all[name]
+    found = {key: field.dtype for key, field in inputs.items()}
+    expected = SETTINGS | {PROMPTS[name]: "string"}
+    return found == expected and {*ANSWERS} <= {*outputs}
 
 
 def _signature_of(job: Job) -> str:
@@ -119,32 +150,28 @@ def _settings_of(requests: Sequence[Request]) -> dict[str, np.ndarray]:
     seeds = [_int64(request.seed) for request in requests]
     limits = [settings.max_new_tokens for settings in each]
     columns = {
-        "max_new_tokens": (limits, "int32"),
-        "temperature": (warm, "float32"),
-        "top_k": ([settings.top_k for settings in each], "int32"),
-        "top_p": ([settings.top_p for settings in each], "float32"),
-        "repetition_penalty": (
-            [settings.repetition_penalty for settings in each],
-            "float32",
-        ),
-        "seed": (seeds, "int64"),
+        "max_new_tokens": limits,
+        "temperature": warm,
+        "top_k": [settings.top_k for settings in each],
+        "top_p": [settings.top_p for settings in each],
+        "repetition_penalty": [s.repetition_penalty for s in each],
+        "seed": seeds,
     }
-    return {k: np.array(row, dtype) for k, (row, dtype) in columns.items()}
+    return {k: np.array(columns[k], dtype) for k, dtype in SETTINGS.items()}
 
 
 def _int64(seed: int) -> int:
     return (seed + 2**63) % 2**64 - 2**63
 
 
-def _tell(job: Job, text: bytes, count: int, reason: bytes) -> None:
-    text, reason = text.decode("utf-8", "replace"), reason.decode()
+def _tell(job: Job, text: str, count: int, reason: str) -> None:
     # Those of the export have been seen to; a request may have others.
     found = [text.find(stop) for stop in job.request.settings.stop]
     places = [place for place in found if place >= 0]
     if places:
         text, reason = text[: min(places)], "stop"
     job.is_over = True
-    job.tell(Piece(text, (), reason, untold=int(count)))
+    job.tell(Piece(text, (), reason, untold=count))
 
 
 class SignatureModel(ServedModel):
@@ -170,7 +197,7 @@ class SignatureModel(ServedModel):
         known = {*signatures.all}
         if "classify" in known:
             self.labels = labels or []
-        elif "generate" not in known:
+        elif not _is_ours("generate", signatures):
             raise InputError(
                 f"{name} must have the signature generate or classify, as "
                 "`keras-llm export` writes them. Received: "
@@ -179,7 +206,7 @@ class SignatureModel(ServedModel):
         worker = SignatureWorker(signatures)
         super().__init__(name, signatures.version, worker, settings)
         self._signatures = signatures
-        self.chats = "chat" in known
+        self.chats = _is_ours("chat", signatures)
 
     @property
     def signatures(self) -> Signatures:
@@ -251,6 +278,6 @@ class SignatureModel(ServedModel):
         texts = np.array([text], object)
         try:
             found = self._signatures.run("tokenize", {"text": texts})
-        except Unavailable as error:
-            raise ApiError(str(error), None, 503, "unavailable") from error
-        return found["token_ids"][0, : int(found["lengths"][0])].tolist()
+            return found["token_ids"][0, : int(found["lengths"][0])].tolist()
+        except (LookupError, TypeError, ValueError) as error:
+            raise Unavailable(f"{self.name} answers garbage.") from error

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_llm.errors import InputError
 from keras_llm.export.loading import import_tensorflow, version_folder
+from keras_llm.serving.requests import Unavailable
 
 SERVING = "tensorflow-serving://"
 SECONDS = 60.0  # that a server has to answer
@@ -30,10 +31,6 @@ class Signature(NamedTuple):
 
     inputs: dict[str, Field]
     outputs: dict[str, Field]
-
-
-class Unavailable(Exception):
-    """The server that was asked does not answer as it should."""
 
 
 class Signatures(Protocol):
@@ -185,6 +182,7 @@ class RemoteSignatures:
         return self._metadata()[0]
 
     def _metadata(self) -> tuple[str, dict[str, Signature]]:
+        from google.protobuf.message import DecodeError
         from tensorflow_serving.apis import get_model_metadata_pb2
 
         tf = import_tensorflow()
@@ -193,7 +191,6 @@ class RemoteSignatures:
         request.metadata_field.append("signature_def")
         answer = self._ask(self._service.GetModelMetadata, request)
         found = get_model_metadata_pb2.SignatureDefMap()
-        answer.metadata["signature_def"].Unpack(found)
 
         def fields(infos):
             return {
@@ -203,11 +200,15 @@ class RemoteSignatures:
                 for name, info in infos.items()
             }
 
-        signatures = {
-            name: Signature(fields(each.inputs), fields(each.outputs))
-            for name, each in found.signature_def.items()
-            if not name.startswith("__")
-        }
+        try:
+            answer.metadata["signature_def"].Unpack(found)
+            signatures = {
+                name: Signature(fields(each.inputs), fields(each.outputs))
+                for name, each in found.signature_def.items()
+                if not name.startswith("__")
+            }
+        except (DecodeError, TypeError) as error:
+            raise Unavailable(f"{self._host} answers garbage.") from error
         return str(answer.model_spec.version.value), signatures
 
     def _ask(self, method: Callable, request):

@@ -17,7 +17,7 @@ from keras_llm.serving.job import Job, TokenJob
 from keras_llm.serving.requests import Busy, Closed, Piece, Request, Ticket
 
 log = logging.getLogger(__name__)
-CLOSE_SECONDS = 60  # that what is computed at the end may take
+CLOSE_SECONDS = 10  # that what is computed at the end may take
 
 
 class Worker(ABC):
