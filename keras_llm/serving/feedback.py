@@ -60,6 +60,12 @@ def feedback_routes(path: Path | None) -> APIRouter:
 
 
 def _event(body: FeedbackBody) -> Event:
+    if body.better is None and body.label is None:
+        raise ApiError(
+            "better, the text that the answer should have been, or label, "
+            "whether it was good, must be given.",
+            "label",
+        )
     prompt = [message.plain() for message in body.messages]
     try:
         if body.better is not None:

@@ -14,7 +14,7 @@ from keras_llm.errors import InputError
 from keras_llm.serving.requests import Busy, Closed, Unavailable
 
 log = logging.getLogger(__name__)
-FIELD = r"(?!(body|str|int)$)[a-z_]+|\d+"
+FIELD = r"(?!(body|str|int)$)[a-z_]{1,40}|\d{1,10}"
 UNREADABLE = "The body must be JSON: numbers and nesting within reason."
 # Of a value that was received: however deep or long it is, a little is shown.
 SHOWN = reprlib.Repr()

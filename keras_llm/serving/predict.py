@@ -21,6 +21,7 @@ from keras_llm.serving.signatures import Field, Signature, Unavailable
 
 DEFAULT = "serving_default"
 MOST_ROWS = 1024
+UNEVEN = "must have lists of the same depth and length"
 MOST_SHOWN = 1000  # characters of an error
 NUMBERS = {"int32": np.int32, "int64": np.int64, "float32": np.float32}
 
@@ -109,6 +110,9 @@ def _answer(signatures, body: Mapping[str, Any]) -> dict[str, Any]:
         key: _array(key, value, signature.inputs[key])
         for key, value in columns.items()
     }
+    rows = {len(array) for array in arrays.values() if array.ndim}
+    if len(rows) > 1:
+        raise Refused("'inputs' must have as many rows of each")
     try:
         outputs = signatures.run(name, arrays)
     except ValueError as error:
@@ -171,6 +175,8 @@ def _array(name: str, value: Any, field: Field) -> np.ndarray:
             f"Input {name} must have {field.rank} dimensions. Received: "
             f"{array.ndim}"
         )
+    if array.dtype == object and any(type(x) is list for x in array.flat):
+        raise Refused(f"Input {name} {UNEVEN}")
     if array.ndim and len(array) > MOST_ROWS:
         raise Refused(
             f"Input {name} must have at most {MOST_ROWS} rows. Received: "
@@ -199,7 +205,7 @@ def _texts(name: str, value: Any) -> np.ndarray:
     try:
         return np.array(_bytes_of(name, value), object)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"Input {name} has lists of differing depth") from error
+        raise Refused(f"Input {name} {UNEVEN}") from error
 
 
 def _bytes_of(name: str, value: Any) -> Any:

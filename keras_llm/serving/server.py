@@ -15,7 +15,13 @@ from keras_llm.serving.models import Models
 from keras_llm.serving.patience import MOST_HEAD, PatientProtocol
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
-MOST_CONNECTIONS = 1000
+# How uvicorn treats connections.
+CONNECTIONS = {
+    "http": PatientProtocol,
+    "h11_max_incomplete_event_size": MOST_HEAD,
+    "limit_concurrency": 1000,
+    "server_header": False,
+}
 GRACE_SECONDS = 30
 LAST_SECONDS = 5  # that clients have to read how it ended
 
@@ -79,11 +85,8 @@ def serve(
             create_app(models, settings),
             log_level="warning",
             access_log=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            http=PatientProtocol,
-            h11_max_incomplete_event_size=MOST_HEAD,
+            **CONNECTIONS,
             timeout_graceful_shutdown=GRACE_SECONDS + LAST_SECONDS,
-            server_header=False,
         )
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

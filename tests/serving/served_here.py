@@ -13,6 +13,7 @@ from keras_llm.serving.app import ServerSettings, create_app
 from keras_llm.serving.engine import Engine
 from keras_llm.serving.models import Models
 from keras_llm.serving.served import TokenModel
+from keras_llm.serving.server import CONNECTIONS
 
 SETTINGS = GenerationSettings(max_new_tokens=16)
 
@@ -48,7 +49,7 @@ def on_a_port(models, **settings):
     """The address of the server, until the block ends."""
     app = create_app(models, ServerSettings(**settings))
     # Logging as it is: a handler of uvicorn's would hold a test's stream.
-    config = uvicorn.Config(app, port=0, log_config=None)
+    config = uvicorn.Config(app, port=0, log_config=None, **CONNECTIONS)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

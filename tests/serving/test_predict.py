@@ -1,6 +1,7 @@
 """`:predict` answers as TensorFlow Serving's REST does."""
 
 import base64
+import json
 import re
 
 import numpy as np
@@ -47,7 +48,7 @@ def saved():
 def ask(request, client):
     def post(**body):
         path = f"/v1/models/{request.param}:predict"
-        answer = client.post(path, json=body)
+        answer = client.post(path, content=json.dumps(body))
         return answer.status_code, answer.json()
 
     return post
@@ -119,6 +120,16 @@ def test_base64(ask, saved):
             "must have 1 dimensions",
         ),
         ({"inputs": {"prompt": ["a"], "x": 1}}, "Received: prompt, x"),
+        (
+            {
+                "inputs": {k: [v] for k, v in ROW.items()} | {"seed": [1, 2]},
+                "signature_name": "generate",
+            },
+            "as many rows of each",
+        ),
+        ({"instances": ["a", ["b"]]}, "prompt must have lists of the same"),
+        ({"instances": ["a"] * 1025}, "at most 1024 rows. Received: 1025"),
+        ({"instances": ["\ud800"], "signature_name": "\ud800"}, "not found"),
     ],
 )
 def test_errors_are_in_its_form(ask, body, message):
