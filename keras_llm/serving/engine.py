@@ -29,7 +29,8 @@ from keras_llm.serving.rows import (
 from keras_llm.serving.worker import TokenWorker
 
 SLOTS = 64
-MOST_READ = 8  # prompts that are read together
+MOST_READ = 16  # prompts that are read together
+READ_TOKENS = 512  # of prompts, about as many between two tokens of answers
 MOST_WAITING = 256
 
 
@@ -55,7 +56,7 @@ class Engine(TokenWorker):
     ):
         self._computer = Computer(model)
         self._prefixes = Prefixes(self._computer.layout, prefix_bytes)
-        self._turn = 0
+        self._turn = self._num_read = 0
         self._forget()
         super().__init__(TextGenerator(model), slots, most_waiting)
 
@@ -84,17 +85,23 @@ class Engine(TokenWorker):
     def _work(self) -> None:
         """A chunk of some prompts, and a token or a few of all answers."""
         self._reading = [job for job in self._reading if not job.is_over]
-        ready = self._read_some() if self._reading else []
-        self._arrange(ready)
+        self._arrange(self._read_for_a_while())
         if self._running:
             self._decode()
 
-    def _read_some(self) -> list[TokenJob]:
-        """Reads a chunk of a prompt, and of others that are as far.
+    def _read_for_a_while(self) -> list[TokenJob]:
+        """Reads chunks of prompts; returns those that can be decoded now."""
+        ready, end = [], self._num_read + READ_TOKENS
+        while self._reading and self._num_read < end:
+            for job in self._read_some():
+                if job.num_unread == 0:
+                    self._reading.remove(job)
+                    job.tell_prompt()
+                    ready += [] if job.is_over else [job]
+        return ready
 
-        Returns:
-            Those that can be decoded now.
-        """
+    def _read_some(self) -> list[TokenJob]:
+        """Reads a chunk of a prompt, and of others that are as far."""
         for job in self._reading[:MOST_READ]:
             if job.leaves is None:
                 self._begin(job)
@@ -109,11 +116,7 @@ class Engine(TokenWorker):
             jobs = [first, *(job for job in alike if job is not first)]
             jobs = jobs[:MOST_READ]
             self._read_together(jobs)
-        read = [job for job in jobs if job.num_unread == 0]
-        for job in read:
-            self._reading.remove(job)
-            job.tell_prompt()
-        return [job for job in read if not job.is_over]
+        return jobs
 
     def _next_to_read(self) -> TokenJob:
         """The shortest and the oldest take turns, so that neither starves."""
@@ -161,6 +164,7 @@ class Engine(TokenWorker):
 
     def _has_read(self, job: TokenJob, count: int) -> None:
         job.num_read += count
+        self._num_read += count
         if count == CHUNK:
             self._prefixes.keep(job.prompt[: job.num_read], job.leaves)
 
