@@ -46,7 +46,7 @@ def serve(values: Namespace, console: Console) -> dict[str, Any]:
     serve(
         sources,
         values.recipe.generation,
-        ServerSettings(key, values.feedback, limits),
+        ServerSettings(key=key, feedback=values.feedback, limits=limits),
         values.host,
         values.port,
         announce,

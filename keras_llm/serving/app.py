@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class ServerSettings:
         most_body: Bytes of a request at most.
     """
 
+    _: KW_ONLY
     key: str | None = None
     hosts: frozenset[str] | None = None
     feedback: Path | None = None
