@@ -112,7 +112,7 @@ def test_what_was_written_survives_a_kill(preset, tmp_path):
     def post_until_killed(number):
         with httpx.Client() as client:
             for count in range(1000):
-                text = f"{number}-{count} " + "é" * 3000
+                text = f"{seconds} {number} {count} " + "é" * 3000
                 body = {
                     "messages": [{"role": "user", "content": "q"}],
                     "completion": text,
