@@ -189,7 +189,12 @@ class RemoteSignatures:
         request = get_model_metadata_pb2.GetModelMetadataRequest()
         request.model_spec.name = self._name
         request.metadata_field.append("signature_def")
-        answer = self._ask(self._service.GetModelMetadata, request)
+        try:
+            answer = self._ask(self._service.GetModelMetadata, request)
+        except ValueError as error:
+            raise Unavailable(f"{self._host} does not answer: {error}") from (
+                error
+            )
         found = get_model_metadata_pb2.SignatureDefMap()
 
         def fields(infos):
