@@ -1,6 +1,8 @@
 """What strangers send is answered, and told what is wrong with it."""
 
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
 from malformed import malformed
 from served_here import client_of, models_of
 
@@ -51,3 +53,28 @@ def test_bodies_that_are_nearly_right(client, seeds):
     found = [check(client, *malformed(seed)) for seed in seeds]
     assert 0.05 < found.count(200) / len(found) < 0.6
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.slow
+def test_what_the_document_allows_is_answered(client):
+    """Whatever it generates of our own OpenAPI document."""
+    schema = schemathesis.openapi.from_asgi("/openapi.json", client.app)
+    checks = [schemathesis.checks.not_a_server_error]
+    seen = set()
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        @settings(
+            max_examples=60,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy())
+        def answered(case):
+            case.call_and_validate(checks=checks)
+
+        answered()
+        seen.add(operation.path)
+    assert {"/v1/completions", "/v1/feedback", "/metrics"} <= seen

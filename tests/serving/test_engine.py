@@ -1,8 +1,12 @@
 """Many requests at once are answered as each by itself."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -315,3 +319,19 @@ def test_a_request_is_not_changed(mixed):
     ids = list(request.prompt)
     ask(mixed, "the").whole()
     assert request.prompt == ids
+
+
+@pytest.mark.slow
+def test_a_long_life_takes_no_more_memory():
+    """20,000 requests; without what oneDNN keeps for each shape."""
+    script = Path(__file__).with_name("long_life.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "20000"],
+        env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    sizes = [float(line) for line in done.stdout.split()]
+    assert len(sizes) == 10 and max(sizes[1:]) - sizes[0] < 16, sizes
