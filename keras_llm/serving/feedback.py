@@ -66,6 +66,9 @@ def _event(body: FeedbackBody) -> Event:
             "whether it was good, must be given.",
             "label",
         )
+    name = "completion" if body.better is None else "better"
+    if not getattr(body, name).strip():
+        raise ApiError(f"{name} must be a text that is not empty.", name)
     prompt = [message.plain() for message in body.messages]
     try:
         if body.better is not None:

@@ -193,7 +193,8 @@ def _numbers(name: str, value: Any, dtype: str) -> np.ndarray:
             dtype.startswith("int") and array.dtype.kind == "f"
         ):
             raise Refused(message)
-        cast = array.astype(NUMBERS[dtype])
+        with np.errstate(over="ignore"):  # as infinite as the server has it
+            cast = array.astype(NUMBERS[dtype])
     except (ValueError, TypeError, OverflowError) as error:
         raise Refused(message) from error
     if dtype.startswith("int") and not np.array_equal(cast, array):
