@@ -47,6 +47,7 @@ def test_a_conversation_is_that_of_the_model(models):
     assert json.loads(out) == messages
 
 
+@pytest.mark.slow  # four commands, each of seconds
 def test_what_is_wrong_is_said(models):
     code, _, err = talk("chat http://127.0.0.1:9", "hi\n")
     assert code == 2 and "keras-llm serve" in err
