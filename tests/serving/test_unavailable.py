@@ -44,14 +44,14 @@ def metadata(inputs=INPUTS | {"prompt": "string"}, outputs=OUTPUTS, version=3):
     answer = GetModelMetadataResponse()
     answer.model_spec.version.value = version
     answer.metadata["signature_def"].Pack(found)
-    return answer.SerializeToString()
+    return answer.SerializeToString(deterministic=True)
 
 
 def prediction(**columns):
     answer = PredictResponse()
     for name, values in columns.items():
         answer.outputs[name].CopyFrom(tf.make_tensor_proto(values))
-    return answer.SerializeToString()
+    return answer.SerializeToString(deterministic=True)
 
 
 RIGHT = prediction(text=["b"], num_tokens=[1], finish_reason=["stop"])
@@ -108,6 +108,11 @@ def start(address):
     Models({"far": f"{address}/x"}, SETTINGS).close(0)
 
 
+def kind_of(value):
+    """Names of cases, the same in every process, as those of bytes are not."""
+    return type(value).__name__
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -120,7 +125,7 @@ def start(address):
         (metadata(outputs={"y": "string"}), "must have the signature"),
         (metadata(INPUTS | {"prompt": "int32"}), "must have the signature"),
     ],
-    ids=ascii,
+    ids=kind_of,
 )
 def test_a_start_fails_with_a_line(fake, answer, message):
     fake.answers["GetModelMetadata"] = answer
@@ -131,7 +136,7 @@ def test_a_start_fails_with_a_line(fake, answer, message):
 @pytest.mark.parametrize(
     "answer",
     [b"\xff", b"", None, grpc.StatusCode.INTERNAL, prediction(text=["b"])],
-    ids=ascii,
+    ids=kind_of,
 )
 def test_a_start_fails_if_it_does_not_answer(fake, answer):
     fake.answers["Predict"] = answer
@@ -158,7 +163,7 @@ def test_nobody_listens():
         prediction(text=[1], num_tokens=["a"], finish_reason=[2]),
         prediction(text=b"b", num_tokens=1, finish_reason=b"stop"),
     ],
-    ids=ascii,
+    ids=kind_of,
 )
 def test_it_is_unavailable_and_the_server_lives_on(fake, answer):
     with served(fake) as client:
