@@ -9,9 +9,12 @@ import tensorflow_text as tf_text
 
 from keras_llm.export.ragged import kept, places_in_rows
 from keras_llm.quiet import quiet_native_code
-from keras_llm.tokenizers.processor import AFTER_SPACE, FIRST_CHARACTER
+from keras_llm.tokenizers.processor import (
+    AFTER_SPACE,
+    FIRST_CHARACTER,
+    SPACE,
+)
 
-SPACE = "\u2581"  # how SentencePiece writes it
 ANY_CHARACTER = "\\A((?s:.))"
 # Which texts cannot hold once their own are escaped.
 BORDER = "\x01b"

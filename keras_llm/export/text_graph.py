@@ -102,7 +102,7 @@ class TextGraph(tf.Module):
     def serving_default(self, prompt: tf.Tensor) -> dict[str, tf.Tensor]:
         """`text`, string `(batch,)`: the new text, as the export decides."""
         rows = tf.shape(prompt)[0]
-        one = sampling_of(self.settings, [self.seed])
+        one = sampling_of([self.settings], [self.seed])
         sampling = Sampling(*(tf.repeat(row, rows, axis=0) for row in one))
         limit = tf.fill([rows], self.settings.max_new_tokens)
         return {"text": self._answer(prompt, limit, sampling)["text"]}

@@ -140,7 +140,7 @@ class _ScratchEngine(_Beams):
 
     def states(self, answers, seed):
         token_ids, lengths, total = batch_of(answers, self.context)
-        sampling = sampling_of(answers.settings, [seed] * len(lengths))
+        sampling = _alike(answers, seed)
         state = self.start(
             ops.convert_to_tensor(token_ids),
             ops.convert_to_tensor(lengths),
@@ -188,7 +188,7 @@ class _StockEngine(_Beams):
             ops.convert_to_tensor(np.pad(token_ids, [[0, 0], [0, room]])),
             ops.convert_to_tensor(lengths),
             ops.convert_to_tensor(limits.astype("int32")),
-            sampling_of(answers.settings, [seed] * len(lengths)),
+            _alike(answers, seed),
         )
         finished = ops.ones_like(lengths, dtype="bool")
         yield DecodingState(token_ids, lengths, finished, None, None)
@@ -219,32 +219,41 @@ def batch_of(
     """
     lengths = np.array([len(ids) for ids in answers.prompts], "int32")
     new = answers.settings.max_new_tokens
-    total = min(context, _bucket(max(lengths) + new))
-    width = min(_bucket(max(lengths)), total)
+    total = min(context, bucket(max(lengths) + new))
+    width = min(bucket(max(lengths)), total)
     token_ids = np.zeros((len(lengths), width), "int32")
     for row, ids in zip(token_ids, answers.prompts, strict=True):
         row[: len(ids)] = ids
     return token_ids, lengths, total
 
 
-def sampling_of(settings: GenerationSettings, seeds: Sequence[int]) -> Sampling:
-    """Tensors of the same settings for every row, and each row's seed."""
+def _alike(answers: Answers, seed: int) -> Sampling:
+    """The same settings and seed for every answer."""
+    count = len(answers.prompts)
+    return sampling_of([answers.settings] * count, [seed] * count)
 
-    def rows(value, dtype):
-        return ops.full((len(seeds),), value, dtype=dtype)
 
-    greedy = settings.sampler == "greedy"
+def sampling_of(
+    settings: Sequence[GenerationSettings], seeds: Sequence[int]
+) -> Sampling:
+    """Tensors of each row's settings and seed."""
+
+    def column(values, dtype):
+        return ops.convert_to_tensor(np.array(values, dtype))
+
     words = [[seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF] for seed in seeds]
     return Sampling(
-        temperature=rows(0.0 if greedy else settings.temperature, "float32"),
-        top_k=rows(settings.top_k, "int32"),
-        top_p=rows(settings.top_p, "float32"),
-        min_p=rows(settings.min_p, "float32"),
-        repetition_penalty=rows(settings.repetition_penalty, "float32"),
-        key=ops.convert_to_tensor(np.array(words, "uint32")),
+        temperature=column([s.drawn_temperature for s in settings], "float32"),
+        top_k=column([s.top_k for s in settings], "int32"),
+        top_p=column([s.top_p for s in settings], "float32"),
+        min_p=column([s.min_p for s in settings], "float32"),
+        repetition_penalty=column(
+            [s.repetition_penalty for s in settings], "float32"
+        ),
+        key=column(words, "uint32"),
     )
 
 
-def _bucket(length: int) -> int:
+def bucket(length: int) -> int:
     """The next power of two, at least 16."""
     return max(16, 1 << (int(length) - 1).bit_length())

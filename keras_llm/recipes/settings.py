@@ -303,6 +303,11 @@ class GenerationSettings:
         expected = "a list of texts that are not empty"
         check(all(self.stop), "generation.stop", expected, self.stop)
 
+    @property
+    def drawn_temperature(self) -> float:
+        """The temperature by which tokens are drawn; 0 is greedy."""
+        return 0.0 if self.sampler == "greedy" else self.temperature
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -45,12 +45,11 @@ class ServedGenerator:
         Raises:
             InputError: What the server says is wrong, or that it is gone.
         """
-        greedy = settings.sampler == "greedy"
         body = {
             "model": self.model,
             "messages": messages,
             "max_tokens": settings.max_new_tokens,
-            "temperature": 0.0 if greedy else settings.temperature,
+            "temperature": settings.drawn_temperature,
             "top_p": settings.top_p,
             "stop": settings.stop or None,
             "seed": seed,

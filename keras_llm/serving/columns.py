@@ -5,28 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
-from keras_llm.generation.decoding import Sampling
 from keras_llm.serving.requests import Request
-
-
-def sampling_of(requests: Sequence[Request]) -> Sampling:
-    """How the tokens of each are chosen."""
-
-    def column(values, dtype):
-        return ops.convert_to_tensor(np.array(values, dtype))
-
-    each = [request.settings for request in requests]
-    warm = [0.0 if s.sampler == "greedy" else s.temperature for s in each]
-    seeds = [request.seed for request in requests]
-    words = [[seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF] for seed in seeds]
-    return Sampling(
-        column(warm, "float32"),
-        column([settings.top_k for settings in each], "int32"),
-        column([settings.top_p for settings in each], "float32"),
-        column([settings.min_p for settings in each], "float32"),
-        column([settings.repetition_penalty for settings in each], "float32"),
-        column(words, "uint32"),
-    )
 
 
 def ends_of(requests: Sequence[Request]):

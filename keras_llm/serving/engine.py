@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from keras_llm.errors import InputError
+from keras_llm.generation.engines import sampling_of
 from keras_llm.generation.text import TextGenerator
 from keras_llm.models import ScratchCausalLM
-from keras_llm.serving.columns import bias_of, ends_of, sampling_of
+from keras_llm.serving.columns import bias_of, ends_of
 from keras_llm.serving.job import TokenJob
 from keras_llm.serving.prefixes import MOST_BYTES, Prefixes
 from keras_llm.serving.requests import Request
@@ -23,9 +24,9 @@ from keras_llm.serving.rows import (
     Leaves,
     NewRow,
     Rows,
-    Scores,
     stacked,
 )
+from keras_llm.serving.scores import Scores
 from keras_llm.serving.worker import TokenWorker
 
 SLOTS = 64
@@ -102,20 +103,17 @@ class Engine(TokenWorker):
 
     def _read_some(self) -> list[TokenJob]:
         """Reads a chunk of a prompt, and of others that are as far."""
-        for job in self._reading[:MOST_READ]:
+        first = self._next_to_read()
+        for job in (first, *self._reading[:MOST_READ]):
             if job.leaves is None:
                 self._begin(job)
-        first = self._next_to_read()
-        if first.leaves is None:
-            self._begin(first)
         if first.request.echo:
             self._read_scored(first)
-            jobs = [first]
-        else:
-            alike = [job for job in self._reading if self._alike(first, job)]
-            jobs = [first, *(job for job in alike if job is not first)]
-            jobs = jobs[:MOST_READ]
-            self._read_together(jobs)
+            return [first]
+        others = [job for job in self._reading if job is not first]
+        alike = [job for job in others if self._alike(first, job)]
+        jobs = [first, *alike][:MOST_READ]
+        self._read_together(jobs)
         return jobs
 
     def _next_to_read(self) -> TokenJob:
@@ -159,7 +157,7 @@ class Engine(TokenWorker):
                 [start],
                 [targets],
             )
-            job.add_prompt_scores(targets, scores)
+            job.add_prompt_scores(targets, scores.row(0))
         self._has_read(job, count)
 
     def _has_read(self, job: TokenJob, count: int) -> None:
@@ -193,17 +191,12 @@ class Engine(TokenWorker):
         Each change copies the whole cache: places stay empty for a while
         where others are about to need them.
         """
-        kept = [job for job in self._running if not job.is_over]
-        lengths = self._rows.lengths[: len(self._running)]
-        longest = [
-            int(length)
-            for length, job in zip(lengths, self._running, strict=True)
-            if not job.is_over
-        ] + [len(job.prompt) for job in ready]
-        room = self._room(max(longest, default=0)) if longest else 0
-        has = self._rows.room
+        running = zip(self._running, self._rows.lengths, strict=True)
+        longest = [int(length) for job, length in running if not job.is_over]
+        empty = len(self._running) - len(longest)
+        longest += [len(job.prompt) for job in ready]
+        room, has = self._room(max(longest)) if longest else 0, self._rows.room
         room = room if room > has or room <= has // 2 else has
-        empty = len(self._running) - len(kept)
         wait = self._reading and 4 * empty <= len(self._running)
         if not ready and room == has and (not empty or wait):
             return
@@ -230,7 +223,10 @@ class Engine(TokenWorker):
     def _tell_settings(self) -> None:
         """Tensors of the settings of all rows."""
         rows, requests = self._rows, [job.request for job in self._running]
-        rows.sampling = sampling_of(requests)
+        rows.sampling = sampling_of(
+            [request.settings for request in requests],
+            [request.seed for request in requests],
+        )
         limits = [job.limit for job in self._running]
         rows.limits = ops.convert_to_tensor(np.array(limits, "int32"))
         rows.ends = ends_of(requests)
@@ -270,12 +266,9 @@ class Engine(TokenWorker):
         starts = before[asked] - 1
         width = int((rows.lengths - before)[asked].max())
         places = starts[:, None] + np.arange(width + 1)[None]
-        places = np.minimum(places, rows.token_ids.shape[1] - 1)
+        places = np.minimum(places, rows.room - 1)
         ids = np.take_along_axis(rows.token_ids[asked], places, axis=1)
         scores, _ = self._computer.score(
             ids[:, :-1].tolist(), leaves, starts, ids[:, 1:].tolist()
         )
-        return {
-            place: Scores(*(part[number] for part in scores))
-            for number, place in enumerate(asked)
-        }
+        return {place: scores.row(number) for number, place in enumerate(asked)}

@@ -5,7 +5,8 @@ import time
 
 from keras_llm.generation.answers import Answers
 from keras_llm.serving.requests import Piece, Ticket, Token
-from keras_llm.serving.rows import Leaves, Scores
+from keras_llm.serving.rows import Leaves
+from keras_llm.serving.scores import Scores
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,9 @@ class TokenJob(Job):
         return len(self.prompt) - 1 - self.num_read
 
     def add_prompt_scores(self, token_ids: list[int], scores: Scores) -> None:
-        first = [part[0] for part in scores]
-        self.prompt_tokens += self._scored(token_ids, Scores(*first))
+        """Takes in some of the prompt's tokens, and those of one row."""
+        count = self.request.alternatives
+        self.prompt_tokens += scores.tokens(token_ids, count)
 
     def tell_prompt(self) -> None:
         """Tells of the prompt's tokens, if that was asked."""
@@ -88,7 +90,7 @@ class TokenJob(Job):
         if scores is None:
             self._tokens += map(Token, new)
         else:
-            self._tokens += self._scored(new, scores)
+            self._tokens += scores.tokens(new, self.request.alternatives)
         answers = self._answers
         answers.update(0, token_ids, finished)
         safe = answers.safe_length(0)
@@ -101,20 +103,3 @@ class TokenJob(Job):
             self.tell(Piece(text, tokens, reason))
         self._told_text = max(self._told_text, safe)
         self._told_tokens = max(self._told_tokens, found.num_tokens)
-
-    def _scored(self, token_ids: list[int], scores: Scores) -> list[Token]:
-        count = self.request.alternatives
-        return [
-            Token(
-                token,
-                float(scores.log_probability[place]),
-                tuple(
-                    zip(
-                        scores.ids[place, :count].tolist(),
-                        scores.log_probabilities[place, :count].tolist(),
-                        strict=True,
-                    )
-                ),
-            )
-            for place, token in enumerate(token_ids)
-        ]

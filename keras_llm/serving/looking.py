@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_llm.models import ScratchBackbone
 from keras_llm.serving.requests import Token
+from keras_llm.serving.scores import Scores, scores_of
 
 ALTERNATIVES = 10
 
@@ -52,8 +53,10 @@ def look_at(
             movement[block.name] = _distances(states.astype("float32"))
         x = block(x)
     logits = backbone.embedding(backbone.final_norm(x), reverse=True)
-    logits = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-    tokens = _tokens(token_ids, ops.convert_to_numpy(logits)[0])
+    targets = ops.convert_to_tensor([token_ids[1:]], dtype="int32")
+    found = scores_of(logits[:, :-1], targets)
+    scores = Scores(*map(ops.convert_to_numpy, found)).row(0)
+    tokens = [Token(token_ids[0]), *scores.tokens(token_ids[1:], ALTERNATIVES)]
     return Look(tokens, attention, movement)
 
 
@@ -61,12 +64,3 @@ def _distances(states: np.ndarray) -> list[float]:
     before = np.pad(states, [[1, 0], [0, 0]])[:-1]
     distances = np.linalg.norm(states - before, axis=1)
     return (distances / max(distances.max(), 1e-12)).tolist()
-
-
-def _tokens(token_ids: list[int], logits: np.ndarray) -> list[Token]:
-    tokens = [Token(token_ids[0])]
-    for token, row in zip(token_ids[1:], logits, strict=False):
-        best = np.argsort(-row, kind="stable")[:ALTERNATIVES]
-        likeliest = tuple((int(each), float(row[each])) for each in best)
-        tokens.append(Token(token, float(row[token]), likeliest))
-    return tokens

@@ -19,7 +19,7 @@ from keras_llm.generation.decoding import (
     ends_with,
 )
 from keras_llm.models import ScratchCausalLM
-from keras_llm.serving.requests import MOST_ALTERNATIVES
+from keras_llm.serving.scores import Scores, scores_of
 
 CHUNK = 64  # tokens of a prompt that are read at once
 # Lengths of caches are its multiples, for each new one is a copy.
@@ -27,20 +27,6 @@ GRAIN = 64
 MANY_STEPS = 4
 
 Leaves = list  # of a cache, flat
-
-
-class Scores(NamedTuple):
-    """How likely tokens were.
-
-    Args:
-        log_probability: float32 `(batch, length)`.
-        ids, log_probabilities: int32 and float32 `(batch, length, count)`, of
-            the likeliest tokens in their places.
-    """
-
-    log_probability: np.ndarray
-    ids: np.ndarray
-    log_probabilities: np.ndarray
 
 
 class CacheLayout:
@@ -132,7 +118,6 @@ class Computer:
     def __init__(self, model: ScratchCausalLM):
         self.layout = CacheLayout(model)
         self.vocabulary_size = model.backbone.vocabulary_size
-        most = min(MOST_ALTERNATIVES, self.vocabulary_size)
 
         def read(token_ids, leaves, start, seen):
             cache = self.layout.nested(leaves)
@@ -144,11 +129,7 @@ class Computer:
             logits, _, cache = model.call_with_cache(
                 token_ids, cache, start, seen
             )
-            logits = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-            chosen = ops.take_along_axis(logits, targets[..., None], axis=-1)
-            best, ids = ops.top_k(logits, most)
-            scores = chosen[..., 0], ops.cast(ids, "int32"), best
-            return scores, keras.tree.flatten(cache)
+            return scores_of(logits, targets), keras.tree.flatten(cache)
 
         def advance_by(steps):
             def advance(leaves, tensors, sampling, limits, ends, *bias):
@@ -307,9 +288,7 @@ class Rows:
             order: Places of rows that stay, and rows that are new.
             length: The room that all rows get.
         """
-        places = np.array([x for x in order if isinstance(x, int)], int)
         self.leaves = self._joined(order, length) if order else []
-        old = iter(places)
         columns = {
             "token_ids": np.zeros((len(order), length), "int32"),
             "lengths": np.zeros(len(order), "int32"),
@@ -323,11 +302,10 @@ class Rows:
                 )
                 columns["lengths"][row] = len(item.token_ids)
                 continue
-            place = next(old)
             wide = min(length, self.room)
-            columns["token_ids"][row, :wide] = self.token_ids[place, :wide]
+            columns["token_ids"][row, :wide] = self.token_ids[item, :wide]
             for name in ("lengths", "finished", "steps"):
-                columns[name][row] = getattr(self, name)[place]
+                columns[name][row] = getattr(self, name)[item]
         for name, column in columns.items():
             setattr(self, name, column)
 

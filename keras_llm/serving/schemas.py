@@ -110,8 +110,7 @@ class Sampled(Body):
         given["max_new_tokens"] = max_tokens
         given["stop"] = self.stop
         given = {k: v for k, v in given.items() if v is not None}
-        if default.sampler == "greedy" and "temperature" not in given:
-            given["temperature"] = 0.0
+        given.setdefault("temperature", default.drawn_temperature)
         return replace(default, **given, sampler="sample")
 
     def first_seed(self) -> int:

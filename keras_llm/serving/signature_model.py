@@ -146,16 +146,13 @@ def _signature_of(job: Job) -> str:
 def _settings_of(requests: Sequence[Request]) -> dict[str, np.ndarray]:
     """The inputs of `generate` and `chat` beside the prompt."""
     each = [request.settings for request in requests]
-    warm = [0.0 if s.sampler == "greedy" else s.temperature for s in each]
-    seeds = [_int64(request.seed) for request in requests]
-    limits = [settings.max_new_tokens for settings in each]
     columns = {
-        "max_new_tokens": limits,
-        "temperature": warm,
+        "max_new_tokens": [settings.max_new_tokens for settings in each],
+        "temperature": [settings.drawn_temperature for settings in each],
         "top_k": [settings.top_k for settings in each],
         "top_p": [settings.top_p for settings in each],
         "repetition_penalty": [s.repetition_penalty for s in each],
-        "seed": seeds,
+        "seed": [_int64(request.seed) for request in requests],
     }
     return {k: np.array(columns[k], dtype) for k, dtype in SETTINGS.items()}
 

@@ -11,17 +11,17 @@ from keras import ops
 from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError
 from keras_llm.generation.decoding import ends_with
+from keras_llm.generation.engines import bucket, sampling_of
 from keras_llm.generation.stock_decoding import decode_by_rows
 from keras_llm.generation.text import TextGenerator
-from keras_llm.serving.columns import ends_of, sampling_of
+from keras_llm.serving.columns import ends_of
 from keras_llm.serving.job import TokenJob
-from keras_llm.serving.requests import MOST_ALTERNATIVES, Request
-from keras_llm.serving.rows import Scores
+from keras_llm.serving.requests import Request
+from keras_llm.serving.scores import Scores, scores_of
 from keras_llm.serving.worker import TokenWorker
 
 SLOTS = 8
 MOST_WAITING = 256
-SHORTEST = 16  # of the powers of two that lengths are rounded up to
 
 
 class StockEngine(TokenWorker):
@@ -51,14 +51,8 @@ class StockEngine(TokenWorker):
             places = ops.arange(ops.shape(token_ids)[1], dtype="int32")
             mask = places[None] < lengths[:, None]
             inputs = {"token_ids": token_ids, "padding_mask": mask}
-            logits = ops.cast(model(inputs, training=False), "float32")
-            logits = ops.log_softmax(logits[:, :-1], axis=-1)
-            targets = token_ids[:, 1:, None]
-            chosen = ops.take_along_axis(logits, targets, axis=-1)[..., 0]
-            best, ids = ops.top_k(
-                logits, min(MOST_ALTERNATIVES, logits.shape[-1])
-            )
-            return chosen, ids, best
+            logits = model(inputs, training=False)[:, :-1]
+            return scores_of(logits, token_ids[:, 1:])
 
         self._decode = compile_function(decode, model)
         self._score = compile_function(score, model)
@@ -87,7 +81,10 @@ class StockEngine(TokenWorker):
             requests = [job.request for job in jobs]
             token_ids, lengths = self._decode(
                 *map(ops.convert_to_tensor, (token_ids, lengths, limits)),
-                sampling_of(requests),
+                sampling_of(
+                    [request.settings for request in requests],
+                    [request.seed for request in requests],
+                ),
                 ends_of(requests),
             )
             token_ids = ops.convert_to_numpy(token_ids)
@@ -99,7 +96,7 @@ class StockEngine(TokenWorker):
     def _batch(self, jobs: list[TokenJob]) -> tuple[np.ndarray, ...]:
         """Prompts at the left, their lengths, and how long rows may become."""
         limits = np.array([job.limit for job in jobs], "int32")
-        width = min(_power_of_two(limits.max()), self.context)
+        width = min(bucket(limits.max()), self.context)
         token_ids = np.zeros((len(jobs), width), "int32")
         for row, job in zip(token_ids, jobs, strict=True):
             row[: len(job.prompt)] = job.prompt
@@ -111,19 +108,15 @@ class StockEngine(TokenWorker):
         if job.request.only_prompt:
             token_ids = token_ids[:start]
         if job.request.alternatives is not None:
-            wide = min(_power_of_two(len(token_ids)), self.context)
+            wide = min(bucket(len(token_ids)), self.context)
             row = np.zeros((1, max(wide, 2)), "int32")
             row[0, : len(token_ids)] = token_ids
             lengths = np.array([len(token_ids)], "int32")
             found = self._score(*map(ops.convert_to_tensor, (row, lengths)))
-            found = [ops.convert_to_numpy(part) for part in found]
+            whole = Scores(*map(ops.convert_to_numpy, found)).row(0)
             if job.request.echo:
-                job.add_prompt_scores(token_ids[1:start], Scores(*found))
-            scores = Scores(*(part[0, start - 1 :] for part in found))
+                job.add_prompt_scores(token_ids[1:start], whole)
+            scores = Scores(*(part[start - 1 :] for part in whole))
         job.tell_prompt()
         if not job.is_over:
             job.update(token_ids, True, scores)
-
-
-def _power_of_two(length: int) -> int:
-    return max(SHORTEST, 1 << (int(length) - 1).bit_length())

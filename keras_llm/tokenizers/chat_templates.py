@@ -13,7 +13,11 @@ from typing import NamedTuple
 import keras_hub
 
 from keras_llm.errors import InputError
-from keras_llm.tokenizers.control import CHAT_TEMPLATE, CHAT_TOKENS
+from keras_llm.tokenizers.control import (
+    CHAT_TEMPLATE,
+    CHAT_TOKENS,
+    has_chat_tokens,
+)
 from keras_llm.tokenizers.messages import Messages, check_messages
 from keras_llm.tokenizers.skeletons import Answer, Skeleton, SkeletonReader
 from keras_llm.tokenizers.stock import after_control, exact_tokenizer
@@ -64,7 +68,7 @@ def chat_template(
     source = source or getattr(tokenizer, "chat_template", None)
     if source:
         return ChatTemplate(source, tokenizer)
-    if set(CHAT_TOKENS) <= set(getattr(tokenizer, "control_tokens", ())):
+    if has_chat_tokens(tokenizer):
         return ChatTemplate(CHAT_TEMPLATE, tokenizer)
     raise InputError(
         "The model has no chat template: its tokenizer came without one and "

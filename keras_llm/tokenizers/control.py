@@ -25,3 +25,8 @@ CHAT_TEMPLATE = (
     "{{ '<|' + message.role + '|>' + message.content + '<|end_of_turn|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
+
+
+def has_chat_tokens(tokenizer) -> bool:
+    """Whether a tokenizer has the control tokens that our template writes."""
+    return {*CHAT_TOKENS} <= {*getattr(tokenizer, "control_tokens", ())}

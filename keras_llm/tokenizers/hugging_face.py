@@ -17,8 +17,8 @@ from keras_llm.tokenizers.byte_pair_files import (
 from keras_llm.tokenizers.byte_pair_rules import Rule
 from keras_llm.tokenizers.control import (
     CHAT_TEMPLATE,
-    CHAT_TOKENS,
     END_OF_TURN,
+    has_chat_tokens,
 )
 from keras_llm.tokenizers.hugging_face_reading import Pieces, pieces_of_json
 from keras_llm.tokenizers.hugging_face_settings import (
@@ -171,8 +171,7 @@ def token_ids(tokenizer: AnyTokenizer) -> dict[str, Any]:
 
 def _is_for_chat(tokenizer: AnyTokenizer) -> bool:
     """Whether our template is its, as of all that are trained here."""
-    has_tokens = set(CHAT_TOKENS) <= set(tokenizer.control_tokens)
-    return has_tokens and not tokenizer.published
+    return has_chat_tokens(tokenizer) and not tokenizer.published
 
 
 def _content(

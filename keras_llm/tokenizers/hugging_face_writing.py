@@ -10,8 +10,7 @@ from typing import Any
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.byte_pair_files import BytePairVocabulary
 from keras_llm.tokenizers.byte_pair_rules import json_of_rule
-
-SPACE = "\u2581"  # how SentencePiece writes it
+from keras_llm.tokenizers.processor import SPACE
 
 
 def byte_pair_json(parts: BytePairVocabulary) -> dict[str, Any]:

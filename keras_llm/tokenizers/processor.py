@@ -20,7 +20,8 @@ PIECE_CHARACTERS = 2000
 
 # For Python and for TensorFlow: the first character, if it is no space (which
 # SentencePiece writes as U+2581), and the space that is put before it.
-FIRST_CHARACTER, AFTER_SPACE = "\\A([^ \u2581])", " \\1"
+SPACE = "\u2581"  # how SentencePiece writes it
+FIRST_CHARACTER, AFTER_SPACE = f"\\A([^ {SPACE}])", " \\1"
 
 
 def model_path(path: Path) -> Path:

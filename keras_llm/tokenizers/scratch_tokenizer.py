@@ -142,7 +142,9 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
         Returns:
             str, or a list of them; in a graph a string tensor.
         """
-        is_row = isinstance(inputs, list) and isinstance([*inputs, 0][0], int)
+        is_row = isinstance(inputs, list) and (
+            not inputs or isinstance(inputs[0], int)
+        )
         if is_row and not self._use_tf_workflow():
             self._check_vocabulary()
             # KerasHub makes a batch of it, which starts threads: 2 ms.

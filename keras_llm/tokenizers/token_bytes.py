@@ -1,11 +1,10 @@
 """What each token writes, by itself."""
 
+from keras_llm.tokenizers.processor import SPACE
 from keras_llm.tokenizers.scratch_byte_pair_tokenizer import (
     ScratchBytePairTokenizer,
 )
 from keras_llm.tokenizers.scratch_tokenizer import ScratchTokenizer
-
-SPACE = "\u2581"  # how SentencePiece writes it
 
 
 def token_bytes(

@@ -39,7 +39,7 @@ def prompts_of(batch_size, vocabulary_size):
 def decode_function(model):
     """`StockDecoder.generate`, traced once for prompts of any shape."""
     decoder = StockDecoder(model)
-    sampling = sampling_of(GREEDY, [0])
+    sampling = sampling_of([GREEDY], [0])
 
     @tf.function(
         input_signature=[
@@ -72,7 +72,9 @@ def decoded(model, prompts, settings=GREEDY, seeds=None, new=NEW, stop=-1):
     lengths = np.array([len(prompt) for prompt in prompts], "int32")
     batch = ragged_batch(prompts, max(lengths))["token_ids"]
     limits = np.broadcast_to(np.array(new, "int32"), lengths.shape)
-    sampling = sampling_of(settings, seeds or [0] * len(prompts))
+    sampling = sampling_of(
+        [settings] * len(prompts), seeds or [0] * len(prompts)
+    )
     rows = decode_function(model)(batch, lengths, limits, stop, sampling)
     return rows.to_list()
 
