@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -258,7 +258,34 @@ class ChatResponse(Response):
         return {"content": self._content(tokens), "refusal": None}
 
 
-def completion_routes(models: Models, limits: "Limits") -> APIRouter:
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take.
+
+    Args:
+        max_new_tokens: Of an answer.
+        seconds: Of a request, waiting included.
+    """
+
+    max_new_tokens: int = 4096
+    seconds: float = 600.0
+
+    def settings(
+        self, body: Sampled, default: GenerationSettings, most: int | None
+    ) -> GenerationSettings:
+        """How tokens are chosen; a `most` above the limit is an error."""
+        if most is not None and most > self.max_new_tokens:
+            raise ApiError(
+                f"max_tokens must be at most {self.max_new_tokens} here. "
+                f"Received: {most}",
+                "max_tokens",
+            )
+        settings = body.settings(default, most or None)
+        allowed = min(settings.max_new_tokens, self.max_new_tokens)
+        return replace(settings, max_new_tokens=allowed)
+
+
+def completion_routes(models: Models, limits: Limits) -> APIRouter:
     """The two routes, of all models."""
     router = APIRouter(tags=["OpenAI"])
 
@@ -284,7 +311,7 @@ def completion_routes(models: Models, limits: "Limits") -> APIRouter:
             body.truncation,
             settings.max_new_tokens,
         )
-        seed = body.first_seed()
+        seed, bias = body.first_seed(), _bias(body)
         choices = [
             Choice(
                 index,
@@ -294,7 +321,7 @@ def completion_routes(models: Models, limits: "Limits") -> APIRouter:
                     ends,
                     seed + index,
                     alternatives=body.alternatives(),
-                    logit_bias=_bias(body),
+                    logit_bias=bias,
                     seconds=limits.seconds,
                 ),
             )
@@ -305,49 +332,18 @@ def completion_routes(models: Models, limits: "Limits") -> APIRouter:
     return router
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a request may take.
-
-    Args:
-        max_new_tokens: Of an answer.
-        seconds: Of a request, waiting included.
-    """
-
-    max_new_tokens: int = 4096
-    seconds: float = 600.0
-
-    def settings(
-        self, body: Sampled, default: GenerationSettings, most: int | None
-    ) -> GenerationSettings:
-        """How tokens are chosen; a `most` above the limit is an error."""
-        if most is not None and most > self.max_new_tokens:
-            raise ApiError(
-                f"max_tokens must be at most {self.max_new_tokens} here. "
-                f"Received: {most}",
-                "max_tokens",
-            )
-        settings = body.settings(default, most or None)
-        if settings.max_new_tokens > self.max_new_tokens:
-            return body.settings(default, self.max_new_tokens)
-        return settings
-
-
 def _completion_choices(body, served, settings, limits) -> list[Choice]:
     if body.max_tokens == 0 and not body.echo:
         raise ApiError(
             "max_tokens must be at least 1 without echo. Received: 0",
             "max_tokens",
         )
-    choices, seed = [], body.first_seed()
+    choices, seed, bias = [], body.first_seed(), _bias(body)
     for prompt in body.prompt:
         ids, hidden = served.text_prompt(
             prompt, body.truncation, settings.max_new_tokens
         )
-        shown = prompt if isinstance(prompt, str) else ""
-        if not isinstance(prompt, str) and body.echo:
-            shown = b"".join(map(served.bytes_of, prompt))
-            shown = shown.decode("utf-8", "replace")
+        echoed = _text_of(served, prompt) if body.echo else ""
         for number in range(body.n):
             request = Request(
                 ids,
@@ -357,12 +353,17 @@ def _completion_choices(body, served, settings, limits) -> list[Choice]:
                 alternatives=body.logprobs,
                 echo=body.echo and body.logprobs is not None,
                 only_prompt=body.max_tokens == 0,
-                logit_bias=_bias(body),
+                logit_bias=bias,
                 seconds=limits.seconds,
             )
-            echoed = shown if body.echo else ""
             choices.append(Choice(len(choices), request, hidden, echoed))
     return choices
+
+
+def _text_of(served: ServedModel, prompt: str | list[int]) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return b"".join(map(served.bytes_of, prompt)).decode("utf-8", "replace")
 
 
 def _bias(body: Sampled) -> dict[int, float]:

@@ -80,16 +80,13 @@ def as_api_error(error: Exception) -> ApiError:
 def add_error_handlers(app: FastAPI) -> None:
     """Every error of an app in one shape."""
 
-    @app.exception_handler(ApiError)
-    async def of_the_api(request: Request, error: ApiError):
-        return JSONResponse(error.body, error.status, error.headers)
+    async def known(request: Request, error: Exception):
+        found = as_api_error(error)
+        return JSONResponse(found.body, found.status, found.headers)
 
-    for kind in (InputError, Busy, Closed, TimeoutError, Unavailable):
-
-        @app.exception_handler(kind)
-        async def of_the_engine(request: Request, error: Exception):
-            found = as_api_error(error)
-            return JSONResponse(found.body, found.status, found.headers)
+    kinds = (ApiError, InputError, Busy, Closed, TimeoutError, Unavailable)
+    for kind in (*kinds, Exception):
+        app.add_exception_handler(kind, known)
 
     @app.exception_handler(RequestValidationError)
     async def of_a_field(request: Request, error: RequestValidationError):
@@ -108,11 +105,6 @@ def add_error_handlers(app: FastAPI) -> None:
             message = UNREADABLE
         body = error_body(message, error.status_code)
         return JSONResponse(body, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def of_ours(request: Request, error: Exception):
-        found = as_api_error(error)
-        return JSONResponse(found.body, found.status, found.headers)
 
 
 def _first_fault(error: RequestValidationError) -> tuple[str, str | None]:

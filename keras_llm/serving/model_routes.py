@@ -5,7 +5,6 @@ import math
 
 from fastapi import APIRouter
 
-from keras_llm.models import ScratchCausalLM
 from keras_llm.serving.http_errors import ApiError
 from keras_llm.serving.looking import Look, look_at
 from keras_llm.serving.models import Models
@@ -88,13 +87,7 @@ def look_routes(models: Models) -> APIRouter:
     def look(body: LookBody):
         """What a model thinks of a text, token by token."""
         served = models.get(body.model)
-        model = getattr(served, "generator", None) and served.generator.model
-        if not isinstance(model, ScratchCausalLM):
-            raise ApiError(
-                f"{served.name} must be a model of this package to be looked "
-                "into.",
-                "model",
-            )
+        backbone = served.backbone
         ids, hidden = served.text_prompt(body.text, "disabled", 0)
         chosen = len(ids) - 1 if body.token is None else body.token + hidden
         if chosen >= len(ids):
@@ -103,7 +96,6 @@ def look_routes(models: Models) -> APIRouter:
                 f"tokens. Received: {body.token}",
                 "token",
             )
-        backbone = model.backbone
         found = served.worker.call(lambda: look_at(backbone, ids, chosen))
         return _described_look(served, found.result(), body.text, hidden)
 
@@ -126,10 +118,7 @@ def _described_look(served, found: Look, text: str, hidden: int) -> dict:
         for token in found.tokens[hidden:]
     ]
     nats = [token["log_probability"] or 0.0 for token in tokens]
-    kinds = {
-        block.name: block.block_type
-        for block in served.generator.model.backbone.blocks
-    }
+    kinds = {block.name: block.block_type for block in served.backbone.blocks}
     return {
         "tokens": tokens,
         "bits_per_byte": -sum(nats) / math.log(2) / max(1, len(text.encode())),

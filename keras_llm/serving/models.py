@@ -141,17 +141,16 @@ class Models:
 
     def look(self) -> None:
         """Loads what has a new version."""
-        for name, source in self._sources.items():
+        for name in self._sources:
             try:
-                if _stamp(source) != self._stamps[name]:
+                if self._stamp(name) != self._stamps[name]:
                     self._load(name)
             except Exception as error:
                 # Half copied, say: the old one goes on, and so do looks.
                 log.warning("no new version of %s: %s", name, error)
 
     def _load(self, name: str) -> None:
-        stamp = _stamp(self._sources[name])
-        self._stamps[name] = stamp
+        self._stamps[name] = self._stamp(name)
         served = self._open(name, self._sources[name], self._settings)
         served.warm_up()
         old = self._served.get(name)
@@ -161,6 +160,15 @@ class Models:
             threading.Thread(
                 target=_retire, args=(old.worker,), daemon=True
             ).start()
+
+    def _stamp(self, name: str) -> object:
+        """What is another when there is a new version."""
+        source, served = self._sources[name], self._served.get(name)
+        if not str(source).startswith(SERVING):
+            return _stamp(Path(source))
+        if served is None:
+            return RemoteSignatures(str(source)).version
+        return served.signatures.newest()  # through the channel that is open
 
     def _watch(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):
@@ -172,11 +180,8 @@ def _retire(worker: Worker) -> None:
     worker.close(GRACE_SECONDS)
 
 
-def _stamp(source: str | Path) -> object:
-    """What is another when there is a new version."""
-    if str(source).startswith(SERVING):
-        return RemoteSignatures(str(source)).version
-    path = Path(source)
+def _stamp(path: Path) -> object:
+    """What is another when there is a new version in a folder."""
     if is_saved_model(path):
         return version_folder(path)
     folder = preset_folder(path)

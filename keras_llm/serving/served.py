@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_llm.errors import InputError, PromptTooLong
 from keras_llm.generation.answers import Ends
+from keras_llm.models import ScratchBackbone
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.http_errors import ApiError
 from keras_llm.serving.requests import Request
@@ -97,6 +98,18 @@ class ServedModel(ABC):
             token_ids: The text, at least one.
             pooling: `"mean"` of all states of the last layer, or `"last"`.
         """
+
+    @property
+    def backbone(self) -> ScratchBackbone:
+        """Whose layers are looked into.
+
+        Raises:
+            ApiError: They are not of this package.
+        """
+        raise ApiError(
+            f"{self.name} must be a model of this package to be looked into.",
+            "model",
+        )
 
     def warm_up(self) -> None:
         """Answers once, so that the first request need not wait.
@@ -197,6 +210,12 @@ class TokenModel(ServedModel):
             template.answer_prefix,
             template.answer_suffix,
         )
+
+    @property
+    def backbone(self) -> ScratchBackbone:
+        backbone = self.generator.model.backbone
+        is_ours = isinstance(backbone, ScratchBackbone)
+        return backbone if is_ours else super().backbone
 
     def text_ends(self) -> Ends:
         return Ends(self.generator.end_token_ids)

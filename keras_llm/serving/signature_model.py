@@ -13,9 +13,9 @@ from keras_llm.generation.answers import Ends
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.http_errors import ApiError
 from keras_llm.serving.job import Job
-from keras_llm.serving.requests import Piece, Request
+from keras_llm.serving.requests import Piece, Request, Unavailable
 from keras_llm.serving.served import ServedModel
-from keras_llm.serving.signatures import Signatures, Unavailable
+from keras_llm.serving.signatures import Signatures
 from keras_llm.serving.worker import Worker
 from keras_llm.tokenizers.messages import Messages, check_messages
 
@@ -55,11 +55,7 @@ class SignatureWorker(Worker):
 
     def __init__(self, signatures: Signatures):
         self.signatures = signatures
-        self._jobs: list[Job] = []
         super().__init__(SLOTS, MOST_WAITING)
-
-    def admitted(self) -> list[Job]:
-        return self._jobs
 
     def _check(self, request: Request) -> None:
         settings = request.settings
@@ -76,12 +72,6 @@ class SignatureWorker(Worker):
                     "are not told. Leave it out, or serve the preset.",
                     name,
                 )
-
-    def _admit(self, jobs: list[Job]) -> None:
-        self._jobs += jobs
-
-    def _forget(self) -> None:
-        self._jobs = []
 
     def _work(self) -> None:
         for name in ("generate", "chat"):
@@ -104,10 +94,8 @@ class SignatureWorker(Worker):
         try:
             rows = _rows(self.signatures.run(name, arrays), len(jobs))
         except (ValueError, Unavailable) as error:
-            # Nothing that clients say makes it refuse.
-            failed = ApiError(str(error), None, 503, "unavailable")
-            for job in jobs:
-                job.fail(failed)
+            for job in jobs:  # nothing that clients say makes it refuse
+                job.fail(Unavailable(str(error)))
             return
         for job, row in zip(jobs, rows, strict=True):
             _tell(job, *row)

@@ -39,8 +39,6 @@ class StockEngine(TokenWorker):
         slots: int = SLOTS,
         most_waiting: int = MOST_WAITING,
     ):
-        self._jobs: list[TokenJob] = []
-
         def decode(token_ids, lengths, limits, sampling, ends):
             stopped = ends_with(ends)
             return decode_by_rows(
@@ -58,21 +56,12 @@ class StockEngine(TokenWorker):
         self._score = compile_function(score, model)
         super().__init__(TextGenerator(model), slots, most_waiting)
 
-    def admitted(self) -> list[TokenJob]:
-        return self._jobs
-
     def _check(self, request: Request) -> None:
         self.generator.encode_prompt(request.prompt)
         if request.logit_bias:
             raise InputError(
                 "logit_bias is for models of this package. Leave it out."
             )
-
-    def _admit(self, jobs: list[TokenJob]) -> None:
-        self._jobs += jobs
-
-    def _forget(self) -> None:
-        self._jobs = []
 
     def _work(self) -> None:
         jobs = [job for job in self._jobs if not job.is_over]

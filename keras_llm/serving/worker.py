@@ -23,6 +23,8 @@ CLOSE_SECONDS = 10  # that what is computed at the end may take
 class Worker(ABC):
     """Takes requests from any thread, and answers them in one.
 
+    One that answers a batch at a time has it in `_jobs`.
+
     Args:
         slots: Requests that are worked on at once at most.
         most_waiting: Requests that may wait beside them.
@@ -31,6 +33,7 @@ class Worker(ABC):
     def __init__(self, slots: int, most_waiting: int):
         self.slots, self.most_waiting = slots, most_waiting
         self._waiting: deque[Job] = deque()
+        self._jobs: list[Job] = []
         self._calls: deque[tuple[Callable, Future]] = deque()
         self._state = threading.Condition()
         self._is_closed = False
@@ -43,25 +46,25 @@ class Worker(ABC):
         """What is kept of a request."""
         return Job(ticket)
 
-    @abstractmethod
     def admitted(self) -> list[Job]:
         """The requests that are worked on."""
+        return self._jobs
 
     @abstractmethod
     def _check(self, request: Request) -> None:
         """Raises `InputError` for a request that cannot be answered."""
 
-    @abstractmethod
     def _admit(self, jobs: list[Job]) -> None:
         """Takes jobs that have waited."""
+        self._jobs += jobs
 
     @abstractmethod
     def _work(self) -> None:
         """Works for a moment on what was admitted; forgets what is over."""
 
-    @abstractmethod
     def _forget(self) -> None:
         """Forgets all that was admitted."""
+        self._jobs = []
 
     @property
     def is_open(self) -> bool:
