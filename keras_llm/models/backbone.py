@@ -15,6 +15,15 @@ from keras_llm.tokenizers import ScratchTokenizer
 
 LORA_OF_RECURRENCES = ["input_projection", "recurrent"]
 POSITION_EMBEDDINGS = ("learned", "rotary", "none")
+# What is repeated to the number of blocks, and what is at least 1.
+LAYERS = ("block_types", "rotary_layers", "sliding_window_layers")
+SIZES = (
+    "vocabulary_size",
+    "num_layers",
+    "num_heads",
+    "hidden_dim",
+    "max_sequence_length",
+)
 
 
 @register
@@ -116,32 +125,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if position_embedding not in POSITION_EMBEDDINGS:
-            raise InputError(
-                "position_embedding must be one of "
-                f"{', '.join(POSITION_EMBEDDINGS)}. "
-                f"Received: {position_embedding!r}"
-            )
         types = [block_types] if isinstance(block_types, str) else block_types
-        for name, option in {
-            "block_types": types,
-            "rotary_layers": rotary_layers,
-            "sliding_window_layers": sliding_window_layers,
-        }.items():
-            if not isinstance(option, bool) and not option:
-                raise InputError(
-                    f"{name} must say something of at least one block. "
-                    f"Received: {option!r}"
-                )
-        for name, size in {
-            "vocabulary_size": vocabulary_size,
-            "num_layers": num_layers,
-            "num_heads": num_heads,
-            "hidden_dim": hidden_dim,
-            "max_sequence_length": max_sequence_length,
-        }.items():
-            valid = isinstance(size, Integral) and size >= 1
-            check(valid, name, "a whole number of at least 1", size)
         # === Config ===
         settings = {
             "vocabulary_size": vocabulary_size,
@@ -173,6 +157,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
             "zero_init_outputs": zero_init_outputs,
             "dropout": dropout,
         }
+        _check(settings)
         # === Layers ===
         embedding = TokenAndPositionEmbedding(
             vocabulary_size,
@@ -297,6 +282,28 @@ class ScratchBackbone(keras_hub.models.Backbone):
 
     def get_config(self):
         return super().get_config() | dict(self._config)
+
+
+def _check(settings: dict) -> None:
+    """Raises `InputError` for options and sizes that no model can have."""
+    position_embedding = settings["position_embedding"]
+    if position_embedding not in POSITION_EMBEDDINGS:
+        raise InputError(
+            "position_embedding must be one of "
+            f"{', '.join(POSITION_EMBEDDINGS)}. "
+            f"Received: {position_embedding!r}"
+        )
+    for name in LAYERS:
+        option = settings[name]
+        if not isinstance(option, bool) and not option:
+            raise InputError(
+                f"{name} must say something of at least one block. "
+                f"Received: {option!r}"
+            )
+    for name in SIZES:
+        size = settings[name]
+        valid = isinstance(size, Integral) and size >= 1
+        check(valid, name, "a whole number of at least 1", size)
 
 
 def _make_block(settings, block_type, index, dtype):

@@ -70,7 +70,7 @@ class LocalSignatures:
         self._functions, self._owner, self.version = functions, owner, version
         self.all = {
             name: Signature(
-                _fields(_inputs(function)), _fields(_outputs(function))
+                _fields(_inputs(function)), _fields(function.structured_outputs)
             )
             for name, function in functions.items()
         }
@@ -113,10 +113,6 @@ def _inputs(function) -> dict:
     if inputs:
         return inputs
     return {spec.name: spec for spec in function.structured_input_signature[0]}
-
-
-def _outputs(function) -> dict:
-    return function.structured_outputs
 
 
 def _fields(specs: Mapping[str, Any]) -> dict[str, Field]:

@@ -153,15 +153,7 @@ function Better(props) {
   }
   return html`
     <form class="better" onSubmit=${send}>
-      <label>
-        <span>The better answer</span>
-        <textarea
-          ref=${focus}
-          rows="3"
-          value=${text}
-          onInput=${(event) => setText(event.target.value)}
-        ></textarea>
-      </label>
+      <${Text} label="The better answer" text=${text} onText=${setText} />
       <p class="hint">
         Change what is wrong. The next version of the model can learn it.
       </p>
@@ -180,6 +172,21 @@ function Better(props) {
   `;
 }
 
+/** A text that is written, which the keyboard goes to. */
+function Text({ label, isHidden, text, onText }) {
+  return html`
+    <label>
+      <span class=${isHidden ? "hidden" : null}>${label}</span>
+      <textarea
+        ref=${focus}
+        rows="3"
+        value=${text}
+        onInput=${(event) => onText(event.target.value)}
+      ></textarea>
+    </label>
+  `;
+}
+
 function Editor({ message, isBusy, onEdit, onClose }) {
   const [text, setText] = useState(message.content);
   function send(event) {
@@ -189,15 +196,12 @@ function Editor({ message, isBusy, onEdit, onClose }) {
   }
   return html`
     <form class="better" onSubmit=${send}>
-      <label>
-        <span class="hidden">Your message</span>
-        <textarea
-          ref=${focus}
-          rows="3"
-          value=${text}
-          onInput=${(event) => setText(event.target.value)}
-        ></textarea>
-      </label>
+      <${Text}
+        label="Your message"
+        isHidden=${true}
+        text=${text}
+        onText=${setText}
+      />
       <div class="actions">
         <button type="submit" class="main" disabled=${isBusy || !text.trim()}>
           Send
