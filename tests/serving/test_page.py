@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -219,7 +220,20 @@ def fill(page, tab):
             page.locator("#looked-1").click()
 
 
-def test_a_chat_streams_and_stops(page):
+@pytest.fixture
+def slow(monkeypatch):
+    """The engine takes so long that a browser is never late."""
+    work = Engine._work
+
+    def work_slowly(engine):
+        time.sleep(0.1)
+        work(engine)
+
+    monkeypatch.setattr(Engine, "_work", work_slowly)
+
+
+def test_a_chat_streams_and_stops(page, slow):
+    limit(page, 4000)
     send(page, "Tell me more")
     playwright.expect(answers(page)).to_have_text(re.compile(".{20}"))
     page.get_by_role("button", name="Stop").click()
