@@ -31,6 +31,7 @@ layers
 datasets
 tokenizers
 corpus
+executors
 artifacts
 registration recipes files quiet
 errors

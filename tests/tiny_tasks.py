@@ -14,10 +14,13 @@ from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 
-from keras_llm.corpus.executors import advance, run_tasks
 from keras_llm.errors import InputError
+from keras_llm.executors import advance, run_tasks
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
+# For PYTHONPATH of other processes: tests, and the package that they test.
+_HERE = Path(__file__).parent
+PATHS = os.pathsep.join([str(_HERE), str(_HERE.parent)])
 BYTES = 1000  # that a task says it has done
 
 

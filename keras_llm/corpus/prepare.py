@@ -25,12 +25,6 @@ from datatrove.pipeline.base import PipelineStep
 from keras_llm import __version__
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.signatures import Signer
-from keras_llm.corpus.executors import (
-    advance,
-    check_executor,
-    run_tasks,
-    usable_cores,
-)
 from keras_llm.corpus.filters import (
     DropDuplicates,
     DropEmpty,
@@ -70,6 +64,12 @@ from keras_llm.corpus.store import CleanedWriter, Store
 from keras_llm.corpus.summary import merged_tallies, summarise
 from keras_llm.corpus.writing import CleanedReader, Cut, SplitWriter
 from keras_llm.errors import InputError
+from keras_llm.executors import (
+    advance,
+    check_executor,
+    run_tasks,
+    usable_cores,
+)
 from keras_llm.files import MADE, check_free, resumable_work
 from keras_llm.recipes.corpus_settings import CorpusSettings, ExecutionSettings
 

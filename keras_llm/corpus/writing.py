@@ -13,13 +13,13 @@ from datatrove.pipeline.base import PipelineStep
 
 from keras_llm.corpus import documents
 from keras_llm.corpus.documents import SPLITS, ShardWriter
-from keras_llm.corpus.executors import advance
 from keras_llm.corpus.plan import TaskPlan
 from keras_llm.corpus.report.characters import CharacterCounter
 from keras_llm.corpus.rules.language import identify
 from keras_llm.corpus.rules.rule import Rule, Tally
 from keras_llm.corpus.splitting import cut
 from keras_llm.corpus.store import Store
+from keras_llm.executors import advance
 
 T = TypeVar("T")
 

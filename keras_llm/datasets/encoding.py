@@ -10,11 +10,6 @@ import numpy as np
 
 from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.documents import shards_of, splits_of
-from keras_llm.corpus.executors import (
-    check_executor,
-    run_tasks,
-    usable_cores,
-)
 from keras_llm.datasets.shard_encoding import (
     Count,
     EncodeShard,
@@ -26,6 +21,11 @@ from keras_llm.datasets.tokens import (
     Shard,
     SplitTokens,
     TokenManifest,
+)
+from keras_llm.executors import (
+    check_executor,
+    run_tasks,
+    usable_cores,
 )
 from keras_llm.files import MADE, check_free, resumable_work
 from keras_llm.recipes.corpus_settings import ExecutionSettings

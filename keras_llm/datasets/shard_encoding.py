@@ -12,7 +12,7 @@ from datatrove.data import DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from keras_llm.corpus.documents import Document, read_shard
-from keras_llm.corpus.executors import advance
+from keras_llm.executors import advance
 from keras_llm.files import MADE, write_text
 from keras_llm.tokenizers.encoders import TextEncoder, load_encoder
 from keras_llm.tokenizers.processor import cut_at_lines

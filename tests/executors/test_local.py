@@ -23,9 +23,9 @@ from tiny_tasks import (
     written,
 )
 
-from keras_llm.corpus.executors import TaskError, advance, base
-from keras_llm.corpus.executors import progress as progress_module
 from keras_llm.errors import InputError, Interrupted
+from keras_llm.executors import TaskError, advance, base
+from keras_llm.executors import progress as progress_module
 
 WORKERS = [1, 2]
 
@@ -72,7 +72,7 @@ def test_workers_serve_the_next_stage(tmp_path):
 
 
 def imports_of(folder):
-    from keras_llm.corpus.executors import run_tasks
+    from keras_llm.executors import run_tasks
     from keras_llm.recipes.corpus_settings import ExecutionSettings
 
     pipeline = [tiny_tasks.Environment(folder)]
@@ -159,7 +159,7 @@ def test_a_disk_too_full_to_begin_or_end_a_task_is_told(tmp_path, monkeypatch):
 
 
 def test_tasks_without_a_reason_look_at_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_llm.corpus.executors.local.attempt", leave)
+    monkeypatch.setattr("keras_llm.executors.local.attempt", leave)
     with pytest.raises(TaskError, match="6 of 6 .* left no reason"):
         run(tmp_path, workers=1)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)

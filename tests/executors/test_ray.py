@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny_tasks
 from tiny_corpus import sample_tokenizer
-from tiny_tasks import be_killed, fail, notes, refuse, run
+from tiny_tasks import PATHS, be_killed, fail, notes, refuse, run
 
-from keras_llm.corpus.executors import TaskError, on_ray
 from keras_llm.datasets import encode
 from keras_llm.errors import InputError
+from keras_llm.executors import TaskError, on_ray
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
 pytest.importorskip("ray")
@@ -36,8 +35,7 @@ def cluster(monkeypatch_module):
     import ray
     from ray.cluster_utils import Cluster
 
-    tests = str(Path(tiny_tasks.__file__).parent)
-    monkeypatch_module.setenv("PYTHONPATH", tests)  # of the nodes
+    monkeypatch_module.setenv("PYTHONPATH", PATHS)  # of the nodes
     cluster = Cluster(
         initialize_head=True,
         head_node_args={

@@ -12,8 +12,8 @@ from pathlib import Path
 from datatrove.executor.slurm import SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from keras_llm.corpus.executors.base import WORKER_ENVIRONMENT, TaskExecutor
 from keras_llm.errors import Interrupted
+from keras_llm.executors.base import WORKER_ENVIRONMENT, TaskExecutor
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
 SECONDS = 1.0  # between looks at the folder

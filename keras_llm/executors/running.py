@@ -5,12 +5,12 @@ from pathlib import Path
 
 from datatrove.pipeline.base import PipelineStep
 
-from keras_llm.corpus.executors.base import TaskExecutor
-from keras_llm.corpus.executors.local import LocalTasks
-from keras_llm.corpus.executors.on_ray import RayTasks
-from keras_llm.corpus.executors.on_slurm import SlurmTasks
-from keras_llm.corpus.executors.progress import watched
 from keras_llm.errors import InputError, Interrupted
+from keras_llm.executors.base import TaskExecutor
+from keras_llm.executors.local import LocalTasks
+from keras_llm.executors.on_ray import RayTasks
+from keras_llm.executors.on_slurm import SlurmTasks
+from keras_llm.executors.progress import watched
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
 _EXECUTORS: dict[str, type[TaskExecutor]] = {

@@ -14,13 +14,13 @@ from typing import Any
 from datatrove.executor.ray import RayPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from keras_llm.corpus.executors.base import (
+from keras_llm.errors import Interrupted
+from keras_llm.executors.base import (
     WORKER_ENVIRONMENT,
     TaskError,
     TaskExecutor,
     attempt,
 )
-from keras_llm.errors import Interrupted
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
 CONNECT_SECONDS = 10  # that a cluster has to answer

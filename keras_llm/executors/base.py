@@ -24,9 +24,9 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import log_pipeline, logger
 from datatrove.utils.stats import PipelineStats
 
-from keras_llm.corpus.executors.progress import FOLDER as PROGRESS
-from keras_llm.corpus.executors.progress import reporting
 from keras_llm.errors import InputError, Interrupted
+from keras_llm.executors.progress import FOLDER as PROGRESS
+from keras_llm.executors.progress import reporting
 from keras_llm.files import write_text
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 

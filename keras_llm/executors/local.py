@@ -19,13 +19,13 @@ import loky
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from keras_llm.corpus.executors.base import (
+from keras_llm.errors import Interrupted
+from keras_llm.executors.base import (
     WORKER_ENVIRONMENT,
     TaskExecutor,
     attempt,
     out_of_memory,
 )
-from keras_llm.errors import Interrupted
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 
 IDLE_SECONDS = 30  # that workers wait for the next stage

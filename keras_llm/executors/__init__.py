@@ -4,10 +4,10 @@ A task is one run of a pipeline of datatrove steps, told apart by its rank.
 Where it ran never shows in what it wrote. Knows nothing of what tasks do.
 """
 
-from keras_llm.corpus.executors.base import TaskError
-from keras_llm.corpus.executors.local import usable_cores
-from keras_llm.corpus.executors.progress import advance
-from keras_llm.corpus.executors.running import check_executor, run_tasks
+from keras_llm.executors.base import TaskError
+from keras_llm.executors.local import usable_cores
+from keras_llm.executors.progress import advance
+from keras_llm.executors.running import check_executor, run_tasks
 
 __all__ = [
     "TaskError",

@@ -5,14 +5,13 @@ import signal
 import stat
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import tiny_tasks
-from tiny_tasks import fail, notes, refuse, run, start, wait_until
+from tiny_tasks import PATHS, fail, notes, refuse, run, start, wait_until
 
-from keras_llm.corpus.executors import TaskError, on_slurm
 from keras_llm.errors import InputError
+from keras_llm.executors import TaskError, on_slurm
 
 # Runs every task of the array, one after another, as Slurm would; keeps the
 # script, and what it was called with.
@@ -88,7 +87,7 @@ def slurm(tmp_path, monkeypatch):
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setenv("PYTHONPATH", str(Path(tiny_tasks.__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     monkeypatch.setattr(on_slurm, "SECONDS", 0.1)
     monkeypatch.setattr(on_slurm, "QUEUE_SECONDS", 0.2)
     yield home
