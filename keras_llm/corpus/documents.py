@@ -1,7 +1,4 @@
-"""The corpus on disk: JSONL documents in shards, one folder a split.
-
-A text and its parts are in one shard.
-"""
+"""The corpus on disk: JSONL documents in shards, one folder a split."""
 
 import json
 from collections.abc import Iterator
@@ -12,32 +9,25 @@ from typing import BinaryIO
 from keras_llm.errors import InputError
 
 SPLITS = ("train", "validation", "test")
-FIELDS = {"id": str, "text": str, "source": str, "continues": bool}
+FIELDS = {"id": str, "text": str, "source": str}
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text, or a part of one that is too long to hold in memory.
+    """One text, or four million characters of one that is longer.
 
     Args:
         id: Unique within the corpus.
         text: The text, never empty.
         source: Where it was read, for people.
-        continues: Whether the next document of the shard is the next part of
-            the same text. Only a text's last part is followed by the end
-            token.
     """
 
     id: str
     text: str
     source: str
-    continues: bool = False
 
     def to_json(self) -> str:
-        record = {"id": self.id, "text": self.text, "source": self.source}
-        if self.continues:
-            record["continues"] = True
-        return json.dumps(record, ensure_ascii=False)
+        return json.dumps(vars(self), ensure_ascii=False)
 
 
 @dataclass
@@ -69,12 +59,12 @@ class ShardWriter:
         return self
 
     def write(self, document: Document) -> None:
-        """Appends a document; one that continues counts with its last part."""
+        """Appends a document."""
         if self._shard is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._shard = self._partial.open("wb")
         self._shard.write(document.to_json().encode() + b"\n")
-        self.count.documents += not document.continues
+        self.count.documents += 1
         self.count.characters += len(document.text)
         self.count.bytes += len(document.text.encode())
 
@@ -142,5 +132,6 @@ def _parse(line: bytes, where: str) -> Document:
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where}: expected a JSON document with id, text and source. "
-            f"Received: {line[:60].decode(errors='replace')!r} ({error})"
+            f"Received: {line[:60].decode(errors='replace')!r} ({error}). "
+            "Make the corpus again with `keras-llm prepare`."
         ) from error

@@ -17,9 +17,7 @@ class DropUnreadable(BaseFilter):
 
 
 class DropEmpty(BaseFilter):
-    """Leaves out texts, or parts, of nothing but whitespace."""
-
-    judges_parts = True
+    """Leaves out texts of nothing but whitespace."""
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         is_empty = not doc.text or doc.text.isspace()
@@ -43,8 +41,6 @@ class DropDuplicates(BaseFilter):
 
 class DropParagraphs(BaseFilter):
     """Removes the paragraphs that came before, and what is left empty."""
-
-    judges_parts = True
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         if len(doc.metadata["repeated"]):

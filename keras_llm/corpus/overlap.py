@@ -27,6 +27,7 @@ from keras_llm.corpus.held_out import (
     documents_of,
     ngrams_of,
 )
+from keras_llm.corpus.splitting import cut
 from keras_llm.files import write_text
 
 EXAMPLES = 3
@@ -34,8 +35,6 @@ EXAMPLES = 3
 
 class NgramIndexer(PipelineStep):
     """Writes the n-grams of every document that passes, for `merge`.
-
-    A text in parts is one document; its n-grams end with a part.
 
     Args:
         out: Folder for `{rank:05d}.npy`, the task's hashes, and
@@ -58,11 +57,7 @@ class NgramIndexer(PipelineStep):
         for document in data:
             mine, length = ngrams_of(document.text)
             hashes.append(mine)
-            if document.metadata.get("part") and rows:
-                rows[-1][0] += len(mine)
-                rows[-1][1] = max(rows[-1][1], length)
-            else:
-                rows.append([len(mine), length])
+            rows.append([len(mine), length])
             yield document
         path = self.out / f"{rank:05d}.npy"
         table = np.array(rows, np.int64).reshape(-1, 2)
@@ -87,7 +82,11 @@ class TaskLeaks:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, id: str, overlap: Overlap) -> None:
-        """Counts a document that shares something."""
+        """Counts a document, and what it shares."""
+        self.seen += 1
+        if not overlap.found:
+            return
+        self.ngrams += overlap.found
         self.documents += 1
         if len(self.examples) < EXAMPLES:
             example = {"id": id, "found": overlap.found}
@@ -108,8 +107,8 @@ class TaskLeaks:
 class FindLeaks(PipelineStep):
     """Counts and marks documents that share an n-gram with held-out texts.
 
-    A document of the train split has `leaks` set in its metadata if it, or
-    this part of it, does; the others are not looked at.
+    A document of the train split has `leaks` set in its metadata if it does;
+    the others are not looked at.
 
     Args:
         index: Folder of a saved `HeldOutNgrams`.
@@ -127,46 +126,30 @@ class FindLeaks(PipelineStep):
         self.leaks = TaskLeaks()
         self._held_out: HeldOutNgrams | None = None  # opened in the worker
         self._found: list[np.ndarray] = []
-        self._last: str | None = None  # document that leaks: it may go on
 
     def run(
         self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        self.leaks, self._found, self._last = (
-            TaskLeaks(),
-            [],
-            None,
-        )  # of this task
+        self.leaks, self._found = TaskLeaks(), []  # of this task
         for document in data:
-            if document.metadata["split"] == "train":
-                is_leak = self._look_up(document).found > 0
+            for text in _trained_on(document):
+                is_leak = self._look_up(document.id, text).found > 0
                 document.metadata["leaks"] |= is_leak
             yield document
         save_array(self.out / f"{rank:05d}.npy", self._positions())
         leaks = json.dumps(self.leaks.to_dict(), ensure_ascii=False)
         write_text(self.out / f"{rank:05d}.json", leaks)
 
-    def _look_up(self, document: Document) -> Overlap:
-        """Looks a document up, and counts it."""
+    def _look_up(self, id: str, text: str) -> Overlap:
+        """Looks up what a document has in the train split, and counts it."""
         if self._held_out is None:
             self._held_out = HeldOutNgrams.load(self.index)
-        overlap = self._held_out.shared(document.text)
-        self._count(document, overlap)
+        overlap = self._held_out.shared(text)
+        self.leaks.add(id, overlap)
         self._found.append(overlap.positions)
         if len(self._found) == 1024:
             self._found = [self._positions()]
         return overlap
-
-    def _count(self, document: Document, overlap: Overlap) -> None:
-        """A text in parts is one document."""
-        is_first = not document.metadata.get("part")
-        self.leaks.seen += is_first
-        if not overlap.found:
-            return
-        self.leaks.ngrams += overlap.found
-        if is_first or document.id != self._last:
-            self._last = document.id
-            self.leaks.add(document.id, overlap)
 
     def _positions(self) -> np.ndarray:
         empty = np.empty(0, np.int64)
@@ -174,18 +157,24 @@ class FindLeaks(PipelineStep):
 
 
 class DropLeaks(BaseFilter):
-    """Leaves out the documents, or parts, that `FindLeaks` marked.
+    """Leaves out the documents that `FindLeaks` marked.
 
     A document that is cut between splits stays: its own end is what is held
     out.
     """
 
-    judges_parts = True
-
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         if doc.metadata["leaks"] and doc.metadata["cuts"] is None:
             return False, "held_out"
         return True
+
+
+def _trained_on(document: Document) -> list[str]:
+    """What a document has in the train split: at most one stretch."""
+    if spans := document.metadata["cuts"]:
+        pieces = cut(document.text, spans)
+        return [text for split, text in pieces if split == "train"]
+    return [document.text] if document.metadata["split"] == "train" else []
 
 
 def read_leaks(reports: Path) -> TaskLeaks:

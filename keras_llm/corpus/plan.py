@@ -102,23 +102,13 @@ class TaskPlan:
         arrays = (np.load(store.array(name, rank)) for name in names)
         return cls(*arrays, cuts)
 
-    def of_part(
-        self, number: int, paragraph: int, paragraphs: int
-    ) -> dict[str, Any]:
-        """What is planned for a document, or a part of one, as metadata.
-
-        Args:
-            number: Of the document.
-            paragraph: Number of the part's first paragraph.
-            paragraphs: How many it has.
-        """
+    def of(self, number: int) -> dict[str, Any]:
+        """What is planned for a document, as metadata."""
         start, stop = np.searchsorted(self.repeated[:, 0], [number, number + 1])
-        repeated = self.repeated[start:stop, 1] - paragraph
-        is_here = (repeated >= 0) & (repeated < paragraphs)
         return {
             "verdict": int(self.verdicts[number]),
             "split": SPLITS[self.splits[number]],
-            "repeated": repeated[is_here],
+            "repeated": self.repeated[start:stop, 1],
             "cuts": self.cuts.get(number),
         }
 

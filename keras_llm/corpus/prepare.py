@@ -208,7 +208,7 @@ class _Stages:
     def write(self) -> None:
         """Writes the splits."""
         rules = self._duplicate_rules()
-        pipeline = [CleanedReader(self.store), *rules, Cut()]
+        pipeline = [CleanedReader(self.store), *rules]
         pipeline += [
             FindLeaks(texts.index, texts.found)
             for texts in self.held_out.values()
@@ -216,7 +216,7 @@ class _Stages:
         if self.settings.leaks == "drop" and self.held_out:
             rules.append(Rule("leaks", DropLeaks()))
             pipeline.append(rules[-1])
-        pipeline.append(SplitWriter(self.corpus, self.store, rules))
+        pipeline += [Cut(), SplitWriter(self.corpus, self.store, rules)]
         self._run("write", pipeline, self.tasks, self._cleaned_size())
 
     def report(self, files: list[SourceFile]) -> CorpusReport:

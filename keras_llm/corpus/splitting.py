@@ -115,29 +115,24 @@ def check_splits(
             raise _empty_split(split, shares[split], method)
 
 
-def cut(
-    parts: Iterator[str], spans: Sequence[Span]
-) -> Iterator[tuple[str, str]]:
+def cut(text: str, spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
     """Cuts a text at the ends of its spans, never within a character.
 
     A character on both sides of an end goes to the later span.
 
     Args:
-        parts: The text, in parts.
+        text: The text.
         spans: The spans of the text.
 
     Yields:
         Split and text of each piece, in order, none empty.
     """
-    begin = 0
-    for part in parts:
-        data = part.encode()
-        for span in spans:
-            start = _character_start(data, span.start - begin)
-            stop = _character_start(data, span.stop - begin)
-            if start < stop:
-                yield span.split, data[start:stop].decode()
-        begin += len(data)
+    data = text.encode()
+    for span in spans:
+        start = _character_start(data, span.start)
+        stop = _character_start(data, span.stop)
+        if start < stop:
+            yield span.split, data[start:stop].decode()
 
 
 def _hash_or_position(documents: int) -> str:

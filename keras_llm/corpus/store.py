@@ -7,7 +7,6 @@ numbered through all shards, in order. Knows nothing of cleaning.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from keras_llm.files import write_text
 
 INDEX = np.dtype(
     [
-        ("offset", "<u8"),  # of the document's first line in its shard
+        ("offset", "<u8"),  # of the document in its shard
         ("digest", "<u8", 2),  # of its cleaned text
         ("characters", "<u8"),
         ("bytes", "<u8"),  # of its cleaned text
@@ -96,24 +95,20 @@ class Store:
             self._starts = np.cumsum([0, *sizes])
         return self._starts
 
-    def text(self, document: int) -> str:
-        """The whole text of a document, by its number."""
-        return "".join(part["text"] for part in self.parts(document))
-
-    def parts(self, document: int) -> Iterator[dict[str, Any]]:
-        """The records of a document's parts, by its number."""
-        rank = int(np.searchsorted(self.starts(), document, side="right")) - 1
+    def document(self, number: int) -> dict[str, Any]:
+        """The record of a document, by its number."""
+        rank = int(np.searchsorted(self.starts(), number, side="right")) - 1
         index = np.load(self.array("index", rank), mmap_mode="r")
         with self.shard(rank).open("rb") as lines:
-            lines.seek(int(index["offset"][document - self.starts()[rank]]))
-            continues = True
-            while continues:
-                record = json.loads(lines.readline())
-                yield record
-                continues = record["continues"]
+            lines.seek(int(index["offset"][number - self.starts()[rank]]))
+            return json.loads(lines.readline())
+
+    def text(self, number: int) -> str:
+        """The text of a document, by its number."""
+        return self.document(number)["text"]
 
     def read(self, rank: int) -> Iterator[dict[str, Any]]:
-        """The lines of a shard: parts of documents, and their `bytes`."""
+        """The documents of a shard, each with the `bytes` of its line."""
         with self.shard(rank).open("rb") as lines:
             for line in lines:
                 yield json.loads(line) | {"bytes": len(line)}
@@ -153,61 +148,40 @@ class CleanedWriter(PipelineStep):
         self._index, self._keys, self._hashes = [], [], []
         partial = self.store.folder / f".{rank:05d}.jsonl.partial"
         with partial.open("wb") as shard:
-            # A document is one, or several parts that follow one another.
-            for _, parts in groupby(data, lambda part: part.id):
-                self._begin(shard.tell())
-                for part, following in pairwise(chain(parts, [None])):
-                    self._add(part)
-                    shard.write(_line(part, following is not None))
-                self._finish()
+            for document in data:
+                self._add(document, shard.tell())
+                shard.write(_line(document))
         partial.replace(self.store.shard(rank))
         self._save(rank)
         return
         yield  # a step is a generator
 
-    def _begin(self, offset: int) -> None:
-        self._digest = hashlib.sha256()
-        self._minima = None
-        self._paragraph = 0
-        self._index.append([offset, None, 0, 0, NO_SPLIT])
-
-    def _add(self, part: Document) -> None:
-        data = part.text.encode()
-        self._digest.update(data)
-        record = self._index[-1]
-        record[2] += len(part.text)
-        record[3] += len(data)
-        if split := part.metadata.get("split"):
-            record[4] = SPLITS.index(split)
+    def _add(self, document: Document, offset: int) -> None:
+        text = document.text
+        data = text.encode()
+        digest = np.frombuffer(hashlib.sha256(data).digest()[:16], ">u8")
+        split = document.metadata.get("split")
+        given = SPLITS.index(split) if split else NO_SPLIT
+        self._index.append((offset, digest, len(text), len(data), given))
         if self.signer is not None:
-            minima = self.signer.minima(part.text)
-            if self._minima is not None:
-                minima = np.minimum(self._minima, minima)
-            self._minima = minima
+            self._keys.append(self.signer.band_keys(text))
         if self.paragraphs:
-            self._add_paragraphs(part.text)
+            self._hashes.append(self._paragraphs(text))
 
-    def _add_paragraphs(self, text: str) -> None:
+    def _paragraphs(self, text: str) -> np.ndarray:
         hashes = paragraph_hashes(text)
         compared = np.flatnonzero(hashes != NOT_COMPARED)
         lines = text.split("\n")
         rows = np.empty(len(compared), PARAGRAPHS)
         rows["hash"] = hashes[compared]
         rows["document"] = len(self._index) - 1
-        rows["paragraph"] = compared + self._paragraph
+        rows["paragraph"] = compared
         last = len(lines) - 1  # which has no line end
         rows["bytes"] = [len(lines[i].encode()) + (i < last) for i in compared]
-        self._paragraph += len(hashes)
-        self._hashes.append(rows)
-
-    def _finish(self) -> None:
-        digest = self._digest.digest()[:16]
-        self._index[-1][1] = np.frombuffer(digest, ">u8")
-        if self.signer is not None:
-            self._keys.append(self.signer.keys(self._minima))
+        return rows
 
     def _save(self, rank: int) -> None:
-        index = np.array([tuple(record) for record in self._index], INDEX)
+        index = np.array(self._index, INDEX)
         self._save_array("index", rank, index)
         if self.signer is not None:
             shape = (len(index), self.signer.bands)
@@ -224,11 +198,10 @@ class CleanedWriter(PipelineStep):
         save_array(self.store.array(name, rank), values)
 
 
-def _line(document: Document, continues: bool) -> bytes:
+def _line(document: Document) -> bytes:
     record = {
         "id": document.id,
         "text": document.text,
         "source": document.metadata["source"],
-        "continues": continues,
     }
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"

@@ -141,8 +141,8 @@ def _cluster(store: Store, plan: Plan, name: int) -> Cluster:
         (plan.clusters == name) & (plan.verdicts != EXACT_DUPLICATE)
     )
     others = members[members != name][: CLUSTER_IDS - 1]
-    first = next(store.parts(name))
+    first = store.document(name)
     ids = [first["id"]]
-    ids += [next(store.parts(int(each)))["id"] for each in others]
+    ids += [store.document(int(each))["id"] for each in others]
     begins = first["text"][:BEGINNING]
     return Cluster(size=len(members), ids=ids, begins=begins)

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
-from itertools import chain, groupby, pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
@@ -20,8 +19,6 @@ from keras_llm.corpus.rules.rule import Rule, Tally
 from keras_llm.corpus.splitting import cut
 from keras_llm.corpus.store import Store
 from keras_llm.executors import advance
-
-T = TypeVar("T")
 
 
 class CleanedReader(PipelineStep):
@@ -45,25 +42,14 @@ class CleanedReader(PipelineStep):
         world_size: int = 1,
     ) -> DocumentsPipeline:
         plan = TaskPlan.load(self.store, rank)
-        number = part = paragraph = 0
-        for record in self.store.read(rank):
+        for number, record in enumerate(self.store.read(rank)):
             advance(record["bytes"])
-            metadata = {
-                "source": record["source"],
-                "number": number,
-                "part": part,
-                "leaks": False,
-            }
-            lines = record["text"].count("\n") + 1
+            metadata = {"source": record["source"], "leaks": False}
             yield Document(
                 record["text"],
                 record["id"],
-                metadata=metadata | plan.of_part(number, paragraph, lines),
+                metadata=metadata | plan.of(number) | {"number": number},
             )
-            if record["continues"]:
-                part, paragraph = part + 1, paragraph + lines
-            else:
-                part, paragraph, number = 0, 0, number + 1
 
 
 class Cut(PipelineStep):
@@ -75,8 +61,16 @@ class Cut(PipelineStep):
     def run(
         self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        for _, parts in groupby(data, lambda part: part.metadata["number"]):
-            yield from _divided(parts)
+        for document in data:
+            spans = document.metadata["cuts"]
+            if not spans:
+                yield document
+                continue
+            pieces = list(cut(document.text, spans))
+            for k, (split, text) in enumerate(pieces, start=1):
+                suffix = f"#{k}" if len(pieces) > 1 else ""
+                metadata = document.metadata | {"split": split}
+                yield Document(text, document.id + suffix, metadata=metadata)
 
 
 class SplitWriter(PipelineStep):
@@ -110,8 +104,12 @@ class SplitWriter(PipelineStep):
                 )
                 for split in SPLITS
             }
-            for split, document in _numbered(contents.counted(data)):
-                writers[split].write(document)
+            for piece in contents.counted(data):
+                writers[piece.metadata["split"]].write(
+                    documents.Document(
+                        piece.id, piece.text, piece.metadata["source"]
+                    )
+                )
         record = {
             "tallies": {rule.name: rule.tally.to_dict() for rule in self.rules},
             "splits": {
@@ -155,43 +153,3 @@ class Contents:
             "languages": dict(self.languages) or None,
             "lengths": self.lengths,
         }
-
-
-def _divided(parts: Iterator[Document]) -> Iterator[Document]:
-    first = next(parts)
-    parts = chain([first], parts)
-    return _pieces(first, parts) if first.metadata["cuts"] else parts
-
-
-def _pieces(first: Document, parts: Iterable[Document]) -> Iterator[Document]:
-    texts = (part.text for part in parts)
-    pieces = cut(texts, first.metadata["cuts"])
-    for part, (split, text) in enumerate(pieces):
-        planned = {"split": split, "part": part}
-        yield Document(text, first.id, metadata=first.metadata | planned)
-
-
-def _numbered(
-    data: Iterable[Document],
-) -> Iterator[tuple[str, documents.Document]]:
-    """Documents with their splits; `id#1` and so on for one in pieces."""
-    for _, pieces in groupby(data, lambda piece: piece.metadata["number"]):
-        for k, (piece, following) in enumerate(_with_next(pieces), start=1):
-            is_whole = k == 1 and following is None
-            split = piece.metadata["split"]
-            yield (
-                split,
-                documents.Document(
-                    id=piece.id if is_whole else f"{piece.id}#{k}",
-                    text=piece.text,
-                    source=piece.metadata["source"],
-                    # A part after it may have been dropped.
-                    continues=following is not None
-                    and following.metadata["split"] == split,
-                ),
-            )
-
-
-def _with_next(items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
-    """Each item and the one after it, `None` after the last."""
-    yield from pairwise(chain(items, [None]))

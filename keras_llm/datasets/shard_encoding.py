@@ -139,8 +139,7 @@ class _Encoder:
                 yield from cut_at_lines(document.text)
             else:
                 yield document.text
-            if not document.continues:
-                yield None
+            yield None
 
     def ids(self, batch: list[str | None]) -> np.ndarray:
         """The ids of a batch, int32."""

@@ -199,7 +199,7 @@ def _measure(
             tokens += len(ids)
             unknown += int((ids == processor.unk_id()).sum())
         size += len(text.encode())
-        documents += not document.continues
+        documents += 1
         left -= len(text)
         if left == 0:
             break

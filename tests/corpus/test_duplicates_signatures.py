@@ -89,19 +89,10 @@ def test_minima_agree_as_often_as_texts_are_alike(shared):
         a = numbers((start, start + 1000))
         other = start + 5000
         b = numbers((start, start + shared), (other, other + 1000 - shared))
-        agreed.append((signer.minima(a) == signer.minima(b)).mean())
+        agreed.append((signer._minima(a) == signer._minima(b)).mean())
         exact.append(similarity_of_sets(a, b))
     # 40 x 140 draws: a standard error of 0.007 at most.
     assert np.mean(agreed) == pytest.approx(np.mean(exact), abs=0.02)
-
-
-def test_a_text_in_parts_is_signed_in_parts():
-    signer = Signer(0.8)
-    whole = numbers((0, 3000))
-    # Overlapping by the four words that a cut would lose.
-    parts = numbers((0, 1504)), numbers((1500, 3000))
-    minima = np.minimum(*map(signer.minima, parts))
-    assert (signer.keys(minima) == signer.band_keys(whole)).all()
 
 
 def test_keys_are_the_same_on_every_machine():

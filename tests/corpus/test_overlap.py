@@ -169,17 +169,3 @@ def test_other_splits_are_not_looked_at(leaking, tmp_path):
     others[3].metadata["split"] = "validation"
     list(FindLeaks(index, tmp_path / "reports").run(iter(others)))
     assert read_leaks(tmp_path / "reports").documents == 1
-
-
-def test_a_text_in_parts_is_one_document(leaking, tmp_path):
-    tasks, index, others = leaking
-    parts = [
-        Document(others[n].text, "long", metadata={"part": part} | TRAIN)
-        for part, n in enumerate([0, 3, 7])
-    ]
-    report = FindLeaks(index, tmp_path / "reports")
-    list(report.run(iter(parts)))
-    assert (report.leaks.seen, report.leaks.documents) == (1, 1)
-    assert report.leaks.ngrams == 10
-    list(NgramIndexer(tmp_path / "parts").run(iter(parts)))
-    assert HeldOutNgrams.merge(tmp_path / "parts").documents == 1

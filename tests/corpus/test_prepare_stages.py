@@ -19,7 +19,6 @@ from keras_llm import files
 from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.sources import texts
 from keras_llm.corpus.sources.reader import make_tasks
 from keras_llm.errors import InputError, Interrupted
 from keras_llm.recipes.corpus_settings import (
@@ -304,60 +303,8 @@ def test_a_text_cut_between_splits_is_never_dropped(tmp_path):
     assert sum(split.documents for split in report.splits.values()) == 3
 
 
-@pytest.fixture
-def in_parts(monkeypatch):
-    """Texts of more than 2,000 characters come in parts."""
-    monkeypatch.setattr(texts, "PART_CHARACTERS", 2_000)
-
-
 def lines_of(seeds):
     return "".join(text_of(20, seed) for seed in seeds)
-
-
-def test_long_texts_are_compared_whole(tmp_path, in_parts):
-    write(tmp_path / "in/a.txt", lines_of(range(30)))
-    write(tmp_path / "in/b.txt", lines_of([*range(10), *range(50, 70)]))
-    write(tmp_path / "in/c.txt", lines_of(range(29)))
-    settings = CorpusSettings(near_duplicates="drop", split=ALL_TRAIN)
-    report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
-    ids = {id.split("#")[0] for id in documents(tmp_path / "out")}
-    assert (ids, report.duplicates.near) == ({"a.txt", "b.txt"}, 1)
-
-
-def test_paragraphs_are_removed_from_every_part(tmp_path, in_parts):
-    write(tmp_path / "in/a.txt", lines_of(range(30)))
-    write(tmp_path / "in/b.txt", lines_of([*range(60, 90), 25, *range(15)]))
-    settings = CorpusSettings(paragraph_duplicates=True, split=ALL_TRAIN)
-    report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
-    found = documents(tmp_path / "out").values()
-    assert "".join(found) == lines_of([*range(30), *range(60, 90)])
-    assert report.duplicates.paragraphs == 16
-    assert report.kept.documents == 2
-
-
-def test_a_blank_start_does_not_lose_the_rest(tmp_path, in_parts):
-    settings = CorpusSettings(rules=[], split=ALL_TRAIN)
-    write(tmp_path / "in/a.txt", "\n" * 5_000 + text_of(20, 0))
-    report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
-    [found] = documents(tmp_path / "out").values()
-    assert found.strip() == text_of(20, 0).strip()
-    assert (report.kept.documents, report.rules["empty"].changed) == (1, 1)
-
-
-def test_leaks_are_dropped_from_every_part(tmp_path, in_parts):
-    held_out = text_of(60, 0)
-    write(tmp_path / "in/test/a.txt", held_out)
-    write(tmp_path / "in/train/a.txt", lines_of(range(1, 30)) + held_out)
-    settings = CorpusSettings(leaks="drop", split=ALL_TRAIN)
-    report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
-    found = "".join(documents(tmp_path / "out").values())
-    assert held_out[:99] not in found
-    assert lines_of(range(1, 10)) in found
-    train = list(read_documents(tmp_path / "out", "train"))
-    assert [part.continues for part in train] == [True] * (len(train) - 1) + [
-        False
-    ]
-    assert not any("hold phrases" in warning for warning in report.warnings)
 
 
 def test_splits_by_position_count_what_paragraphs_leave(tmp_path):

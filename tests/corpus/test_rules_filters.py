@@ -149,13 +149,6 @@ def test_nested_citations(line, expected):
     assert without_citations(expected) == expected
 
 
-def test_a_later_part_is_sifted_as_the_first():
-    block = C4Quality(min_num_sentences=1)
-    assert block.format("Menu\nThis line stays as it is.\n") == (
-        "This line stays as it is.\n"
-    )
-
-
 def test_sentences_cover_a_text():
     text = 'He said "Stop!" twice. Why? Nobody knew… 東京です。大阪です。'
     spans = Words().span_tokenize(text)

@@ -143,13 +143,6 @@ def test_other_texts_pass(html):
     assert document.text == PAGES["article"]
 
 
-def test_a_page_in_parts_is_too_large(html):
-    assert html.filter(page_of("<p>", part=0, continues=True)) == (
-        False,
-        "too_large",
-    )
-
-
 def test_a_page_that_hangs_is_given_up(monkeypatch):
     def hang(self, text):
         if "hang" in text:

@@ -51,8 +51,6 @@ def test_documents_say_where_they_are_from(tmp_path):
         "source": str(tmp_path / "a.txt"),
         "split": None,
         "format": "text",
-        "part": 0,
-        "continues": False,
     }
 
 
@@ -63,7 +61,7 @@ def test_plain_text_is_kept_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("size", [10, 11, 16, 99])
-def test_parts_make_up_the_text(tmp_path, monkeypatch, size):
+def test_documents_make_up_a_long_text(tmp_path, monkeypatch, size):
     monkeypatch.setattr(texts, "PART_CHARACTERS", size)
     text = "a line\r\nand another\r\n\r\n" * 5 + "e\u0301" * 40 + "x" * 60
     found = documents(tmp_path / "a.txt", text.encode())
@@ -72,18 +70,15 @@ def test_parts_make_up_the_text(tmp_path, monkeypatch, size):
     assert all(0 < len(part) <= size for part in parts)
     assert not any(part.endswith("\r") for part in parts[:-1])
     assert not any(part.startswith("\u0301") for part in parts)
-    metadata = [document.metadata for document in found]
-    assert [m["part"] for m in metadata] == list(range(len(found)))
-    continues = [m["continues"] for m in metadata]
-    assert continues == [True] * (len(found) - 1) + [False]
-    assert {document.id for document in found} == {"a.txt"}
+    numbers = range(1, len(found) + 1)
+    assert [each.id for each in found] == [f"a.txt#{n}" for n in numbers]
 
 
 def test_a_text_that_fails_late_ends_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(texts, "PART_CHARACTERS", 2**20)
     text = ("A line of text.\n" * 2**18).encode()
     found = documents(tmp_path / "a.txt.gz", gzip.compress(text, 0)[:-2000])
-    assert [d.metadata["continues"] for d in found[-3:]] == [True, False, False]
+    assert found[-2].id == f"a.txt.gz#{len(found) - 1}"
     assert found[-1].id == "a.txt.gz#rest"
     assert found[-1].metadata["unreadable"] == "damaged_archive"
     joined = "".join(document.text for document in found)

@@ -60,7 +60,7 @@ def pieces(contents, **settings):
     spans = spans_of([text(item) for item in contents], settings_of(settings))
     found = {"train": "", "validation": "", "test": ""}
     for content, its_spans in zip(contents, spans, strict=True):
-        for split, piece in cut(iter([content]), its_spans):
+        for split, piece in cut(content, its_spans):
             found[split] += piece
     return found
 
@@ -123,22 +123,6 @@ def test_position_keeps_every_character_in_order(seed):
     # Within a character (at most three bytes more) of the exact share.
     expected = total * (1 - shares["validation"] - shares["test"])
     assert expected - 4 < len(found["train"].encode()) <= expected
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_cuts_do_not_depend_on_the_parts(seed):
-    draw = random.Random(seed)
-    content = "".join(draw.choices("aé世😀", k=60))
-    size = len(content.encode())
-    at = draw.randint(1, size - 1)
-    spans = [Span("train", 0, at), Span("test", at, size)]
-    width = draw.randint(1, 20)
-    parts = [content[n : n + width] for n in range(0, 60, width)]
-    found = {"train": "", "test": ""}
-    for split, piece in cut(iter(parts), spans):
-        assert piece
-        found[split] += piece
-    assert found == dict(cut(iter([content]), spans))
 
 
 def test_given_splits_are_kept():

@@ -74,23 +74,24 @@ def test_manifest_comes_back_from_disk(tmp_path):
     assert manifest.dtype == "uint16"
 
 
-def test_parts_of_a_document_have_one_end(tmp_path):
+def test_every_document_ends_with_the_end_token(tmp_path):
     tokenizer = sample_tokenizer(tmp_path)
     corpus = write_documents(
         tmp_path / "parts",
         "train",
         [
-            Document("a-0", "the people\n", "test", continues=True),
-            Document("a-1", "of the union", "test"),
+            Document("a#1", "the people\n", "test"),
+            Document("a#2", "of the union", "test"),
             Document("b", "hope", "test"),
         ],
     )
     manifest = encode(corpus, tokenizer, tmp_path / "tokens")
     encode_text = load_processor(tokenizer).encode
-    expected = encode_text("the people\nof the union") + [2]
+    expected = encode_text("the people\n") + [2]
+    expected += encode_text("of the union") + [2]
     expected += encode_text("hope") + [2]
     assert all_tokens(tmp_path / "tokens", "train").tolist() == expected
-    assert manifest.splits["train"].documents == 2
+    assert manifest.splits["train"].documents == 3
 
 
 def split_shards(corpus, split, documents):

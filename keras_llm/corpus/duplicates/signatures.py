@@ -83,13 +83,10 @@ class Signer:
         Returns:
             uint64 array `(bands,)`; all `NO_KEY` if the text has no word.
         """
-        return self.keys(self.minima(text))
+        return self._keys(self._minima(text))
 
-    def minima(self, text: str) -> np.ndarray:
+    def _minima(self, text: str) -> np.ndarray:
         """The smallest value of each hash function over the shingles.
-
-        The elementwise minimum of several texts' minima is that of all their
-        shingles together: so a text that comes in parts is signed in parts.
 
         Returns:
             uint32 array `(bands * rows,)`; all the largest uint32 if the text
@@ -111,12 +108,8 @@ class Signer:
             np.minimum(minima, values.min(axis=1), out=minima)
         return minima
 
-    def keys(self, minima: np.ndarray) -> np.ndarray:
-        """The keys of a text, from its minima.
-
-        Returns:
-            uint64 array `(bands,)`.
-        """
+    def _keys(self, minima: np.ndarray) -> np.ndarray:
+        """The keys of a text, from its minima."""
         if minima.min() == np.iinfo(np.uint32).max:
             return np.full(self.bands, NO_KEY, np.uint64)
         rows = minima.reshape(self.bands, self.rows).astype(np.uint64)

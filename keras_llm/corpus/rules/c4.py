@@ -75,11 +75,6 @@ class C4Quality(BaseFilter):
         doc.text = doc.text if text == doc.text else text
         return True
 
-    def format(self, text: str) -> str:
-        """What stays of a later part of a text whose first part stays."""
-        kept, _ = self._sift(text)
-        return "\n".join(kept) + "\n" * text.endswith("\n")
-
     def _sift(self, text: str) -> tuple[list[str], str | None]:
         """The lines to keep, and the reason to drop the page."""
         lowered = text.lower()

@@ -27,8 +27,7 @@ class Html(BaseFilter):
     Navigation, advertisements, cookie notices, scripts and comments go;
     headings, paragraphs, list items and table rows stay, a line each. The
     page is dropped if nothing stays (`no_main_content`), if it takes too long
-    (`timeout`), if reading it fails (`broken_page`) or if it has more than
-    four million characters (`too_large`).
+    (`timeout`) or if reading it fails (`broken_page`).
 
     Args:
         favor_precision: Whether what may not belong to the main content goes
@@ -62,8 +61,6 @@ class Html(BaseFilter):
         """Puts a page's main content in its place, or says why not."""
         if doc.metadata.get("format") != "html":
             return True
-        if doc.metadata.get("continues"):
-            return False, "too_large"
         self._prepare()
         try:
             text = self._extract(doc.text)

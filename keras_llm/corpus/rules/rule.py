@@ -22,8 +22,6 @@ EXCERPT = 240  # characters of an example
 class Tally:
     """What a rule did to the documents that reached it.
 
-    A text in parts is one document, counted with its first part.
-
     Args:
         seen: Documents that reached it.
         changed: Documents whose text it changed.
@@ -68,38 +66,13 @@ class Tally:
         return asdict(self)
 
 
-@dataclass
-class _Text:
-    """What a rule did to the text at hand, of which parts may follow.
-
-    Args:
-        id: Of the document.
-        verdict: The reason to drop what comes, or `None`.
-        passes: Whether any part was let through.
-        drop: Example of what was dropped, of the first part that was.
-        change: The same of what was changed.
-    """
-
-    id: str
-    verdict: str | None = None
-    passes: bool = False
-    drop: dict[str, str] | None = None
-    change: dict[str, str] | None = None
-
-
 class Rule(PipelineStep):
     """Runs a block on every document, and tallies what it did.
-
-    A filter judges a text in parts by its first, and the rest shares its
-    fate; one with `judges_parts` judges each part, and a text of which a part
-    stays is changed, not dropped.
 
     Args:
         name: Name of the rule in recipes and reports.
         block: A formatter (`format(text)`) or a filter (`filter(document)`)
-            of datatrove, or of ours. A filter that also changes the text has
-            a `format` for the parts after the first; one that keeps a
-            process has a `close`.
+            of datatrove, or of ours. One that keeps a process has a `close`.
     """
 
     type = "rule"
@@ -120,92 +93,51 @@ class Rule(PipelineStep):
             getattr(self.block, "close", _nothing)()
 
     def _apply(self, data: DocumentsPipeline) -> DocumentsPipeline:
-        text = None
         for document in data:
-            # The first part may have been dropped before.
-            is_first = not document.metadata.get("part")
-            is_first |= text is None or text.id != document.id
-            if is_first:
-                self._finish(text)
-                text = _Text(document.id)
             before = document.text
             start = time.perf_counter()
-            self._work(document, text, is_first)
+            reason = self._work(document)
             self.tally.seconds += time.perf_counter() - start
-            self._count(document, before, text)
-            if text.verdict is None:
+            self._count(document, before, reason)
+            if reason is None:
                 yield document
-        self._finish(text)
 
-    def _work(self, document: Document, text: _Text, is_first: bool) -> None:
-        block = self.block
-        if isinstance(block, BaseFilter) and (
-            is_first or getattr(block, "judges_parts", False)
-        ):
-            text.verdict = _reason(block.filter(document))
-        elif text.verdict is None and hasattr(block, "format"):
-            document.text = _formatted(block, document)
+    def _work(self, document: Document) -> str | None:
+        """Changes the text; returns the reason to drop it, if there is one."""
+        if isinstance(self.block, BaseFilter):
+            return _reason(self.block.filter(document))
+        document.text = self.block.format(document.text)
+        return None
 
-    def _count(self, document: Document, before: str, text: _Text) -> None:
-        tally = self.tally
-        tally.characters_before += len(before)
-        tally.bytes += _size(before)
-        if text.verdict is not None:
-            tally.characters_dropped += len(before)
-            shown = before or document.metadata.get("detail", "")
-            text.drop = text.drop or {
-                "id": document.id,
-                "reason": text.verdict,
-                "before": shown[:EXCERPT],
-            }
-            return
-        text.passes = True
-        tally.characters_after += len(document.text)
-        if document.text != before and text.change is None:
-            old, new = "", ""
-            if len(tally.changes) < EXAMPLES:
-                old, new = excerpts(before, document.text, EXCERPT)
-            text.change = {"id": document.id, "before": old, "after": new}
-
-    def _finish(self, text: _Text | None) -> None:
-        """Counts a text of which all parts have come."""
-        if text is None:
-            return
+    def _count(
+        self, document: Document, before: str, reason: str | None
+    ) -> None:
         tally = self.tally
         tally.seen += 1
-        if not text.passes:
-            reason = text.drop["reason"]
+        tally.characters_before += len(before)
+        tally.bytes += _size(before)
+        if reason is not None:
             tally.dropped += 1
             tally.reasons[reason] = tally.reasons.get(reason, 0) + 1
+            tally.characters_dropped += len(before)
             if len(tally.drops) < EXAMPLES:
-                tally.drops.append(text.drop)
-        elif text.change or text.drop:
+                shown = before or document.metadata.get("detail", "")
+                drop = {"id": document.id, "reason": reason}
+                tally.drops.append(drop | {"before": shown[:EXCERPT]})
+            return
+        tally.characters_after += len(document.text)
+        if document.text != before:
             tally.changed += 1
             if len(tally.changes) < EXAMPLES:
-                gone = text.drop or {}
-                tally.changes.append(
-                    text.change
-                    or {"id": gone["id"], "before": gone["before"], "after": ""}
-                )
+                old, new = excerpts(before, document.text, EXCERPT)
+                change = {"id": document.id, "before": old, "after": new}
+                tally.changes.append(change)
 
 
 def _reason(result: bool | tuple[bool, str]) -> str | None:
     """The reason to drop a document, or `None` to keep it."""
     kept, reason = result if isinstance(result, tuple) else (result, "")
     return None if kept else reason or "dropped"
-
-
-def _formatted(block: PipelineStep, document: Document) -> str:
-    """The text as the block changes it.
-
-    A part that ends within a line keeps its last spaces: to a block they are
-    the end of the line, and the next part's word would be joined on.
-    """
-    text = document.text
-    if not document.metadata.get("continues") or text.endswith("\n"):
-        return block.format(text)
-    body = text.rstrip()
-    return block.format(body) + text[len(body) :]
 
 
 _last_size: tuple[str, int] = ("", 0)

@@ -63,9 +63,9 @@ def make_tasks(
 class FileReader(PipelineStep):
     """Yields the documents of the files of a task, in order.
 
-    Their metadata are `source`, `split`, `format` (`"text"` or `"html"`),
-    `part` and `continues`; `unreadable` (a reason) and `detail` (a sentence)
-    only where there is no text because it could not be read.
+    Their metadata are `source`, `split` and `format` (`"text"` or `"html"`);
+    `unreadable` (a reason) and `detail` (a sentence) only where there is no
+    text because it could not be read.
 
     `progress` is called with numbers of bytes, as they are read from disk;
     over a task they add up to `sum(file.bytes for file in task)`.

@@ -1,4 +1,4 @@
-"""Documents of a file, long texts in parts. Knows nothing of formats."""
+"""Documents of a file; a long text is several. Knows nothing of formats."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -40,11 +40,11 @@ class Origin:
     def text(
         self, pieces: Iterable[str], format: str = "text", **metadata: Any
     ) -> Iterator[Document]:
-        """Yields one text, in parts of at most `PART_CHARACTERS` characters.
+        """Yields one text; of more than `PART_CHARACTERS` characters, several.
 
-        A text that fails before its second part is a document that could not
-        be read. One that fails later ends there, and what is missing is such
-        a document, of the id with `#rest`.
+        These have the ids `ID#1`, `ID#2` and so on. A text that fails before
+        the second is a document that could not be read. One that fails later
+        ends there, and what is missing is such a document, `ID#rest`.
 
         Args:
             pieces: The text, in pieces of any size.
@@ -52,9 +52,10 @@ class Origin:
             **metadata: More that the documents carry.
         """
         stretches = _Stretches(pieces)
-        for part, (stretch, continues) in enumerate(stretches):
-            found = metadata | {"part": part, "continues": continues}
-            yield self._document(stretch, format, found)
+        for number, (stretch, goes_on) in enumerate(stretches, start=1):
+            is_whole = number == 1 and not goes_on
+            origin = self if is_whole else self.inner(f"#{number}")
+            yield origin._document(stretch, format, metadata)
         if stretches.error:
             missing = self.inner(REST) if stretches.count else self
             yield missing.unreadable(stretches.error)
@@ -66,8 +67,6 @@ class Origin:
             "source": self.source,
             "split": self.split,
             "format": format,
-            "part": 0,
-            "continues": False,
         }
         text = _without_surrogates(text)
         return Document(text=text, id=self.id, metadata=common | metadata)
