@@ -1,6 +1,7 @@
 """The rules of the design that the code itself can break."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ TENSORFLOW = {
     "export",
     "serving",
 }
+# All folders and modules of the package.
+THERE = {
+    path.stem
+    for path in PACKAGE.iterdir()
+    if path.suffix == ".py" or (path / "__init__.py").is_file()
+} - {"__init__"}
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 60
 
@@ -94,6 +101,18 @@ def test_imports_go_down_only(module):
         if name.startswith("keras_llm.") and part_of(name) in LEVEL:
             there = part_of(name)
             assert there == here or LEVEL[there] > LEVEL[here], name
+
+
+def test_the_readme_has_a_line_for_each_module_in_this_order():
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Where things are")[2]
+    rows = re.findall(r"^\| (`.*?) \|", table, re.M)
+    named = [re.findall(r"`(\w+)(?:/|\.py)`", row) for row in rows]
+    assert sorted(sum(named, [])) == sorted(THERE)
+    levels = [
+        max(LEVEL[name] for name in row if name in LEVEL) for row in named
+    ]
+    assert levels == sorted(levels)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

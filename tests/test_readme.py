@@ -17,7 +17,11 @@ from testing import DATA
 from keras_llm.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 NAMED_BLOCK = re.compile(r"^```\w+ (\S+)\n(.*?)^```", re.M | re.S)
 README = PAGES[0].read_text(encoding="utf-8")
 # Held by the slow test below.
