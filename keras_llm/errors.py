@@ -22,7 +22,7 @@ def first_of(reasons: list[str], most: int) -> str:
 
 
 class Interrupted(InputError):
-    """Work that the same command goes on with.
+    """Work that is kept: the same command goes on with it.
 
     A worker died, say, or the disk is full.
     """

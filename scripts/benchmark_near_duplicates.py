@@ -23,10 +23,10 @@ import numpy as np
 
 from keras_llm.corpus.duplicates import BYTES_PER_DOCUMENT
 from keras_llm.corpus.duplicates.candidates import candidate_pairs
+from keras_llm.corpus.duplicates.hashing import word_hashes
 from keras_llm.corpus.duplicates.signatures import Signer, recall
 from keras_llm.corpus.duplicates.verification import VerifyPairs
-from keras_llm.corpus.held_out import HeldOutNgrams
-from keras_llm.corpus.ngrams import word_hashes
+from keras_llm.corpus.leaks import HeldOut
 
 STEP = 0.05  # of similarity, a row of the table
 
@@ -221,7 +221,7 @@ def print_table(name: str, figures: Figures, similarity: float) -> None:
 
 def print_speeds(documents: list[str], similarity: float) -> None:
     signer = Signer(similarity)
-    held_out = HeldOutNgrams.from_texts(documents[::10])
+    held_out = HeldOut.of(documents[::10])
     rest = [text for index, text in enumerate(documents) if index % 10]
     print("\n| one core | MB/s |\n|---|---|")
     for name, function in (

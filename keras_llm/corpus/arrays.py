@@ -1,4 +1,8 @@
-"""Arrays on disk that are either complete or not there."""
+"""Arrays of hashes: complete on disk or not there, sorted and looked up.
+
+`np.unique` on uint64 takes NumPy 2.4 8 to 51 times as long as sorting and
+comparing neighbours.
+"""
 
 from pathlib import Path
 
@@ -20,17 +24,38 @@ def save_array(path: Path, array: np.ndarray) -> None:
         partial.unlink(missing_ok=True)
 
 
-def repeated_values(values: np.ndarray) -> np.ndarray:
-    """The values that occur more than once, sorted, each once.
+def task_files(folder: Path, suffix: str = ".npy") -> list[Path]:
+    """The files that tasks wrote as `{rank:05d}` and suffix, by rank."""
+    paths = Path(folder).glob(f"[0-9]*{suffix}")
+    ranked = (path for path in paths if path.stem.isdigit())
+    return sorted(ranked, key=lambda path: int(path.stem))
 
-    Sorts a copy: of the size of `values`, and the only one.
-    """
+
+def is_first(ordered: np.ndarray) -> np.ndarray:
+    """bool array: whether each value differs from the one before."""
+    result = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=result[1:])
+    return result
+
+
+def distinct(values: np.ndarray) -> np.ndarray:
+    """The values, sorted, each once."""
     ordered = np.sort(values)
-    is_repeated = ordered[1:] == ordered[:-1]
-    repeated = ordered[1:][is_repeated]
-    is_first = np.ones(len(repeated), bool)
-    is_first[1:] = repeated[1:] != repeated[:-1]
-    return repeated[is_first]
+    return ordered[is_first(ordered)]
+
+
+def counted(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The values, sorted, each once, and how often each occurs."""
+    ordered = np.sort(values)
+    starts = np.flatnonzero(is_first(ordered))
+    return ordered[starts], np.diff(starts, append=len(ordered))
+
+
+def repeated_values(values: np.ndarray) -> np.ndarray:
+    """The values that occur more than once, sorted, each once."""
+    ordered = np.sort(values)  # of the size of `values`, and the only copy
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    return repeated[is_first(repeated)]
 
 
 def is_among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -53,10 +78,3 @@ def hash_range(hashes: np.ndarray, ranges: int) -> np.ndarray:
     """
     high = hashes >> np.uint64(32)
     return (high * np.uint64(ranges) >> np.uint64(32)).astype(np.int64)
-
-
-def task_files(folder: Path, suffix: str = ".npy") -> list[Path]:
-    """The files that tasks wrote as `{rank:05d}` and suffix, by rank."""
-    paths = Path(folder).glob(f"[0-9]*{suffix}")
-    ranked = (path for path in paths if path.stem.isdigit())
-    return sorted(ranked, key=lambda path: int(path.stem))

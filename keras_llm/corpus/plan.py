@@ -6,7 +6,7 @@ near-duplicates are read again, in tasks of their own.
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -54,13 +54,16 @@ class Plan:
     division: Division
     repeated: np.ndarray
 
-    def has_split(self, split: int) -> bool:
-        """Whether any document is in a split, an index into `SPLITS`."""
-        is_there = self.division.splits[self.verdicts == KEPT] == split
-        spans = chain.from_iterable(self.division.cuts.values())
-        return bool(is_there.any()) or any(
-            span.split == SPLITS[split] for span in spans
+    def documents(self) -> dict[str, int]:
+        """How many documents each split will have, as far as is planned."""
+        counts = np.bincount(
+            self.division.splits[self.verdicts == KEPT], minlength=len(SPLITS)
         )
+        found = dict(zip(SPLITS, counts.tolist(), strict=True))
+        for _, *others in self.division.cuts.values():
+            for span in others:
+                found[span.split] += 1
+        return {split: count for split, count in found.items() if count}
 
     def save(self, store: Store) -> None:
         """Gives every task its share."""

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from keras_llm.corpus.documents import SPLITS
-from keras_llm.errors import InputError
+from keras_llm.errors import InputError, Interrupted
 from keras_llm.recipes.corpus_settings import SplitSettings
 
 ENOUGH_TO_HASH = 100  # documents; fewer may leave a split empty by chance
@@ -105,7 +105,7 @@ def check_splits(
         settings: The shares that were asked for.
 
     Raises:
-        InputError: A split is empty; the message says why, and what to pass.
+        Interrupted: A split is empty; the message says why, and what to pass.
     """
     shares = {"validation": settings.validation, "test": settings.test}
     shares["train"] = 1 - sum(shares.values())
@@ -212,7 +212,7 @@ def _character_start(data: bytes, offset: int) -> int:
     return offset
 
 
-def _empty_split(split: str, share: float, method: str) -> InputError:
+def _empty_split(split: str, share: float, method: str) -> Interrupted:
     why = {
         "hash": f"no document's hash fell into its share of {share:g}",
         "position": f"{share:g} of this text is less than one character",
@@ -224,4 +224,7 @@ def _empty_split(split: str, share: float, method: str) -> InputError:
     if split != "train" and method != "given":
         advice.append(f"pass --corpus.split.{split} 0")
     advice = ", or ".join(advice)
-    return InputError(f"The {split} split is empty: {why}. Please {advice}.")
+    return Interrupted(
+        f"The {split} split is empty: {why}. Please {advice}. What has been "
+        "cleaned is kept, and gone on with."
+    )

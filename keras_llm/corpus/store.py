@@ -6,7 +6,9 @@ numbered through all shards, in order. Knows nothing of cleaning.
 
 import hashlib
 import json
+import pickle
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from keras_llm.corpus.duplicates.paragraphs import (
     paragraph_hashes,
 )
 from keras_llm.corpus.duplicates.signatures import Signer
-from keras_llm.corpus.rules.rule import Rule, Tally
 from keras_llm.corpus.splitting import NO_SPLIT
 from keras_llm.files import write_text
 
@@ -114,12 +115,78 @@ class Store:
                 yield json.loads(line) | {"bytes": len(line)}
 
 
+class SavedTasks(Sequence[Any]):
+    """What differs from task to task, on disk: a task reads its own alone.
+
+    Args:
+        path: The file, of which only the name goes to other processes.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def save(cls, path: Path, tasks: Sequence[Any]) -> "SavedTasks":
+        """Writes a value for each task, in order."""
+        values = [pickle.dumps(task) for task in tasks]
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(b"".join(values))
+        partial.replace(path)
+        ends = np.cumsum([0, *map(len, values)])
+        save_array(path.with_suffix(".npy"), ends)
+        return cls(path)
+
+    def __len__(self) -> int:
+        return len(self._ends()) - 1
+
+    def __getitem__(self, rank: int) -> Any:
+        start, stop = self._ends()[rank : rank + 2].tolist()
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return pickle.loads(file.read(stop - start))
+
+    def _ends(self) -> np.ndarray:
+        return np.load(self.path.with_suffix(".npy"), mmap_mode="r")
+
+
+class KeepCounts(PipelineStep):
+    """Saves what the rules before it counted, and how long they took.
+
+    Args:
+        store: Where to.
+        name: Of the records.
+        rules: Steps with a `name`, a `count`, `bytes` and `seconds`.
+    """
+
+    type = "writer"
+    name = "counts"
+
+    def __init__(self, store: Store, name: str, rules: Sequence[PipelineStep]):
+        super().__init__()
+        self.store = store
+        self.record = name
+        self.rules = rules
+
+    def run(
+        self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
+    ) -> DocumentsPipeline:
+        yield from data
+        record = {
+            rule.name: {
+                "count": asdict(rule.count),
+                "bytes": rule.bytes,
+                "seconds": rule.seconds,
+            }
+            for rule in self.rules
+        }
+        self.store.save_record(self.record, rank, record)
+
+
 class CleanedWriter(PipelineStep):
     """Writes cleaned documents, their index and what duplicates are found by.
 
     Args:
         store: Where to.
-        rules: Those that come before it, whose tallies it saves.
         signer: How near-duplicates are found, if they are.
         paragraphs: Whether to hash paragraphs.
     """
@@ -130,21 +197,17 @@ class CleanedWriter(PipelineStep):
     def __init__(
         self,
         store: Store,
-        rules: Sequence[Rule],
         signer: Signer | None,
         paragraphs: bool,
     ):
         super().__init__()
         self.store = store
-        self.rules = rules
         self.signer = signer
         self.paragraphs = paragraphs
 
     def run(
         self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        for rule in self.rules:
-            rule.tally = Tally()  # of this task
         self._index, self._keys, self._hashes = [], [], []
         partial = self.store.folder / f".{rank:05d}.jsonl.partial"
         with partial.open("wb") as shard:
@@ -191,8 +254,6 @@ class CleanedWriter(PipelineStep):
         if self.paragraphs:
             hashes = [np.empty(0, PARAGRAPHS), *self._hashes]
             self._save_array("hashes", rank, np.concatenate(hashes))
-        tallies = {rule.name: rule.tally.to_dict() for rule in self.rules}
-        self.store.save_record("tallies", rank, tallies)
 
     def _save_array(self, name: str, rank: int, values: np.ndarray) -> None:
         save_array(self.store.array(name, rank), values)

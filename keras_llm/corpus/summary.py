@@ -1,26 +1,24 @@
 """What the tasks left, put together into one report."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from keras_llm.corpus.arrays import counted
+from keras_llm.corpus.counts import Count, Leaks, RuleCount, merged
 from keras_llm.corpus.documents import SPLITS, SplitCount
 from keras_llm.corpus.plan import EXACT_DUPLICATE, Plan
 from keras_llm.corpus.report.characters import CharacterCounter
 from keras_llm.corpus.report.corpus_report import (
     Cluster,
     CorpusReport,
-    Count,
     Duplicates,
-    Leaks,
-    RuleCount,
     lengths_of,
 )
 from keras_llm.corpus.report.warnings import warnings_of
-from keras_llm.corpus.rules.rule import Tally
 from keras_llm.corpus.sources.files import SourceFile
 from keras_llm.corpus.store import Store
 from keras_llm.recipes.corpus_settings import CorpusSettings
@@ -30,13 +28,16 @@ CLUSTER_IDS = 5
 BEGINNING = 160  # characters
 
 
-def merged_tallies(records: Iterable[Mapping[str, Any]]) -> dict[str, Tally]:
-    """The tallies of each rule over all tasks, in order."""
-    merged: dict[str, Tally] = {}
-    for record in records:
-        for name, values in record.items():
-            merged.setdefault(name, Tally()).merge(Tally(**values))
-    return merged
+def merged_rules(records: list[dict[str, Any]]) -> dict[str, RuleCount]:
+    """What each rule did in all tasks, of the records of `KeepCounts`."""
+    counts = {
+        name: merged(RuleCount, [record[name]["count"] for record in records])
+        for name in records[0]
+    }
+    for count in counts.values():
+        commonest = sorted(count.reasons.items(), key=lambda r: (-r[1], r[0]))
+        count.reasons = dict(commonest)
+    return counts
 
 
 def summarise(
@@ -45,7 +46,7 @@ def summarise(
     store: Store,
     plan: Plan,
     written: list[dict[str, Any]],
-    tallies: Mapping[str, Tally],
+    rules: dict[str, RuleCount],
     leaks: Mapping[str, Leaks],
 ) -> CorpusReport:
     """The report of a corpus, from what its tasks left in the store.
@@ -56,11 +57,10 @@ def summarise(
         store: Holds the records of all tasks.
         plan: What was decided about each document.
         written: Records of the tasks that wrote the splits.
-        tallies: Of all rules, in the order in which they ran.
+        rules: What each did, in the order in which they ran.
         leaks: `"leaks"` from the test split and `"contamination"` from
             evaluation files, if they were looked for.
     """
-    rules = {name: RuleCount.of(tally) for name, tally in tallies.items()}
     first, last = list(rules.values())[0], list(rules.values())[-1]
     read = Count(first.seen, first.characters_before)
     kept = Count(last.seen - last.dropped, last.characters_after)
@@ -73,7 +73,7 @@ def summarise(
         kept=kept,
         dropped=Count(
             read.documents - kept.documents,
-            sum(tally.characters_dropped for tally in tallies.values()),
+            sum(rule.characters_dropped for rule in rules.values()),
         ),
         rules=rules,
         splits=_splits(written),
@@ -118,11 +118,9 @@ def _languages(written: list[dict]) -> dict[str, int] | None:
 def _duplicates(
     store: Store, plan: Plan, rules: Mapping[str, RuleCount]
 ) -> Duplicates:
-    names, sizes = np.unique(
-        plan.clusters[plan.verdicts != EXACT_DUPLICATE], return_counts=True
-    )
+    names, sizes = counted(plan.clusters[plan.verdicts != EXACT_DUPLICATE])
     names, sizes = names[sizes > 1], sizes[sizes > 1]
-    values, counts = np.unique(sizes, return_counts=True)
+    values, counts = counted(sizes)
     order = np.lexsort((names, -sizes))[:LARGEST_CLUSTERS]
     searched = bool(store.arrays("keys"))
     has_paragraphs = "paragraph_duplicates" in rules

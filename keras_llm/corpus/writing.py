@@ -1,7 +1,7 @@
 """The blocks that write the corpus: what a plan says, done to each document."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,6 @@ from keras_llm.corpus.documents import SPLITS, ShardWriter
 from keras_llm.corpus.plan import TaskPlan
 from keras_llm.corpus.report.characters import CharacterCounter
 from keras_llm.corpus.rules.language import identify
-from keras_llm.corpus.rules.rule import Rule, Tally
 from keras_llm.corpus.splitting import cut
 from keras_llm.corpus.store import Store
 from keras_llm.executors import advance
@@ -79,23 +78,19 @@ class SplitWriter(PipelineStep):
     Args:
         corpus: The corpus folder.
         store: Where the task's record goes.
-        rules: Those that come before it, whose tallies it saves.
     """
 
     type = "writer"
     name = "splits"
 
-    def __init__(self, corpus: Path, store: Store, rules: Sequence[Rule]):
+    def __init__(self, corpus: Path, store: Store):
         super().__init__()
         self.corpus = corpus
         self.store = store
-        self.rules = rules
 
     def run(
         self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        for rule in self.rules:
-            rule.tally = Tally()  # of this task
         contents = Contents()
         with ExitStack() as stack:
             writers = {
@@ -111,7 +106,6 @@ class SplitWriter(PipelineStep):
                     )
                 )
         record = {
-            "tallies": {rule.name: rule.tally.to_dict() for rule in self.rules},
             "splits": {
                 split: vars(writer.count)
                 for split, writer in writers.items()

@@ -4,21 +4,24 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_llm.corpus.counts import (
+    Change,
+    Count,
+    Drop,
+    Leak,
+    Leaks,
+    RuleCount,
+)
 from keras_llm.corpus.documents import SplitCount
 from keras_llm.corpus.report.characters import CharacterCounter
 from keras_llm.corpus.report.corpus_report import (
     Cluster,
     CorpusReport,
-    Count,
     Duplicates,
-    Leak,
-    Leaks,
-    RuleCount,
     lengths_of,
 )
-from keras_llm.corpus.report.timings import Speed, Timings, rule_speeds
+from keras_llm.corpus.report.timings import Speed, Timings
 from keras_llm.corpus.report.warnings import warnings_of
-from keras_llm.corpus.rules.rule import Tally
 
 PAGE = (
     '<!doctype html><html><head><title>Owls</title><script src="/a.js">'
@@ -211,9 +214,9 @@ RULES = {
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
-def example_tallies(documents=3_811, characters=48_310_552):
-    """What each rule would have counted."""
-    tallies = {}
+def example_rules(documents=3_811, characters=48_310_552):
+    """What each rule would have counted, and its megabytes a second."""
+    rules, speeds = {}, {}
     for name, (
         changed,
         removed,
@@ -222,7 +225,7 @@ def example_tallies(documents=3_811, characters=48_310_552):
         drops,
         rate,
     ) in RULES.items():
-        tally = Tally(
+        rule = RuleCount(
             seen=documents,
             changed=changed,
             dropped=sum(reasons.values()),
@@ -230,21 +233,14 @@ def example_tallies(documents=3_811, characters=48_310_552):
             characters_after=characters - removed,
             characters_dropped=0 if changed else removed,
             reasons=reasons,
-            changes=[
-                dict(zip(("id", "before", "after"), example, strict=True))
-                for example in changes
-            ],
-            drops=[
-                dict(zip(("id", "reason", "before"), example, strict=True))
-                for example in drops
-            ],
-            bytes=characters if rate else 0,
-            seconds=characters / 1e6 / rate if rate else 0.0,
+            changes=[Change(*example) for example in changes],
+            drops=[Drop(*example) for example in drops],
         )
-        documents -= tally.dropped
-        characters = tally.characters_after
-        tallies[name] = tally
-    return tallies
+        speeds[name] = Speed(characters / 1e6 / rate if rate else 0.0, rate)
+        documents -= rule.dropped
+        characters = rule.characters_after
+        rules[name] = rule
+    return rules, speeds
 
 
 def example_characters(total):
@@ -264,8 +260,7 @@ def example_characters(total):
 
 def example_report():
     """The report, with its warnings."""
-    tallies = example_tallies()
-    rules = {name: RuleCount.of(tally) for name, tally in tallies.items()}
+    rules, _ = example_rules()
     first, last = rules["unreadable"], rules["paragraph_duplicates"]
     kept = Count(last.seen - last.dropped, last.characters_after)
     read = Count(first.seen, first.characters_before)
@@ -312,6 +307,7 @@ def example_report():
             paragraphs=402,
         ),
         leaks=Leaks(
+            texts=163,
             ngrams=88_120,
             found=1_204,
             documents=9,
@@ -323,7 +319,7 @@ def example_report():
                 )
             ],
         ),
-        contamination=Leaks(ngrams=12_044, found=0, documents=0),
+        contamination=Leaks(texts=900, too_short=31, ngrams=12_044),
     )
     return replace(report, warnings=warnings_of(report))
 
@@ -333,6 +329,6 @@ def example_timings():
     return Timings(
         total=Speed.of(31.4, 49_221_904),
         workers=2,
-        rules=rule_speeds(example_tallies()),
+        rules=example_rules()[1],
         stages={"clean": 22.8, "plan": 1.9, "index": 1.2, "write": 5.5},
     )

@@ -2,13 +2,8 @@ import random
 
 import pytest
 
-from keras_llm.corpus.report.marks import (
-    Piece,
-    compare,
-    excerpts,
-    sign_of,
-    visible,
-)
+from keras_llm.corpus.counts import excerpts
+from keras_llm.corpus.report.marks import Piece, compare, sign_of, visible
 
 PARTS = ["owl ", "the", "  ", "\n", "\r\n", "\u200b", "é", "\x00\t", "<b>"]
 

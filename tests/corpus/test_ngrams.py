@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from testing import DATA, needs_data
 
-from keras_llm.corpus.ngrams import ngram_hashes, word_hashes, word_spans
+from keras_llm.corpus.duplicates.hashing import (
+    ngram_hashes,
+    word_hashes,
+    word_spans,
+)
 
 AWKWARD = [
     *"aAbBzZ09_ \t\n.,-'\"éÉßſKσΣçàйЙ١²½",

@@ -15,7 +15,8 @@ from keras_llm.corpus.documents import (
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.report.corpus_report import load_report
 from keras_llm.corpus.sources import texts
-from keras_llm.errors import InputError
+from keras_llm.corpus.sources.reader import FileReader
+from keras_llm.errors import InputError, Interrupted
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
 AS_PUBLISHED = CorpusSettings(rules=[])
@@ -157,13 +158,6 @@ def test_progress_rises_to_the_end_of_each_stage(tmp_path):
     "files, settings, message",
     [
         ({"a": "", "b": " \n"}, CorpusSettings(), "only_whitespace"),
-        ({"a": "x"}, CorpusSettings(), "The train split is empty"),
-        (
-            {"a": "some text"},
-            CorpusSettings(split=SplitSettings("hash", 0.001)),
-            "The validation split is empty.*method position",
-        ),
-        ({"train": "text", "test": ""}, ALL_TRAIN, "The test split is empty"),
         (
             {"b": "a\0b"},
             ALL_TRAIN,
@@ -176,6 +170,43 @@ def test_bad_input_leaves_nothing(tmp_path, files, settings, message):
     with pytest.raises(InputError, match=message):
         prepare(source, tmp_path / "out", settings)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    "files, settings, message",
+    [
+        ({"a": "x"}, CorpusSettings(), "The train split is empty"),
+        (
+            {"a": "some text"},
+            CorpusSettings(split=SplitSettings("hash", 0.001)),
+            "The validation split is empty.*method position",
+        ),
+        ({"train": "text", "test": ""}, ALL_TRAIN, "The test split is empty"),
+    ],
+)
+def test_an_empty_split_is_told_and_keeps_what_is_cleaned(
+    tmp_path, files, settings, message
+):
+    source = folder_of(tmp_path / "in", **files)
+    with pytest.raises(Interrupted, match=message):
+        prepare(source, tmp_path / "out", settings)
+    assert visible(tmp_path) == ["in"]
+    assert any((tmp_path / ".out.work/cleaned").glob("*.jsonl"))
+
+
+def test_after_an_empty_split_nothing_is_cleaned_again(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise AssertionError("cleaned again")
+
+    source = folder_of(tmp_path / "in", a="some text", b="more text")
+    few = CorpusSettings(split=SplitSettings("hash", 1e-9))
+    with pytest.raises(Interrupted, match="validation split is empty"):
+        prepare(source, tmp_path / "out", few)
+    monkeypatch.setattr(FileReader, "run", fail)
+    report = prepare(source, tmp_path / "out", ALL_TRAIN)
+    assert report.kept.documents == 2
+    assert joined(tmp_path / "out", "train") == "some textmore text"
+    assert visible(tmp_path) == ["in", "out"]
 
 
 @pytest.mark.parametrize(

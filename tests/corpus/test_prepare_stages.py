@@ -11,16 +11,18 @@ import sys
 import time
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 from testing import DATA, needs_data
 
 from keras_llm import files
-from keras_llm.corpus import prepare as prepare_module
+from keras_llm.corpus import stages
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.sources.reader import make_tasks
 from keras_llm.errors import InputError, Interrupted
+from keras_llm.executors import base, local
 from keras_llm.recipes.corpus_settings import (
     CorpusSettings,
     ExecutionSettings,
@@ -151,7 +153,7 @@ def many(tmp_path, monkeypatch):
         write(folder / f"{number:03d}.txt", " ".join(content) + "  \n")
     write(folder / "200.txt", (folder / "007.txt").read_bytes())
     few = partial(make_tasks, task_bytes=12_000)
-    monkeypatch.setattr(prepare_module, "make_tasks", few)
+    monkeypatch.setattr(stages, "make_tasks", few)
     return folder
 
 
@@ -168,6 +170,28 @@ def test_workers_do_not_change_what_comes_out(many, tmp_path):
     prepare(str(many), two, SEARCHED, ExecutionSettings(workers=2))
     assert len(list((one / "train").iterdir())) > 5
     assert files_of(one) == files_of(two)
+
+
+def test_what_a_task_unpickles_does_not_grow_with_the_files(tmp_path):
+    sizes = []
+    for count in (10, 1_000):
+        source = tmp_path / str(count)
+        for number in range(count):
+            write(source / f"{number}.txt", text_of(5, number))
+        with pytest.MonkeyPatch.context() as patch:
+            pickles = partial(note_pickles, into=sizes, run=base.attempt)
+            patch.setattr(local, "attempt", pickles)
+            settings = CorpusSettings(split=ALL_TRAIN)
+            prepare(str(source), tmp_path / f"{count}-out", settings)
+    few, many = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
+    assert len(few) == len(many) >= 2  # stages
+    assert max(many) < max(few) + 100
+
+
+def note_pickles(folder, rank, into, run):
+    """Runs a task as a worker does, and notes how much it reads for it."""
+    into.append((Path(folder) / base.PICKLE).stat().st_size)
+    return run(folder, rank)
 
 
 @pytest.mark.slow
@@ -281,6 +305,21 @@ def test_contamination_by_evaluation_files(leaking, tmp_path):
     ]
 
 
+def test_questions_too_short_to_look_for_are_no_clean_bill(leaking, tmp_path):
+    questions = [{"text": "Why is the sky blue?"}, {"text": "Who was it?"}]
+    lines = "\n".join(map(json.dumps, questions))
+    write(tmp_path / "questions.jsonl", lines)
+    settings = CorpusSettings(
+        contamination=[str(tmp_path / "questions.jsonl")], split=ALL_TRAIN
+    )
+    report = prepare(leaking, tmp_path / "out", settings)
+    assert report.contamination.texts == report.contamination.too_short == 2
+    [warning] = [each for each in report.warnings if "8 words" in each]
+    assert warning.startswith("2 of 2 texts of the files of corpus.contamin")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "Nothing could be looked for" in page
+
+
 def test_evaluation_files_must_be_readable(leaking, tmp_path):
     write(tmp_path / "questions.jsonl", '{"question": "why"}')
     settings = CorpusSettings(contamination=[str(tmp_path / "questions.jsonl")])
@@ -353,13 +392,15 @@ def test_several_sources_are_one_corpus(tmp_path):
 PREPARE = """
 import sys
 from functools import partial
-from keras_llm.corpus import prepare as module
+from pathlib import Path
+from keras_llm.corpus import stages
+from keras_llm.corpus.prepare import prepare
 from keras_llm.recipes.corpus_settings import CorpusSettings, ExecutionSettings
-module.make_tasks = partial(module.make_tasks, task_bytes=2_000_000)
+stages.make_tasks = partial(stages.make_tasks, task_bytes=2_000_000)
 source, out = sys.argv[1:]
 settings = CorpusSettings("web", near_duplicates="drop")
 if __name__ == "__main__":
-    module.prepare(source, out, settings, ExecutionSettings(workers=2))
+    prepare(source, out, settings, ExecutionSettings(workers=2))
 """
 
 

@@ -4,12 +4,10 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from report_example import example_report, example_tallies, example_timings
+from report_example import example_report, example_timings
 
+from keras_llm.corpus.counts import Count, Drop, RuleCount
 from keras_llm.corpus.report.corpus_report import (
-    Change,
-    Count,
-    RuleCount,
     lengths_of,
     load_report,
     save_report,
@@ -20,7 +18,7 @@ from keras_llm.corpus.report.timings import (
     load_timings,
     save_timings,
 )
-from keras_llm.corpus.rules.rule import Tally
+from keras_llm.corpus.summary import merged_rules
 from keras_llm.errors import InputError
 
 
@@ -123,26 +121,22 @@ def test_what_is_wrong_in_a_report_is_said(tmp_path, damage, named):
         load_report(tmp_path)
 
 
-def test_a_rule_is_counted_as_its_tally_says():
-    tally = Tally(
-        seen=9,
-        changed=1,
-        dropped=4,
-        characters_before=90,
-        characters_after=50,
-        reasons={"short": 1, "long": 3},
-        changes=[{"id": "a", "before": "x", "after": "y"}],
-        bytes=91,
-        seconds=3.5,
-    )
-    rule = RuleCount.of(tally)
-    assert asdict(rule) == {
-        key: value
-        for key, value in tally.to_dict().items()
-        if key not in ("bytes", "seconds")
-    }
-    assert list(rule.reasons) == ["long", "short"]
-    assert rule.changes == [Change("a", "x", "y")]
+def test_counts_of_tasks_add_up_in_order():
+    tasks = []
+    for number in range(3):
+        count = RuleCount()
+        count.keep(f"kept {number}", "as it is", "as it is")
+        for n in range(2):
+            count.keep(f"{number}-{n}", "before", "after it")
+            count.drop(f"{number}-{n}", f"reason {number}", "", "a detail")
+        tasks.append({"nfc": {"count": asdict(count)}})
+    total = merged_rules(tasks)["nfc"]
+    assert (total.seen, total.changed, total.dropped) == (15, 6, 6)
+    assert total.characters_before == 3 * 8 + 6 * 6
+    assert total.characters_after == 3 * 8 + 6 * 8
+    assert total.reasons == {f"reason {n}": 2 for n in range(3)}
+    assert [each.id for each in total.changes] == ["0-0", "0-1", "1-0"]
+    assert total.drops[2] == Drop("1-0", "reason 1", "a detail")
 
 
 def test_lengths_are_counted_by_powers_of_two():
@@ -173,7 +167,7 @@ def test_timings_are_read_back(tmp_path):
     assert load_timings(tmp_path) is None
     save_timings(timings, tmp_path)
     assert load_timings(tmp_path) == timings
-    assert list(timings.rules) == list(example_tallies())
+    assert list(timings.rules) == list(example_report().rules)
     (tmp_path / "timings.json").write_text("{}")
     with pytest.raises(InputError, match=r"timings\.json must be"):
         load_timings(tmp_path)

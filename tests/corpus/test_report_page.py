@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 from report_example import example_report, example_timings
 
+from keras_llm.corpus.counts import Count
 from keras_llm.corpus.report.corpus_report import (
     Characters,
-    Count,
     Duplicates,
     Lengths,
 )

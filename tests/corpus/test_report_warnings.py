@@ -3,17 +3,15 @@ from dataclasses import replace
 
 import pytest
 
+from keras_llm.corpus.counts import Count, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
 from keras_llm.corpus.report.corpus_report import (
     CharacterCount,
     Characters,
     Cluster,
     CorpusReport,
-    Count,
     Duplicates,
-    Leaks,
     Lengths,
-    RuleCount,
     UnusualCount,
 )
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of
@@ -79,10 +77,17 @@ WARNED = {
         of_rule("unreadable", 90, reasons={"not_text": 80, "encrypted": 10}),
         "90 of 100 documents could not be read.*80 of them for not_text",
     ),
-    "leak": ({"leaks": Leaks(200, 3, 2)}, "test split, in all 1.5% of its 13"),
+    "leak": (
+        {"leaks": Leaks(5, 0, ngrams=200, found=3, documents=2)},
+        "test split, in all 1.5% of its 13",
+    ),
     "contamination": (
-        {"contamination": Leaks(200, 3, 2, dropped=1)},
+        {"contamination": Leaks(5, 0, 200, 3, 2, dropped=1)},
         r"1 document\(s\).*corpus.contamination",
+    ),
+    "short questions": (
+        {"contamination": Leaks(texts=40, too_short=40)},
+        "40 of 40 texts of the files of corpus.contamination have fewer than 8",
     ),
     "digits": (of_text({"digits": 400_000}), "40.0% .*digits.*corpus.text"),
     "markup": (of_text(LATIN, **{"<": 8_000}), "One character in 125 is '<'"),
@@ -166,7 +171,7 @@ def assert_only(warnings, expected):
         of_rule("nfc", 39),
         of_rule("html", characters=30_000),
         of_rule("unreadable", 10),
-        {"leaks": Leaks(200, 0, 0), "contamination": Leaks(200, 9, 2, 2)},
+        {"leaks": Leaks(5, 0, 200), "contamination": Leaks(5, 0, 200, 9, 2, 2)},
         {"languages": None},
         {"languages": {"en": 95, "de": 5}},
         {

@@ -193,5 +193,5 @@ def test_the_process_ends_with_the_rule():
     assert process.is_alive()
     assert list(data) == []
     process.join(10)
-    assert rule.tally.reasons == {"no_main_content": 1}
+    assert rule.count.reasons == {"no_main_content": 1}
     assert rule.block._sandbox is None

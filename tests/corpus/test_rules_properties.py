@@ -155,7 +155,7 @@ def test_a_rule_reads_what_it_keeps_and_drops(name, texts):
     (rule,) = build_rules(CorpusSettings(rules=[name]))
     documents = [Document(text, str(n)) for n, text in enumerate(texts)]
     kept = list(rule.run(iter(documents)))
-    tally = rule.tally
+    tally = rule.count
     assert tally.seen == len(texts) == len(kept) + tally.dropped
     assert sum(tally.reasons.values()) == tally.dropped
     assert tally.characters_before == sum(map(len, texts))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_llm.corpus.arrays import is_among, repeated_values
+from keras_llm.corpus.arrays import distinct, is_among, repeated_values
 from keras_llm.corpus.duplicates.signatures import NO_KEY
 
 # Of a key that more documents share, not all pairs are candidates, which
@@ -37,7 +37,7 @@ def candidate_pairs(
     pairs = np.empty(0, np.uint64)
     for band in range(bands):
         found = _pairs_of_band([task[:, band] for task in keys], is_kept)
-        pairs = np.unique(np.concatenate([pairs, found]))
+        pairs = distinct(np.concatenate([pairs, found]))
     seconds = pairs & np.uint64(0xFFFFFFFF)
     return np.stack([pairs >> _HALF, seconds], axis=1).astype(np.int64)
 

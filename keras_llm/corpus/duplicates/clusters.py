@@ -6,7 +6,12 @@ function of the arguments, not of the order in which pairs were found.
 
 import numpy as np
 
-from keras_llm.corpus.arrays import is_among, repeated_values
+from keras_llm.corpus.arrays import (
+    distinct,
+    is_among,
+    is_first,
+    repeated_values,
+)
 
 # A document that its source gives to test is not dropped in favour of one
 # that will be trained on.
@@ -24,8 +29,8 @@ def cluster(documents: int, pairs: np.ndarray) -> np.ndarray:
         int64 array `(documents,)`: the smallest index of each one's cluster.
     """
     roots = np.arange(documents)
-    nodes, edges = np.unique(pairs, return_inverse=True)
-    joined = _join(len(nodes), edges.reshape(-1, 2))
+    nodes = distinct(pairs.ravel())
+    joined = _join(len(nodes), np.searchsorted(nodes, pairs))
     roots[nodes] = nodes[joined]
     return roots
 
@@ -58,7 +63,7 @@ def representatives(
     members = members[order]
     keep = np.ones(len(roots), bool)
     keep[members] = False
-    keep[members[_is_first(roots[members])]] = True
+    keep[members[is_first(roots[members])]] = True
     return keep
 
 
@@ -81,8 +86,8 @@ def exact(digests: np.ndarray, given: np.ndarray) -> np.ndarray:
     order = np.lexsort((members, priority, high, low))
     members = members[order]
     low, high = low[order], high[order]
-    is_first = _is_first(low) | _is_first(high)
-    result[members] = members[is_first][np.cumsum(is_first) - 1]
+    stays = is_first(low) | is_first(high)
+    result[members] = members[stays][np.cumsum(stays) - 1]
     return result
 
 
@@ -102,10 +107,3 @@ def _join(nodes: int, edges: np.ndarray) -> np.ndarray:
         np.minimum.at(roots, edges.max(axis=1), edges.min(axis=1))
         while not np.array_equal(above := roots[roots], roots):
             roots = above
-
-
-def _is_first(values: np.ndarray) -> np.ndarray:
-    """Whether each value differs from the one before."""
-    is_first = np.ones(len(values), bool)
-    is_first[1:] = values[1:] != values[:-1]
-    return is_first

@@ -9,8 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_llm.corpus.arrays import hash_range, is_among, repeated_values
-from keras_llm.corpus.ngrams import hash_bytes
+from keras_llm.corpus.arrays import (
+    hash_range,
+    is_among,
+    is_first,
+    repeated_values,
+)
+from keras_llm.corpus.duplicates.hashing import hash_bytes
 
 LEAST = 60  # characters: shorter lines (headings, refrains) repeat by nature
 NOT_COMPARED = 0  # instead of the hash of a shorter line
@@ -120,10 +125,10 @@ def _repeated_in(
         or [np.empty(0, np.uint64)]
     )
     candidates = np.flatnonzero(is_among(hashes, repeated_values(hashes)))
-    _, first = np.unique(hashes[candidates], return_index=True)
+    order = np.argsort(hashes[candidates], kind="stable")
+    candidates = candidates[order]
     is_repeated = np.zeros(len(hashes), bool)
-    is_repeated[candidates] = True
-    is_repeated[candidates[first]] = False
+    is_repeated[candidates[~is_first(hashes[candidates])]] = True
     ends = np.cumsum([len(mine) for mine in positions])[:-1]
     parts = np.split(is_repeated, ends) if positions else []
     return [mine[part] for mine, part in zip(positions, parts, strict=True)]

@@ -15,7 +15,8 @@ import math
 
 import numpy as np
 
-from keras_llm.corpus.ngrams import mixed, ngram_hashes, word_hashes
+from keras_llm.corpus.arrays import distinct
+from keras_llm.corpus.duplicates.hashing import mixed, ngram_hashes, word_hashes
 from keras_llm.errors import InputError
 
 SHINGLE = 5  # words
@@ -131,7 +132,7 @@ def shingle_hashes(text: str) -> np.ndarray:
 
 def shingle_set(text: str) -> np.ndarray:
     """The distinct shingles' hashes, sorted: a uint64 array."""
-    return np.unique(shingle_hashes(text))
+    return distinct(shingle_hashes(text))
 
 
 def jaccard(a: str, b: str) -> float:

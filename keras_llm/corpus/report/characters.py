@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_llm.corpus.arrays import counted
 from keras_llm.corpus.report.corpus_report import (
     CharacterCount,
     Characters,
@@ -64,7 +65,7 @@ class CharacterCounter:
         codes = np.frombuffer(encoded, dtype="<u4")
         is_dense = codes < DENSE
         self._add_dense(id, codes[is_dense], DENSE)
-        values, counts = np.unique(codes[~is_dense], return_counts=True)
+        values, counts = counted(codes[~is_dense])
         self._add_counts(id, values, counts)
 
     def merge(self, other: "CharacterCounter") -> None:

@@ -12,89 +12,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_llm.artifacts import read_artifact
+from keras_llm.corpus.arrays import counted
+from keras_llm.corpus.counts import Count, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
 
-if TYPE_CHECKING:  # it imports datatrove, which readers do not need
-    from keras_llm.corpus.rules.rule import Tally
-
 REPORT = "report.json"
 SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Count:
-    """A number of documents, and of characters in them."""
-
-    documents: int = 0
-    characters: int = 0
-
-
-@dataclass(frozen=True)
-class Change:
-    """A text before and after a rule, both cut to where it changed."""
-
-    id: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Drop:
-    """The beginning of a text that a rule left out, and why."""
-
-    id: str
-    reason: str
-    before: str
-
-
-@dataclass(frozen=True)
-class RuleCount:
-    """What a rule did to the documents that reached it.
-
-    Args:
-        seen: Documents that reached it.
-        changed: Documents whose text it changed.
-        dropped: Documents that it left out.
-        characters_before: Characters that reached it.
-        characters_after: Characters that it let through.
-        characters_dropped: Characters of what it left out.
-        reasons: Dropped documents by reason, the commonest first.
-        changes: A few examples.
-        drops: A few examples.
-    """
-
-    seen: int = 0
-    changed: int = 0
-    dropped: int = 0
-    characters_before: int = 0
-    characters_after: int = 0
-    characters_dropped: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    changes: list[Change] = field(default_factory=list)
-    drops: list[Drop] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, tally: Tally) -> RuleCount:
-        """What a tally holds, but for bytes and seconds."""
-        reasons = sorted(tally.reasons.items(), key=lambda r: (-r[1], r[0]))
-        return cls(
-            seen=tally.seen,
-            changed=tally.changed,
-            dropped=tally.dropped,
-            characters_before=tally.characters_before,
-            characters_after=tally.characters_after,
-            characters_dropped=tally.characters_dropped,
-            reasons=dict(reasons),
-            changes=[Change(**example) for example in tally.changes],
-            drops=[Drop(**example) for example in tally.drops],
-        )
 
 
 @dataclass(frozen=True)
@@ -213,33 +143,6 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
-class Leak:
-    """A phrase that is held out, found in a document of the train split."""
-
-    train: str
-    phrase: str
-
-
-@dataclass(frozen=True)
-class Leaks:
-    """What the train split shares with text that a model is tested on.
-
-    Args:
-        ngrams: Distinct n-grams of the held-out text.
-        found: How many of them the train split holds.
-        documents: Documents of the train split that hold any.
-        dropped: How many of those were left out, wholly or in part.
-        examples: A few.
-    """
-
-    ngrams: int
-    found: int
-    documents: int
-    dropped: int = 0
-    examples: list[Leak] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class CorpusReport:
     """What became of the text: `read` is `kept` plus `dropped` documents.
 
@@ -322,7 +225,7 @@ def lengths_of(characters: Sequence[int]) -> Lengths:
     ordered = np.sort(np.asarray(characters, dtype=np.int64))
     if not len(ordered):
         return Lengths()
-    values, counts = np.unique(ordered, return_counts=True)
+    values, counts = counted(ordered)
     powers = np.frexp(np.maximum(ordered, 1))[1] - 1
     documents = np.bincount(powers)
     return Lengths(

@@ -4,7 +4,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from keras_llm.corpus.report.corpus_report import CorpusReport, RuleCount
+from keras_llm.corpus.counts import RuleCount
+from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent, rate, short_count
 from keras_llm.corpus.report.timings import Speed, Timings
 from keras_llm.corpus.report.warnings import MUCH_DROPPED

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 TOKENS = re.compile(r"\w+|\s|[^\w\s]")
-ANCHOR = 32  # characters that tell where two texts agree again
-LEFT_OUT = " […] "
 SOLID = 8  # characters in common that are no accident
 ALIKE = 0.5  # ratio from which words are compared by character
 SPELT_OUT = 8  # characters that look alike, named by their code points
@@ -74,45 +72,6 @@ def compare(before: str, after: str, limit: int) -> tuple[list[Run], list[Run]]:
     left += [CUT] if is_cut or len(before) >= limit else []
     right += [CUT] if is_cut or len(after) >= limit else []
     return left, right
-
-
-def excerpts(before: str, after: str, length: int) -> tuple[str, str]:
-    """Both texts around their first difference.
-
-    Of a long removal the middle is left out, so that it is seen where the
-    texts agree again.
-
-    Args:
-        before: A text.
-        after: What became of it.
-        length: Most characters of each excerpt.
-    """
-    first = _common(before, after)
-    third = length // 3
-    start = max(0, first - third)
-    again = before.find(after[first : first + ANCHOR], first)
-    if again - first <= third:  # seen whole, or the texts never agree again
-        stop = start + length
-        return before[start:stop], after[start:stop]
-    removed = before[first : first + third - len(LEFT_OUT)] + LEFT_OUT
-    return (
-        before[start:first] + removed + before[again : again + third],
-        after[start : first + third],
-    )
-
-
-def _common(before: str, after: str) -> int:
-    """Length of what two texts begin with alike, in whole words."""
-    low, high = 0, min(len(before), len(after))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if before[low:middle] == after[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    while low and before[low - 1].isalnum():
-        low -= 1
-    return low
 
 
 def visible(text: str) -> list[Piece]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import jinja2
 
+from keras_llm.corpus.counts import EXCERPT, Count, RuleCount
 from keras_llm.corpus.report import marks
-from keras_llm.corpus.report.corpus_report import CorpusReport, Count, RuleCount
+from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent, rate, short_count
 from keras_llm.corpus.report.timings import Speed, Timings
-from keras_llm.corpus.rules.rule import EXCERPT
 from keras_llm.files import write_text
 
 PAGE = "report.html"

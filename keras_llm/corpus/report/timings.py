@@ -6,16 +6,13 @@ Kept apart, so that the report is the same on every machine.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keras_llm.artifacts import read_artifact
 from keras_llm.files import write_text
-
-if TYPE_CHECKING:
-    from keras_llm.corpus.rules.rule import Tally
 
 TIMINGS = "timings.json"
 
@@ -61,12 +58,15 @@ class Timings:
         return asdict(self)
 
 
-def rule_speeds(tallies: Mapping[str, Tally]) -> dict[str, Speed]:
-    """Speeds of rules, of their tallies."""
-    return {
-        name: Speed.of(tally.seconds, tally.bytes)
-        for name, tally in tallies.items()
-    }
+def rule_speeds(records: Iterable[Mapping[str, Any]]) -> dict[str, Speed]:
+    """Speeds of rules over all tasks, of the records of `KeepCounts`."""
+    sums: dict[str, list[float]] = {}
+    for record in records:
+        for name, rule in record.items():
+            mine = sums.setdefault(name, [0.0, 0])
+            mine[0] += rule["seconds"]
+            mine[1] += rule["bytes"]
+    return {name: Speed.of(*sum) for name, sum in sums.items()}
 
 
 def save_timings(timings: Timings, folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from keras_llm.corpus.report.corpus_report import CorpusReport, Leaks, RuleCount
+from keras_llm.corpus.counts import Leaks, RuleCount
+from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent
 
 FEW = 10  # documents below which a share says nothing
@@ -85,8 +86,17 @@ def _of_leaks(report: CorpusReport) -> Iterator[str]:
 
 
 def _of_leak(leaks: Leaks | None, held_out: str, advice: str) -> Iterator[str]:
-    left = leaks.documents - leaks.dropped if leaks else 0
-    if leaks and left > 0:
+    if leaks is None:
+        return
+    if leaks.too_short:
+        yield (
+            f"{leaks.too_short:,} of {leaks.texts:,} texts of {held_out} have "
+            "fewer than 8 words, and were not looked for in the train split: "
+            "what is said of leaks does not hold for them. Give questions "
+            "with their answers, by corpus.template, say."
+        )
+    left = leaks.documents - leaks.dropped
+    if left > 0:
         yield (
             f"{left:,} document(s) of the train split hold phrases of "
             f"{held_out}, in all {percent(leaks.found, leaks.ngrams)} of its "

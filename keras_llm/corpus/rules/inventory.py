@@ -30,26 +30,13 @@ class Inventory:
 
 _FEW = 20  # texts to look for one by one
 
-_EMPTY = Inventory("", "")
-_last: tuple[str, Inventory] = ("", _EMPTY)
-
 
 def inventory(text: str) -> Inventory:
-    """The characters of a text that are not plain.
-
-    The last answer is kept: the rules of a pipeline ask one after another.
-    """
-    global _last
-    if text is not _last[0]:
-        _last = (text, _take(text))
-    return _last[1]
-
-
-def _take(text: str) -> Inventory:
+    """The characters of a text that are not plain."""
     data = text.encode("utf-8", "surrogatepass").translate(_SEPARATORS)
     found = set(data.split())
     if not found:
-        return _EMPTY
+        return Inventory("", "")
     runs = b"\n".join(found).decode("utf-8", "surrogatepass")
     return Inventory("".join(set(runs) - {"\n"}), runs)
 

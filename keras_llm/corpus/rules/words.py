@@ -9,8 +9,6 @@ import re
 
 from datatrove.utils.word_tokenizers import WordTokenizer
 
-from keras_llm.corpus.rules.inventory import inventory
-
 # Thai to Khmer, kana, Chinese characters and their extensions.
 _UNSPACED = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff"
@@ -29,21 +27,13 @@ _SENTENCE_END = re.compile(
 
 
 class Words(WordTokenizer):
-    """A `WordTokenizer` of datatrove's, to pass as a filter's `language`.
-
-    It keeps the words of the last text, for the filters ask one after another
-    for the same.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: tuple[str, list[str]] = ("", [])
+    """A `WordTokenizer` of datatrove's, to pass as a filter's `language`."""
 
     def word_tokenize(self, text: str) -> list[str]:
         """The words and signs of a text, without spaces."""
-        if text is not self._last[0]:
-            self._last = (text, _split(text))
-        return self._last[1]
+        if text.isascii() or not _HAS_UNSPACED.search(text):
+            return _WORD.findall(text)
+        return _WORD_OR_CHARACTER.findall(text)
 
     def sent_tokenize(self, text: str) -> list[str]:
         """The sentences of a text, without spaces around them."""
@@ -56,12 +46,6 @@ class Words(WordTokenizer):
         if text and (not ends or ends[-1] < len(text)):
             ends.append(len(text))
         return list(zip([0, *ends], ends, strict=False))
-
-
-def _split(text: str) -> list[str]:
-    if text.isascii() or not _HAS_UNSPACED.search(inventory(text).alphabet):
-        return _WORD.findall(text)
-    return _WORD_OR_CHARACTER.findall(text)
 
 
 WORDS = Words()
