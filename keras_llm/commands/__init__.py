@@ -65,6 +65,7 @@ def prepare(values: Namespace, console: Console) -> dict[str, Any]:
     if not values.json:
         report = load_report(values.out)
         Console().print(funnel_table(report, load_timings(values.out)))
+        print(f"{report.files}\n")
         for warning in report.warnings:
             print(f"! {warning}")
         show({"splits": result["splits"]}, values)

@@ -19,12 +19,12 @@ from keras_llm import __version__
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.rules import build_rules
 from keras_llm.corpus.sources import as_sources, list_sources
-from keras_llm.corpus.sources.files import (
+from keras_llm.corpus.sources.kinds import kind_of
+from keras_llm.corpus.sources.listing import (
     STANDARD_INPUT,
     SourceFile,
     contents_key,
 )
-from keras_llm.corpus.sources.kinds import kind_of
 from keras_llm.corpus.stages import ProgressHook, Stages
 from keras_llm.errors import InputError
 from keras_llm.executors import check_executor
@@ -74,7 +74,7 @@ def prepare(
     if settings.contamination and settings.leaks != "ignore":
         held_out = list_sources(settings.contamination)
     with spooled_input(sources) as stdin:
-        files = list_sources(sources, stdin=stdin)
+        files = list_sources(sources, stdin, include=settings.include)
         _check_columns(files, settings)
         with resumable_work(out, _key(files, settings)) as work:
             stages = Stages(work, settings, execution, progress)
@@ -107,8 +107,8 @@ def _check_columns(
     files: Sequence[SourceFile], settings: CorpusSettings
 ) -> None:
     """Raises if columns are named where no source has any."""
-    kinds = [kind_of(file.id) for file in files]
-    if any(kind is None or kind.archive or kind.has_fields for kind in kinds):
+    kinds = [kind_of(file.id) for file in files if not file.skipped]
+    if any(kind.archive or kind.has_fields for kind in kinds):
         return
     for name in ("text", "template", "split_column"):
         value = getattr(settings, name)

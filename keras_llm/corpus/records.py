@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from keras_llm.corpus.sources.containers import members
 from keras_llm.corpus.sources.fields import Columns
-from keras_llm.corpus.sources.files import SourceFile, list_sources
 from keras_llm.corpus.sources.formats.records import (
     RECORD_FORMATS,
     records_in,
 )
 from keras_llm.corpus.sources.hugging_face import PREFIX, dataset_rows
-from keras_llm.corpus.sources.kinds import kind_of
+from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of
+from keras_llm.corpus.sources.listing import SourceFile, list_sources
 from keras_llm.corpus.sources.streams import Disk, nothing
 from keras_llm.corpus.sources.unreadable import Unreadable
 
@@ -68,6 +68,9 @@ def _records(file: SourceFile, wanted: Columns) -> Iterator[Record]:
         with Disk(file.path, nothing, file.start, stop) as disk:
             for member in members(disk, kind_of(file.id)):
                 id = f"{file.id}/{member.name}" if member.name else file.id
+                is_known = member.kind and member.kind.format != UNKNOWN
+                if member.skipped or not (member.error or is_known):
+                    continue
                 if member.error:
                     yield unreadable(id, member.error)
                     continue

@@ -10,6 +10,7 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from datatrove.pipeline.base import PipelineStep
@@ -47,7 +48,7 @@ from keras_llm.corpus.report.timings import (
     save_timings,
 )
 from keras_llm.corpus.rules.rule import Rule
-from keras_llm.corpus.sources.files import (
+from keras_llm.corpus.sources.listing import (
     SourceFile,
 )
 from keras_llm.corpus.sources.reader import FileReader, make_tasks
@@ -58,7 +59,7 @@ from keras_llm.corpus.store import (
     SavedTasks,
     Store,
 )
-from keras_llm.corpus.summary import merged_rules, summarise
+from keras_llm.corpus.summary import merged_files, merged_rules, summarise
 from keras_llm.corpus.writing import CleanedReader, Cut, SplitWriter
 from keras_llm.errors import InputError
 from keras_llm.executors import (
@@ -129,7 +130,9 @@ class Stages:
         signer = Signer(self.settings.similarity) if compares else None
         tasks = make_tasks(files)
         pipeline = [
-            self._reader("clean", tasks),
+            self._reader(
+                "clean", tasks, partial(self.store.save_record, "files")
+            ),
             *rules,
             KeepCounts(self.store, "cleaning", rules),
             CleanedWriter(self.store, signer, self.paragraphs),
@@ -222,9 +225,14 @@ class Stages:
         save_page(report, timings, self.corpus)
         return report
 
-    def _reader(self, name: str, tasks: list[list[SourceFile]]) -> FileReader:
+    def _reader(
+        self,
+        name: str,
+        tasks: list[list[SourceFile]],
+        save: Callable[[int, dict], None] | None = None,
+    ) -> FileReader:
         saved = SavedTasks.save(self.work / f"{name}.tasks", tasks)
-        reader = FileReader(saved, self.settings)
+        reader = FileReader(saved, self.settings, save)
         reader.progress = advance
         return reader
 
@@ -265,10 +273,12 @@ class Stages:
             for name, rule in rules.items()
             for drop in rule.drops[:1]
         ]
+        files = merged_files(self.store.records("files"))
         raise InputError(
             "The sources must hold text. Nothing is left of "
-            f"{rules['unreadable'].seen} documents: {'; '.join(why)}. Pass "
-            "other sources, --corpus.rules or, for tables, --corpus.text."
+            f"{rules['unreadable'].seen} documents ({files}): "
+            f"{'; '.join(why)}. Pass other sources, --corpus.rules or, for "
+            "tables, --corpus.text."
         )
 
     def _check_splits(

@@ -18,14 +18,16 @@ from keras_llm.corpus.report.corpus_report import (
     Duplicates,
     lengths_of,
 )
+from keras_llm.corpus.report.file_counts import Files
 from keras_llm.corpus.report.warnings import warnings_of
-from keras_llm.corpus.sources.files import SourceFile
+from keras_llm.corpus.sources.listing import SourceFile
 from keras_llm.corpus.store import Store
 from keras_llm.recipes.corpus_settings import CorpusSettings
 
 LARGEST_CLUSTERS = 5
 CLUSTER_IDS = 5
 BEGINNING = 160  # characters
+MOST_KINDS = 40  # of files
 
 
 def merged_rules(records: list[dict[str, Any]]) -> dict[str, RuleCount]:
@@ -38,6 +40,16 @@ def merged_rules(records: list[dict[str, Any]]) -> dict[str, RuleCount]:
         commonest = sorted(count.reasons.items(), key=lambda r: (-r[1], r[0]))
         count.reasons = dict(commonest)
     return counts
+
+
+def merged_files(records: list[dict[str, Any]]) -> Files:
+    """What became of the files of all tasks."""
+    found, read, skipped = 0, Counter(), Counter()
+    for record in records:
+        found += record["found"]
+        read.update(record["read"])
+        skipped.update(record["skipped"])
+    return Files(found, _commonest(read), _commonest(skipped))
 
 
 def summarise(
@@ -69,6 +81,7 @@ def summarise(
         licences=sorted({file.licence for file in files if file.licence}),
         cleaning=settings.cleaning,
         split_method=plan.division.method,
+        files=merged_files(store.records("files")),
         read=read,
         kept=kept,
         dropped=Count(
@@ -87,6 +100,16 @@ def summarise(
         contamination=leaks.get("contamination"),
     )
     return replace(report, warnings=warnings_of(report))
+
+
+def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts, the commonest first; the rare ones beyond a number as one."""
+    ordered = sorted(
+        ((name, count) for name, count in counts.items() if count),
+        key=lambda item: (-item[1], item[0]),
+    )
+    rest = sum(count for _, count in ordered[MOST_KINDS:])
+    return dict(ordered[:MOST_KINDS]) | ({"others": rest} if rest else {})
 
 
 def _splits(written: list[dict]) -> dict[str, SplitCount]:

@@ -59,6 +59,8 @@ class CorpusSettings:
             word 13-gram with the test split or with `contamination`:
             `"ignore"`, `"report"` or `"drop"` it.
         contamination: Files that a model will be evaluated on, as sources.
+        include: Patterns of names, e.g. `["*.txt", "docs/*"]`, of the files
+            to take from folders, patterns and archives; all if omitted.
         encoding: Of plain text; detected if omitted.
         text: The column, key or number (from 1) that holds a table's text.
         template: Text made of several columns, e.g. `"{question} {answer}"`,
@@ -74,6 +76,7 @@ class CorpusSettings:
     similarity: float = 0.8
     leaks: Leaks = "report"
     contamination: list[str] = field(default_factory=list)
+    include: list[str] = field(default_factory=list)
     encoding: str | None = None
     text: str = "text"
     template: str | None = None

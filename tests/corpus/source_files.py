@@ -8,8 +8,10 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import tarfile
 import zipfile
+from xml.sax.saxutils import escape
 
 CONTAINER = """<?xml version="1.0"?>
 <container xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
@@ -21,6 +23,23 @@ PACKAGE = """<?xml version="1.0"?>
 CHAPTER = """<?xml version="1.0" encoding="utf-8"?>
 <html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head>
 <body><p>{text}</p></body></html>"""
+# The three parts that ECMA-376 asks of a document at least.
+OFFICE = "http://schemas.openxmlformats.org"
+WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml"
+DOCX_TYPES = f"""<?xml version="1.0"?>
+<Types xmlns="{OFFICE}/package/2006/content-types">
+<Default Extension="rels"
+ ContentType="application/vnd.openxmlformats-package.relationships+xml"/>
+<Override PartName="/word/document.xml"
+ ContentType="{WORD}.document.main+xml"/></Types>"""
+DOCX_RELATIONS = f"""<?xml version="1.0"?>
+<Relationships xmlns="{OFFICE}/package/2006/relationships">
+<Relationship Id="rId1" Target="word/document.xml"
+ Type="{OFFICE}/officeDocument/2006/relationships/officeDocument"/>
+</Relationships>"""
+DOCX = f"""<?xml version="1.0"?>
+<w:document xmlns:w="{OFFICE}/wordprocessingml/2006/main">
+<w:body>{{paragraphs}}</w:body></w:document>"""
 
 
 def plain(texts):
@@ -106,6 +125,20 @@ def pdf(texts):
     return file.getvalue()
 
 
+def docx(texts):
+    paragraphs = "".join(
+        f'<w:p><w:r><w:t xml:space="preserve">{escape(text)}</w:t></w:r></w:p>'
+        for text in texts
+    )
+    return zipped(
+        {
+            "[Content_Types].xml": DOCX_TYPES,
+            "_rels/.rels": DOCX_RELATIONS,
+            "word/document.xml": DOCX.format(paragraphs=paragraphs),
+        }
+    )
+
+
 def zipped(files, method=zipfile.ZIP_DEFLATED):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
@@ -143,8 +176,14 @@ FORMATS = {
     ".tsv": tabs,
     ".parquet": parquet,
     ".warc": warc,
+    ".docx": docx,
     ".epub": epub,
     ".pdf": pdf,
 }
-COMPRESSIONS = {".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstandard}
+COMPRESSIONS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard,
+}
 ARCHIVES = {".zip": zipped, ".tar": tarred}

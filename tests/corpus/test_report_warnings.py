@@ -14,6 +14,7 @@ from keras_llm.corpus.report.corpus_report import (
     Lengths,
     UnusualCount,
 )
+from keras_llm.corpus.report.file_counts import Files
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of
 
 SIZE = 1_000_000  # characters of a report that says nothing
@@ -27,6 +28,7 @@ def report_of(**fields):
         "licences": [],
         "cleaning": "light",
         "split_method": "hash",
+        "files": Files(100, {".txt": 100}),
         "read": whole,
         "kept": whole,
         "dropped": Count(0, 0),
@@ -63,6 +65,8 @@ def of_text(scripts, **counts):
 
 def test_a_clean_report_says_nothing():
     assert warnings_of(report_of()) == []
+    chosen = Files(100, {".txt": 60}, {"not in corpus.include": 40})
+    assert warnings_of(report_of(files=chosen)) == []
 
 
 LATIN = {"Latin": 700_000, "spaces": 200_000}
@@ -73,6 +77,11 @@ WARNED = {
     ),
     "removed": (of_rule("nfc", characters=490_000), "nfc removed 51.0%"),
     "pages": (of_rule("html", characters=10_000), "html removed 99.0%"),
+    "skipped": (
+        {"files": Files(60, {".txt": 40}, {".gz": 11, ".png": 9})},
+        "33.3% of the files were skipped.*60 files found, 40 read, 20 skipped: "
+        ".gz 11, .png 9",
+    ),
     "unreadable": (
         of_rule("unreadable", 90, reasons={"not_text": 80, "encrypted": 10}),
         "90 of 100 documents could not be read.*80 of them for not_text",

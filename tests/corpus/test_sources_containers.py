@@ -39,11 +39,12 @@ def test_members_are_those_that_a_folder_would_give(tmp_path, suffix):
         "./a/c.md": "c",
         ".hidden/d.txt": "d",
         "__MACOSX/._b.txt": "e",
-        "image.png": "f",
+        "image.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        "README": "f",
         "records.jsonl.gz": gzip.compress(json_lines(["one", "two"])),
     }
     found = read(tmp_path / f"a{suffix}", ARCHIVES[suffix](files))
-    assert list(found.values()) == ["b", "c", "one", "two"]
+    assert list(found.values()) == ["b", "c", "f", "one", "two"]
     assert f"a{suffix}/records.jsonl.gz@0" in found
     assert {path.name for path in tmp_path.iterdir()} == {f"a{suffix}"}
 
@@ -92,7 +93,7 @@ def test_unsafe_members_are_named_and_not_touched(tmp_path):
         "pipe.txt": special("pipe.txt", tarfile.FIFOTYPE),
     }
     found = read(tmp_path / "b.tar", tarred(links | {"e.txt": "e"}))
-    assert list(found.values()) == ["unsafe_name"] * 4 + ["e"]
+    assert list(found.values()) == ["e"]
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tar.zst"])

@@ -8,11 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from source_files import json_lines
+from source_files import json_lines, zipped
 
-from keras_llm.corpus.sources import files as files_module
-from keras_llm.corpus.sources import fingerprint, list_sources
-from keras_llm.corpus.sources.files import contents_key
+from keras_llm.corpus.sources import fingerprint, list_sources, listing
+from keras_llm.corpus.sources.listing import contents_key
 from keras_llm.corpus.sources.reader import FileReader, make_tasks
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import CorpusSettings
@@ -26,15 +25,24 @@ def write(path, content="text\n"):
 
 
 def ids(*sources):
-    return [file.id for file in list_sources([str(s) for s in sources])]
+    files = list_sources([str(source) for source in sources])
+    return [file.id for file in files if not file.skipped]
 
 
-def test_a_folder_is_read_in_order_without_hidden_or_other_files(tmp_path):
+def test_a_folder_is_read_in_order_without_hidden_files_and_binaries(tmp_path):
     for name in ("b.txt", "a/z.md", "a/b/c.TXT", ".git/x.txt", ".y.txt"):
         write(tmp_path / name)
-    write(tmp_path / "image.png", b"\x89PNG")
+    write(tmp_path / "image.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     write(tmp_path / "c.jsonl.gz", gzip.compress(json_lines(["a"])))
-    assert ids(tmp_path) == ["a/b/c.TXT", "a/z.md", "b.txt", "c.jsonl.gz"]
+    write(tmp_path / "README")
+    names = ["README", "a/b/c.TXT", "a/z.md", "b.txt", "c.jsonl.gz"]
+    assert ids(tmp_path) == [*names, "image.png"]
+    files = list_sources([str(tmp_path)])
+    count = {}
+    reader = FileReader([files], CorpusSettings(), lambda _, c: count.update(c))
+    assert len(list(reader.run())) == 5
+    read = {"no suffix": 1, ".txt": 2, ".md": 1, ".gz": 1}
+    assert count == {"found": 6, "read": read, "skipped": {".png": 1}}
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -136,7 +144,8 @@ def test_patterns_match_files_and_folders(tmp_path):
     for name in ("x/a.txt", "x/y/b.txt", "x/y/c.md", "x/.h/d.txt", "x/e.png"):
         write(tmp_path / name)
     assert ids(tmp_path / "**/*.txt") == ["x/a.txt", "x/y/b.txt"]
-    assert ids(tmp_path / "x/*") == ["a.txt", "y/b.txt", "y/c.md"]
+    found = ["a.txt", "e.png", "y/b.txt", "y/c.md"]
+    assert ids(tmp_path / "x/*") == found
     assert ids(tmp_path / "x/[y]/*.md") == ["y/c.md"]
     with pytest.raises(InputError, match="none among 0 matches"):
         ids(tmp_path / "*.csv")
@@ -216,17 +225,41 @@ def test_an_unknown_source_is_refused(name):
         list_sources([name])
 
 
-def test_a_folder_without_text_files_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"must hold files of a known kind"):
-        list_sources([str(tmp_path)])
-    write(tmp_path / "image.png")
-    with pytest.raises(InputError, match=r"\.txt .* \.parquet"):
+def test_a_folder_without_files_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"must hold files\. Received: none"):
         list_sources([str(tmp_path)])
 
 
-def test_what_is_no_file_of_a_known_kind_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"must be of a known kind: \.txt"):
-        list_sources([str(write(tmp_path / "a.docx"))])
+def test_what_is_taken_is_named_by_patterns(tmp_path):
+    names = ["a.txt", "b.md", "c.py", "docs/d.txt", "docs/e.rst"]
+    for name in names:
+        write(tmp_path / name)
+    archived = zipped({"f.txt": "f", "docs/g.rst": "g", "h.py": "h"})
+    write(tmp_path / "i.zip", archived)
+
+    def taken(*patterns):
+        source = [str(tmp_path)]
+        files = list_sources(source, include=patterns)
+        settings = CorpusSettings(include=list(patterns))
+        count = {}
+        reader = FileReader([files], settings, lambda _, c: count.update(c))
+        found = [document.id for document in reader.run()]
+        assert count["found"] == len(names) + 1 + 3
+        skipped = len(names) + 3 - len(found)
+        assert count["skipped"] == {"not in corpus.include": skipped}
+        return found
+
+    assert taken("*.txt") == ["a.txt", "docs/d.txt", "i.zip/f.txt"]
+    found = taken("docs/*", "*.md")
+    assert found == ["b.md", "docs/d.txt", "docs/e.rst", "i.zip/docs/g.rst"]
+    with pytest.raises(InputError, match=r"\*\.x, which match none of 5 files"):
+        (tmp_path / "i.zip").unlink()
+        list_sources([str(tmp_path)], include=["*.x"])
+    one = list_sources([str(tmp_path / "c.py")], include=["*.x"])
+    assert not one[0].skipped  # it is named
+
+
+def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.txt")
     with pytest.raises(InputError, match="a device or a pipe"):
         list_sources([str(tmp_path / "a.txt")])
@@ -260,7 +293,7 @@ def test_a_fingerprint_tells_names_and_contents(tmp_path):
 
 
 def test_the_key_of_standard_input_is_what_it_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(files_module, "CUT_BYTES", 10)
+    monkeypatch.setattr(listing, "CUT_BYTES", 10)
 
     def key(name, texts):
         path = write(tmp_path / name, json_lines(texts))
@@ -293,7 +326,7 @@ def test_records_do_not_depend_on_where_a_file_is_cut(
     lines = [json.dumps({"text": t}, ensure_ascii=False) for t in texts]
     data = "\n".join(["\ufeff" + lines[0], "", *lines[1:]]).encode()
     path = write(tmp_path / "a.jsonl", data)
-    monkeypatch.setattr(files_module, "CUT_BYTES", cut)
+    monkeypatch.setattr(listing, "CUT_BYTES", cut)
     files = list_sources([str(path)])
     assert len(files) == -(-len(data) // cut)
     tasks = make_tasks(files, task_bytes=500)

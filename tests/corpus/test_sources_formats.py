@@ -10,6 +10,7 @@ import pytest
 from source_files import (
     ARCHIVES,
     CHAPTER,
+    docx,
     epub,
     json_lines,
     page,
@@ -18,6 +19,7 @@ from source_files import (
     table,
     tabs,
     warc,
+    zipped,
 )
 
 from keras_llm.corpus.sources import list_sources, texts
@@ -375,6 +377,14 @@ def test_pages_of_a_pdf_are_what_matplotlib_drew(tmp_path):
     assert text.split("\n")[:2] == ["The first page.", "The second page."]
 
 
+def test_paragraphs_of_a_docx_are_what_was_written(tmp_path):
+    texts = ["One & two.", "Ünï 漢字 😀", "  spaces"]
+    [document] = documents(tmp_path / "a.docx", docx(texts))
+    assert document.text.split("\n\n")[:3] == texts
+    assert document.metadata["format"] == "text"
+    assert read(tmp_path / "a.docx", zipped({"a.txt": "a"})) == ["damaged"]
+
+
 def test_pdfs_with_a_password_are_named(tmp_path):
     from pypdf import PdfReader, PdfWriter
 
@@ -392,6 +402,7 @@ def test_pdfs_with_a_password_are_named(tmp_path):
     [
         ("a.parquet", "pyarrow", "tables"),
         ("a.warc", "warcio.archiveiterator", "web"),
+        ("a.docx", "mammoth", "documents"),
         ("a.epub", "lxml.etree", "documents"),
         ("a.pdf", "pypdf", "documents"),
         ("a.txt.zst", "backports.zstd", "zstd"),

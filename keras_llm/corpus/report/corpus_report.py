@@ -20,6 +20,7 @@ from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.arrays import counted
 from keras_llm.corpus.counts import Count, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
+from keras_llm.corpus.report.file_counts import Files
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
 
@@ -154,6 +155,7 @@ class CorpusReport:
         licences: Of the texts, as far as known.
         cleaning: `"light"` or `"web"`.
         split_method: `"hash"`, `"position"` or `"given"`.
+        files: Which were read and which were not.
         read: What the sources hold.
         kept: What the corpus holds.
         dropped: What the rules left out, as long as it was when left out.
@@ -178,6 +180,7 @@ class CorpusReport:
     licences: list[str]
     cleaning: str
     split_method: str
+    files: Files
     read: Count
     kept: Count
     dropped: Count

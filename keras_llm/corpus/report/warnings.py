@@ -12,6 +12,8 @@ MUCH_REMOVED = 0.5
 # Pages are mostly markup: only next to nothing left of them is suspicious.
 MUCH_REMOVED_BY = {"html": 0.98}
 MUCH_UNREADABLE = 0.1
+MUCH_SKIPPED = 0.1  # of the files
+WANTED = "not in corpus.include"  # skipped because the user said so
 # Counted by warnings of their own.
 UNJUDGED = {"unreadable"}
 
@@ -57,6 +59,7 @@ def warnings_of(report: CorpusReport) -> list[str]:
     """
     checks = (
         _of_leaks,
+        _of_files,
         _of_reading,
         _of_rules,
         _of_characters,
@@ -101,6 +104,18 @@ def _of_leak(leaks: Leaks | None, held_out: str, advice: str) -> Iterator[str]:
             f"{left:,} document(s) of the train split hold phrases of "
             f"{held_out}, in all {percent(leaks.found, leaks.ngrams)} of its "
             f"13-grams. {advice}"
+        )
+
+
+def _of_files(report: CorpusReport) -> Iterator[str]:
+    files = report.files
+    chosen = files.found - files.skipped.get(WANTED, 0)
+    skipped = chosen - sum(files.read.values())
+    if chosen >= FEW and skipped > MUCH_SKIPPED * chosen:
+        yield (
+            f"{percent(skipped, chosen)} of the files were skipped, most of "
+            f"them because they are no text ({files}). Name the folders that "
+            "hold text, or the files in corpus.include."
         )
 
 

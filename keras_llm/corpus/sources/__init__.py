@@ -1,6 +1,6 @@
 """Sources of text, whatever they are, as the documents of a pipeline."""
 
-from keras_llm.corpus.sources.files import (
+from keras_llm.corpus.sources.listing import (
     SourceFile,
     as_sources,
     fingerprint,

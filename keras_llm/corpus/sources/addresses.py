@@ -7,7 +7,7 @@ import urllib.parse
 from pathlib import Path
 
 from keras_llm.corpus.downloads import DOWNLOAD_LIMIT, cache_folder, fetch
-from keras_llm.corpus.sources.kinds import SUPPORTED, kind_of
+from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
 
@@ -19,6 +19,9 @@ _SUFFIXES = {
     "application/epub+zip": ".epub",
     "application/pdf": ".pdf",
     "application/x-ndjson": ".jsonl",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": (
+        ".docx"
+    ),
     "application/xhtml+xml": ".xhtml",
     "application/zip": ".zip",
     "text/csv": ".csv",
@@ -27,6 +30,7 @@ _SUFFIXES = {
     "text/plain": ".txt",
     "text/tab-separated-values": ".tsv",
 }
+_NO_TEXT = ("audio/", "font/", "image/", "video/")
 
 
 def downloaded(source: str, limit: int = DOWNLOAD_LIMIT) -> Path:
@@ -44,7 +48,7 @@ def downloaded(source: str, limit: int = DOWNLOAD_LIMIT) -> Path:
 
     Raises:
         InputError: It cannot be downloaded, is not what was expected, larger
-            than `limit`, or of no supported kind.
+            than `limit`, or no text by what the server says.
     """
     address, _, fragment = source.partition("#")
     known = _SHA256.fullmatch(fragment)
@@ -58,7 +62,7 @@ def downloaded(source: str, limit: int = DOWNLOAD_LIMIT) -> Path:
     key = hashlib.sha256(os.fsencode(address)).hexdigest()[:16]
     folder = cache_folder() / "downloads" / key
     name = _name(address)
-    if kind_of(name):
+    if kind_of(name).format != UNKNOWN:
         path = folder / name
     else:
         present = [path for path in folder.glob("[!.]*")]
@@ -110,14 +114,13 @@ def _name(address: str) -> str:
 
 def _with_suffix(target: Path, headers: dict[str, str], source: str) -> Path:
     """The file, renamed by what the server says it is if its name does not."""
-    if kind_of(target.name):
+    if kind_of(target.name).format != UNKNOWN:
         return target
     stated = headers.get("content-type", "").partition(";")[0].strip().lower()
     suffix = _SUFFIXES.get(stated)
-    if suffix is None:
+    if stated.startswith(_NO_TEXT):
         target.unlink()
-        raise InputError(
-            f"{source} must be of a known kind: {SUPPORTED}. Received: "
-            f"{stated or 'no content type'}."
-        )
+        raise InputError(f"{source} must be a text. Received: {stated}.")
+    if suffix is None:
+        return target
     return target.rename(target.with_name(target.name + suffix))

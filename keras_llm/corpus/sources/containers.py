@@ -9,10 +9,11 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from keras_llm.corpus.sources.folders import NOT_INCLUDED, is_included
 from keras_llm.corpus.sources.kinds import Kind, kind_of
 from keras_llm.corpus.sources.streams import (
     BUFFER,
@@ -42,23 +43,28 @@ class Member:
         kind: What it holds.
         stream: Its content, decompressed; of use until the next member.
         error: Why there is no content.
+        skipped: Why it is not read, as it is counted; empty if it is.
     """
 
     name: str
     kind: Kind | None = None
     stream: BinaryIO | None = None
     error: Unreadable | None = None
+    skipped: str = ""
 
 
-def members(disk: Disk, kind: Kind) -> Iterator[Member]:
+def members(
+    disk: Disk, kind: Kind, include: Sequence[str] = ()
+) -> Iterator[Member]:
     """Yields what a file holds: its members, or itself.
 
-    Members that are no text by their name are left out, as they are in a
-    folder. A damaged archive yields what was whole before.
+    Hidden members are left out, as they are in a folder. A damaged archive
+    yields what was whole before.
 
     Args:
         disk: The file, from its begin.
         kind: What it is.
+        include: Patterns, as `list_sources` takes them, for members.
 
     Raises:
         Unreadable: The archive is damaged from here on.
@@ -69,10 +75,10 @@ def members(disk: Disk, kind: Kind) -> Iterator[Member]:
     if kind.archive == "zip":
         if kind.compression:
             raise _nested()
-        found = _in_zip(buffered, budget)
+        found = _in_zip(buffered, budget, include)
     elif kind.archive == "tar":
         stream = decompressed(buffered, kind.compression, budget)
-        found = _in_tar(stream, budget)
+        found = _in_tar(stream, budget, include)
     else:
         stream = decompressed(buffered, kind.compression, budget)
         found = iter([Member("", kind, stream)])
@@ -97,20 +103,23 @@ def opened_zip(stream: BinaryIO) -> zipfile.ZipFile:
         raise Unreadable.of(error, DAMAGED) from error
 
 
-def _in_zip(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+def _in_zip(
+    stream: BinaryIO, budget: Budget, include: Sequence[str]
+) -> Iterator[Member]:
     names = _Names()
     with opened_zip(stream) as archive:
         for info in archive.infolist():
-            if info.is_dir():
+            if info.is_dir() or _is_hidden(info.filename):
                 continue
             name = names.unique(info.filename)
             if _is_unsafe(info.filename):
                 yield Member(name, error=_unsafe("leads out of the archive"))
+            elif not is_included(info.filename, include):
+                yield Member(name, skipped=NOT_INCLUDED)
             elif info.flag_bits & _ENCRYPTED:
-                if _is_wanted(info.filename):
-                    error = Unreadable("encrypted", "It needs a password.")
-                    yield Member(name, error=error)
-            elif _is_wanted(info.filename):
+                error = Unreadable("encrypted", "It needs a password.")
+                yield Member(name, error=error)
+            else:
                 yield _zip_member(archive, info, name, budget)
 
 
@@ -168,7 +177,9 @@ class _Header(tarfile.TarInfo):
         return super()._proc_member(archive)
 
 
-def _in_tar(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+def _in_tar(
+    stream: BinaryIO, budget: Budget, include: Sequence[str]
+) -> Iterator[Member]:
     names = _Names()
     try:
         with tarfile.open(
@@ -176,7 +187,9 @@ def _in_tar(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         ) as archive:
             while info := archive.next():
                 archive.members = []  # it would keep them all
-                yield from _tar_members(archive, info, names, budget)
+                if not (info.isdir() or _is_hidden(info.name)):
+                    name = names.unique(info.name)
+                    yield _tar_member(archive, info, name, budget, include)
         while stream.read(BUFFER):
             pass  # checksums of compressed streams come at their end
     except (MemoryError, Unreadable, InputError):
@@ -185,23 +198,25 @@ def _in_tar(stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         raise Unreadable.of(error, DAMAGED) from error
 
 
-def _tar_members(
+def _tar_member(
     archive: tarfile.TarFile,
     info: tarfile.TarInfo,
-    names: "_Names",
+    name: str,
     budget: Budget,
-) -> Iterator[Member]:
-    """The member of a header, if there is text in it."""
-    if info.isdir():
-        return
-    name = names.unique(info.name)
+    include: Sequence[str],
+) -> Member:
     if _is_unsafe(info.name):
-        yield Member(name, error=_unsafe("leads out of the archive"))
-    elif not info.isreg() or info.issparse():
-        yield Member(name, error=_unsafe("is of a link or special file"))
-    elif _is_wanted(info.name):
-        opened = archive.extractfile(info)
-        yield _member(name, info.name, Guarded(opened, budget), budget)
+        return Member(name, error=_unsafe("leads out of the archive"))
+    if info.issym() or info.islnk():
+        return Member(name, skipped="link in an archive")
+    if not info.isreg():
+        return Member(name, skipped="device or pipe")
+    if info.issparse():
+        return Member(name, error=_unsafe("is of a sparse file"))
+    if not is_included(info.name, include):
+        return Member(name, skipped=NOT_INCLUDED)
+    opened = archive.extractfile(info)
+    return _member(name, info.name, Guarded(opened, budget), budget)
 
 
 def _member(name: str, path: str, stream: Guarded, budget: Budget) -> Member:
@@ -239,10 +254,9 @@ def _is_unsafe(name: str) -> bool:
     )
 
 
-def _is_wanted(name: str) -> bool:
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    is_hidden = any(part.startswith(".") for part in parts)
-    return not is_hidden and kind_of(name) is not None
+def _is_hidden(name: str) -> bool:
+    parts = name.replace("\\", "/").split("/")
+    return any(p.startswith(".") and p not in (".", "..") for p in parts)
 
 
 def _unsafe(what: str) -> Unreadable:

@@ -11,6 +11,7 @@ that ends the text as `not_text`.
 """
 
 import codecs
+import io
 import re
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -49,6 +50,8 @@ DECLARED = {
     "shift_jis": "cp932",
     "tis_620": "cp874",
 }
+MOST_CONTROLS = 0.01  # of text, beyond those that terminals know
+_CONTROLS = re.compile("[\0-\6\x0e-\x1a\x1c-\x1f\x7f]")
 _DECLARATION = re.compile(rb"<meta[^>]{0,500}?charset\s*=\s*[\"']?([-\w]+)")
 _replaced = 0  # by the error handler, in this process
 
@@ -66,6 +69,15 @@ def declared_encoding(head: bytes) -> str | None:
     """The encoding that an HTML page declares in its first bytes."""
     found = _DECLARATION.search(head[:4096].lower())
     return found[1].decode("ascii", "ignore") if found else None
+
+
+def looks_like_text(head: bytes, encoding: str | None = None) -> bool:
+    """Whether a file of an unknown kind is text, by its first bytes."""
+    try:
+        text = next(characters(io.BytesIO(head), encoding), "")
+    except Unreadable:
+        return False
+    return MOST_CONTROLS * len(text) >= len(_CONTROLS.findall(text))
 
 
 def characters(

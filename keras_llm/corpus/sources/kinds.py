@@ -1,4 +1,7 @@
-"""What a file is, and for which split, by its name; never by its content."""
+"""What a file is, and for which split, by its name.
+
+A name that says nothing means text, if the content can be read as that.
+"""
 
 import re
 from dataclasses import dataclass
@@ -21,12 +24,19 @@ FORMATS = {
     ".parquet": "parquet",
     ".warc": "warc",
     ".wet": "warc",
+    ".docx": "docx",
     ".epub": "epub",
     ".pdf": "pdf",
 }
 ARCHIVES = {".tar": "tar", ".zip": "zip"}
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2"}
-SHORT = {".tgz": ".tar.gz", ".tzst": ".tar.zst", ".tbz2": ".tar.bz2"}
+UNKNOWN = "unknown"  # format of a name that says nothing
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2", ".xz": "xz"}
+SHORT = {
+    ".tgz": ".tar.gz",
+    ".tzst": ".tar.zst",
+    ".tbz2": ".tar.bz2",
+    ".txz": ".tar.xz",
+}
 SPLIT_NAMES = {
     "train": "train",
     "validation": "validation",
@@ -35,11 +45,7 @@ SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
 }
-SUPPORTED = (
-    f"{' '.join(FORMATS)}, any of them with {' '.join(COMPRESSIONS)}, or in a "
-    f"{' '.join(ARCHIVES)} {' '.join(SHORT)} archive"
-)
-
+_SUFFIX = re.compile(r"\.\w{1,12}")
 _NUMBER = re.compile(r"-\d+-of-\d+$")  # as Hugging Face numbers its files
 
 
@@ -48,7 +54,8 @@ class Kind:
     """What a file holds.
 
     Args:
-        format: Of its text, a value of `FORMATS`; empty for an archive.
+        format: Of its text, a value of `FORMATS` or `UNKNOWN`; empty for an
+            archive.
         archive: `"tar"` or `"zip"`; empty for a file that is no archive.
         compression: A value of `COMPRESSIONS`; empty if not compressed.
     """
@@ -71,8 +78,8 @@ def stem_of(name: str) -> str:
     return _NUMBER.sub("", name)
 
 
-def kind_of(name: str) -> Kind | None:
-    """What a file of this name holds; `None` if that is not supported.
+def kind_of(name: str) -> Kind:
+    """What a file of this name holds.
 
     Args:
         name: Name or path; upper and lower case are alike.
@@ -88,6 +95,10 @@ def kind_of(name: str) -> Kind | None:
     suffix = path.suffix
     if suffix in ARCHIVES:
         return Kind(archive=ARCHIVES[suffix], compression=compression)
-    if suffix in FORMATS:
-        return Kind(format=FORMATS[suffix], compression=compression)
-    return None
+    return Kind(FORMATS.get(suffix, UNKNOWN), compression=compression)
+
+
+def label_of(name: str) -> str:
+    """How files of this name are counted: by suffix, in lower case."""
+    suffix = PurePosixPath(name.lower()).suffix
+    return suffix if _SUFFIX.fullmatch(suffix) else "no suffix"

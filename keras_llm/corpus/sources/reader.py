@@ -5,16 +5,22 @@ some are always broken. Only what the user can put right at once, such as a
 library that is not installed, is an `InputError`.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from keras_llm.corpus.sources.containers import Member, members
-from keras_llm.corpus.sources.encodings import check_encoding
+from keras_llm.corpus.sources.encodings import (
+    check_encoding,
+    looks_like_text,
+)
 from keras_llm.corpus.sources.fields import Fields
-from keras_llm.corpus.sources.files import SourceFile
+from keras_llm.corpus.sources.formats.docx import read_docx
 from keras_llm.corpus.sources.formats.epub import read_epub
 from keras_llm.corpus.sources.formats.pages import read_html, read_text
 from keras_llm.corpus.sources.formats.pdf import read_pdf
@@ -23,7 +29,8 @@ from keras_llm.corpus.sources.formats.records import (
     records_in,
 )
 from keras_llm.corpus.sources.formats.warc import read_warc
-from keras_llm.corpus.sources.kinds import kind_of
+from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of, label_of
+from keras_llm.corpus.sources.listing import SourceFile
 from keras_llm.corpus.sources.streams import Disk, nothing
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
@@ -32,6 +39,27 @@ from keras_llm.recipes.corpus_settings import CorpusSettings
 
 TASK_BYTES = 8 * 2**20
 MOST_TASKS = 4096  # about: a shard of each split comes of every task
+_PAGE = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+    rb"<(!doctype\s+html|html)[\s>]",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+@dataclass
+class FileCount:
+    """What became of the files of a task, those in archives included.
+
+    Args:
+        found: How many there were.
+        read: Those of which there are documents, if only such that say that
+            they could not be read, by kind.
+        skipped: The others, by kind, or by why.
+    """
+
+    found: int = 0
+    read: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def make_tasks(
@@ -72,7 +100,10 @@ class FileReader(PipelineStep):
 
     Args:
         tasks: The files of every task.
-        settings: `encoding`, `text`, `template` and `split_column` are used.
+        settings: `encoding`, `include`, `text`, `template` and
+            `split_column` are used.
+        save: Called with a task's rank and, when all of it is read, with
+            `FileCount` as a mapping.
 
     Raises:
         InputError: A setting cannot be used.
@@ -82,10 +113,15 @@ class FileReader(PipelineStep):
     type = "reader"
 
     def __init__(
-        self, tasks: Sequence[Sequence[SourceFile]], settings: CorpusSettings
+        self,
+        tasks: Sequence[Sequence[SourceFile]],
+        settings: CorpusSettings,
+        save: Callable[[int, dict], None] | None = None,
     ) -> None:
         super().__init__()
         self.tasks = tasks
+        self._save = save
+        self._include = tuple(settings.include)
         self.progress: Callable[[int], None] = nothing
         self._encoding = settings.encoding
         self._fields = Fields(settings)
@@ -105,10 +141,20 @@ class FileReader(PipelineStep):
         """
         if data:
             yield from data
+        self._count = FileCount()
         for file in self.tasks[rank]:
             yield from self._documents(file)
+        if self._save:
+            self._save(rank, vars(self._count))
 
     def _documents(self, file: SourceFile) -> Iterator[Document]:
+        self._count.found += file.start == 0
+        if file.skipped:
+            self._count.skipped[file.skipped] += 1
+            return
+        kind = kind_of(file.id)
+        if file.trouble or kind.archive:
+            self._count.read[label_of(file.id)] += 1
         origin = Origin(file.id, file.source, file.split)
         if file.trouble:
             yield origin.unreadable(Unreadable("unavailable", file.trouble))
@@ -118,10 +164,13 @@ class FileReader(PipelineStep):
             disk = Disk(file.path, self.progress, file.start, stop)
         except Unreadable as error:
             self.progress(file.bytes)
+            if not (file.start or kind.archive):
+                self._count.read[label_of(file.id)] += 1
             yield origin.unreadable(error)
             return
         with disk:
-            for member in _safely(_members(disk, file), origin):
+            found = members(disk, kind, self._include)
+            for member in _safely(found, origin):
                 if isinstance(member, Document):
                     yield member
                 else:
@@ -131,18 +180,37 @@ class FileReader(PipelineStep):
     def _in_member(
         self, member: Member, file: SourceFile, origin: Origin
     ) -> Iterator[Document]:
+        count, label = self._count, label_of(member.name or file.id)
         if member.name:
             origin = origin.inner(f"/{member.name}")
-        if member.error:
-            yield origin.unreadable(member.error)
+            count.found += 1
+        if member.skipped:
+            count.skipped[member.skipped] += 1
+        elif not self._is_text(member):
+            count.skipped[label] += 1
         else:
-            yield from _safely(self._read(member, file, origin), origin)
+            count.read[label] += not file.start  # ranges of a file are one
+            if member.error:
+                yield origin.unreadable(member.error)
+            else:
+                yield from _safely(self._read(member, file, origin), origin)
+
+    def _is_text(self, member: Member) -> bool:
+        """Whether it is, where only its content can tell."""
+        if member.error or member.kind.format != UNKNOWN:
+            return True
+        try:
+            return looks_like_text(member.stream.peek(), self._encoding)
+        except Unreadable:
+            return True  # until it is read, and that fails
 
     def _read(
         self, member: Member, file: SourceFile, origin: Origin
     ) -> Iterator[Document]:
         format = member.kind.format
         stream = member.stream
+        if format == UNKNOWN:
+            format = "html" if _PAGE.match(stream.peek()) else "text"
         if format in RECORD_FORMATS:
             found = records_in(
                 stream,
@@ -151,27 +219,17 @@ class FileReader(PipelineStep):
                 self._encoding,
                 (file.start, file.stop),
             )
-            return (
-                document
-                for number, record in found
-                for document in self._fields.documents(
-                    record, origin.inner(f"@{number}")
-                )
-            )
-        if format in _BOOKS:
-            return _BOOKS[format](stream, origin)
-        return _TEXTS[format](stream, origin, self._encoding)
+            for number, record in found:
+                here = origin.inner(f"@{number}")
+                yield from self._fields.documents(record, here)
+        elif format in _BOOKS:
+            yield from _BOOKS[format](stream, origin)
+        else:
+            yield from _TEXTS[format](stream, origin, self._encoding)
 
 
 _TEXTS = {"text": read_text, "html": read_html, "warc": read_warc}
-_BOOKS = {"epub": read_epub, "pdf": read_pdf}
-
-
-def _members(disk: Disk, file: SourceFile) -> Iterator[Member]:
-    kind = kind_of(file.id)
-    if kind is None:
-        raise Unreadable("unsupported", "It is of no kind that is known.")
-    yield from members(disk, kind)
+_BOOKS = {"docx": read_docx, "epub": read_epub, "pdf": read_pdf}
 
 
 def _safely(items: Iterator[Any], origin: Origin) -> Iterator[Any]:

@@ -5,12 +5,14 @@ above needs to know which library decompresses, or how it complains.
 """
 
 import bz2
-import gzip
 import io
+import lzma
 import os
+import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.corpus.sources.unreadable import Unreadable
@@ -23,6 +25,7 @@ BUFFER = 2**18
 MOST_HELD = 64 * 2**20  # bytes of a file in an archive, if held in memory
 DAMAGED = "damaged_archive"  # the reason, however it was found
 LOG_2_WINDOW = 27  # of zstd, 128 MiB: what `zstd -d` takes without asking
+XZ_MEMORY = 2**27 + 2**20  # `xz -9` takes half of it
 
 
 def nothing(bytes_read: int) -> None:
@@ -129,17 +132,30 @@ class Guarded(io.RawIOBase):
         super().__init__()
         self._stream = stream
         self._budget = budget
+        self._error: Unreadable | None = None  # what comes after what is read
 
     def readinto(self, buffer: memoryview) -> int:
-        try:
-            data = self._stream.read1(len(buffer))
-            self._budget.spend(len(data))
-        except (MemoryError, Unreadable):
-            raise
-        except Exception as error:  # each library has its own
-            raise Unreadable.of(error, DAMAGED) from error
-        buffer[: len(data)] = data
-        return len(data)
+        """Fills the buffer, unless the stream ends or fails before."""
+        filled = 0
+        while filled < len(buffer) and not self._error:
+            try:
+                data = self._stream.read1(len(buffer) - filled)
+                self._budget.spend(len(data))
+            except MemoryError:
+                raise
+            except Unreadable as error:
+                self._error = error
+                break
+            except Exception as error:  # each library has its own
+                self._error = Unreadable.of(error, DAMAGED)
+                break
+            if not data:
+                break
+            buffer[filled : filled + len(data)] = data
+            filled += len(data)
+        if self._error and not filled:
+            raise self._error
+        return filled
 
     def readable(self) -> bool:
         return True
@@ -160,15 +176,97 @@ def decompressed(
     """
     if not compression:
         return stream
+    return io.BufferedReader(
+        Guarded(Decompressed(stream, _decompressor(compression)), budget),
+        BUFFER,
+    )
+
+
+def _decompressor(compression: str) -> Callable[[], Any]:
+    """Makes what decompresses one stream, with the interface of `bz2`'s."""
     if compression == "gzip":
-        opened = gzip.GzipFile(fileobj=stream)
-    elif compression == "bzip2":
-        opened = bz2.BZ2File(stream)
-    else:
-        zstd = optional("backports.zstd", "zstd")
-        limit = {zstd.DecompressionParameter.window_log_max: LOG_2_WINDOW}
-        opened = zstd.ZstdFile(stream, options=limit)
-    return io.BufferedReader(Guarded(opened, budget), BUFFER)
+        return _Gzip
+    if compression == "bzip2":
+        return bz2.BZ2Decompressor
+    if compression == "xz":
+        return partial(lzma.LZMADecompressor, memlimit=XZ_MEMORY)
+    zstd = optional("backports.zstd", "zstd")
+    limit = {zstd.DecompressionParameter.window_log_max: LOG_2_WINDOW}
+    return partial(zstd.ZstdDecompressor, options=limit)
+
+
+class Decompressed:
+    """Compressed streams, one after the other, until there is no other.
+
+    The files of Python's modules are lost where anything else follows, and
+    that of `lzma` does not bound its memory.
+
+    Args:
+        stream: A buffered binary stream.
+        begin: Makes what decompresses the next stream.
+    """
+
+    def __init__(self, stream: BinaryIO, begin: Callable[[], Any]) -> None:
+        self._stream = stream
+        self._begin = begin
+        self._current = None
+        self._is_whole = False  # a stream ended, and the next has not begun
+
+    def read1(self, size: int) -> bytes:
+        """Some bytes, at most `size`; none at the end."""
+        while True:
+            data = self._input()
+            if self._current is None:
+                return b""
+            try:
+                if data == b"" and self._current.needs_input:
+                    raise EOFError("It is cut short.")
+                found = self._current.decompress(data, size)
+            except (MemoryError, Unreadable):
+                raise
+            except Exception:  # each library has its own
+                if self._is_whole:  # what follows is no other stream
+                    self._current = None
+                    return b""
+                raise
+            self._is_whole = self._current.eof or (self._is_whole and not found)
+            if found:
+                return found
+
+    def _input(self) -> bytes:
+        current = self._current
+        if current is not None and not current.eof:
+            return self._stream.read1(BUFFER) if current.needs_input else b""
+        if current is None and self._is_whole:
+            return b""
+        data = current.unused_data if current else b""
+        while not (data := data.lstrip(b"\0")):  # as padding is
+            if not (data := self._stream.read1(BUFFER)):
+                break
+        self._current = self._begin() if data else None
+        return data
+
+
+class _Gzip:
+    """zlib's decompressor, with the interface of the others."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self.needs_input = True
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, size: int) -> bytes:
+        data = self._zlib.unconsumed_tail + data
+        found = self._zlib.decompress(data, size)
+        self.needs_input = len(found) < size and not self._zlib.unconsumed_tail
+        return found
 
 
 def held(stream: BinaryIO) -> BinaryIO:
