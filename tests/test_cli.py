@@ -91,7 +91,7 @@ def refused(capsys):
         ("train x --out o --recipe nanno", "Did you mean nano?"),
         ("train x --out o", "one of sotu, tinyshakespeare.*'x'"),
         ("train tinyshakespear --out o", "Did you mean tinyshakespeare?"),
-        ("prepare empty --out o", "empty must hold files of a known kind"),
+        ("prepare empty --out o", "empty must hold files. Received: none"),
         ("prepare nul.txt --out o", "nul.txt, not_text: .*NUL"),
         ("prepare blank.txt --out o", "blank.txt, only_whitespace"),
         ("prepare text.txt --out o --cleaning x", "--cleaning.*'x'"),
