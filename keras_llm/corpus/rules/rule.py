@@ -64,6 +64,9 @@ class Rule(PipelineStep):
         if not isinstance(self.block, BaseFilter):
             document.text = self.block.format(document.text)
             return None
-        result = self.block.filter(document)
+        try:
+            result = self.block.filter(document)
+        except ZeroDivisionError:  # they divide by numbers of words and lines
+            return "no_words"
         kept, reason = result if isinstance(result, tuple) else (result, "")
         return None if kept else reason or "dropped"
