@@ -67,16 +67,13 @@ class Boilerplate(BaseFormatter):
         notices: Whether lines go that are only a copyright or licence notice.
     """
 
-    name = "boilerplate"
-    introduces = frozenset("\n")  # between two books
-
     def __init__(self, gutenberg: bool = True, notices: bool = True):
         super().__init__()
         self.gutenberg = gutenberg
         self.notices = notices
 
     def format(self, text: str) -> str:
-        """The text without these; the same object if it has none."""
+        """The text without these."""
         if self.gutenberg and _NAMED.search(text):
             text = _without_frame(text)
         if self.notices:

@@ -15,15 +15,19 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.formatters.base import BaseFormatter
 
 from keras_llm.corpus.rules.boilerplate import Boilerplate
-from keras_llm.corpus.rules.characters import Newlines, Nfc
-from keras_llm.corpus.rules.control_characters import ControlCharacters
 from keras_llm.corpus.rules.html import Html
 from keras_llm.corpus.rules.language import Language
-from keras_llm.corpus.rules.lines import Hyphens, RepeatedLines
 from keras_llm.corpus.rules.mojibake import Mojibake
 from keras_llm.corpus.rules.repetition import GopherRepetition
 from keras_llm.corpus.rules.rule import Rule
-from keras_llm.corpus.rules.whitespace import Whitespace
+from keras_llm.corpus.rules.text import (
+    ControlCharacters,
+    Hyphens,
+    Newlines,
+    Nfc,
+    RepeatedLines,
+    Whitespace,
+)
 from keras_llm.corpus.rules.words import WORDS
 from keras_llm.errors import InputError
 from keras_llm.recipes.checks import check, described, matches
