@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from keras_llm.corpus.sources.containers import members
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns
 from keras_llm.corpus.sources.formats.records import (
     RECORD_FORMATS,
@@ -82,6 +83,7 @@ def _records(file: SourceFile, wanted: Columns) -> Iterator[Record]:
                     member.stream,
                     member.kind.format,
                     wanted,
+                    Decoder(),
                     span=(file.start, file.stop),
                 )
                 for number, values in found:

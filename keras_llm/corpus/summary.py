@@ -44,12 +44,12 @@ def merged_rules(records: list[dict[str, Any]]) -> dict[str, RuleCount]:
 
 def merged_files(records: list[dict[str, Any]]) -> Files:
     """What became of the files of all tasks."""
-    found, read, skipped = 0, Counter(), Counter()
+    counts = {name: Counter() for name in ("read", "skipped", "repaired")}
     for record in records:
-        found += record["found"]
-        read.update(record["read"])
-        skipped.update(record["skipped"])
-    return Files(found, _commonest(read), _commonest(skipped))
+        for name, count in counts.items():
+            count.update(record[name])
+    found = sum(record["found"] for record in records)
+    return Files(found, *map(_commonest, counts.values()))
 
 
 def summarise(

@@ -82,6 +82,10 @@ WARNED = {
         "33.3% of the files were skipped.*60 files found, 40 read, 20 skipped: "
         ".gz 11, .png 9",
     ),
+    "lost lines": (
+        {"files": Files(1, {".txt": 1}, {}, {"lines lost": 3})},
+        r"3 line\(s\) are lost.*corpus.encoding",
+    ),
     "unreadable": (
         of_rule("unreadable", 90, reasons={"not_text": 80, "encrypted": 10}),
         "90 of 100 documents could not be read.*80 of them for not_text",

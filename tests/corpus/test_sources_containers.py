@@ -62,6 +62,25 @@ def test_compressed_files_and_archives_are_one(tmp_path, suffix):
     assert list(found.values()) == ["in", "tar"]
 
 
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_what_follows_compressed_text_does_not_cost_it(tmp_path, suffix):
+    data = COMPRESSIONS[suffix]("é\n".encode() * 10**5)
+    for extra in (b"garbage" * 999, b"\x1f", b"\0" * 512):
+        path = tmp_path / f"a.txt{suffix}"
+        path.write_bytes(data + extra)
+        saved = []
+        reader = FileReader(
+            [list_sources([str(path)])],
+            CorpusSettings(),
+            lambda *record, saved=saved: saved.append(record),
+        )
+        [document] = reader.run()
+        assert document.text == "é\n" * 10**5
+        told = {"files with something behind their end": 1}
+        [(_, count)] = saved
+        assert count["repaired"] == ({} if extra[0] == 0 else told)
+
+
 def test_archives_in_archives_are_named(tmp_path):
     inner = zipped({"a.txt": "a"})
     files = {"in.zip": inner, "in.tgz": b"", "b.txt": "b"}

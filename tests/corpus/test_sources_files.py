@@ -42,7 +42,8 @@ def test_a_folder_is_read_in_order_without_hidden_files_and_binaries(tmp_path):
     reader = FileReader([files], CorpusSettings(), lambda _, c: count.update(c))
     assert len(list(reader.run())) == 5
     read = {"no suffix": 1, ".txt": 2, ".md": 1, ".gz": 1}
-    assert count == {"found": 6, "read": read, "skipped": {".png": 1}}
+    assert count["found"] == 6
+    assert (count["read"], count["skipped"]) == (read, {".png": 1})
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

@@ -14,6 +14,7 @@ class Files:
         read: Files of which there are documents, if only such that could not
             be read, by kind, the commonest first.
         skipped: The others, by kind, or by why.
+        repaired: What was wrong in those that were read, and how often.
 
     Raises:
         ValueError: A file is missing, or there is one too many.
@@ -22,6 +23,7 @@ class Files:
     found: int = 0
     read: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    repaired: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counted = sum(self.read.values()) + sum(self.skipped.values())

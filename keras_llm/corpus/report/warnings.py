@@ -60,6 +60,7 @@ def warnings_of(report: CorpusReport) -> list[str]:
     checks = (
         _of_leaks,
         _of_files,
+        _of_repairs,
         _of_reading,
         _of_rules,
         _of_characters,
@@ -116,6 +117,16 @@ def _of_files(report: CorpusReport) -> Iterator[str]:
             f"{percent(skipped, chosen)} of the files were skipped, most of "
             f"them because they are no text ({files}). Name the folders that "
             "hold text, or the files in corpus.include."
+        )
+
+
+def _of_repairs(report: CorpusReport) -> Iterator[str]:
+    lost = report.files.repaired.get("lines lost", 0)
+    if lost:
+        yield (
+            f"{lost:,} line(s) are lost, for they are full of bytes that are "
+            "no text: were files of several encodings joined, or is a binary "
+            "named as text? Set corpus.encoding, or leave such files out."
         )
 
 

@@ -9,6 +9,7 @@ import re
 import struct
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -54,7 +55,10 @@ class Member:
 
 
 def members(
-    disk: Disk, kind: Kind, include: Sequence[str] = ()
+    disk: Disk,
+    kind: Kind,
+    include: Sequence[str] = (),
+    repaired: Counter[str] | None = None,
 ) -> Iterator[Member]:
     """Yields what a file holds: its members, or itself.
 
@@ -65,12 +69,13 @@ def members(
         disk: The file, from its begin.
         kind: What it is.
         include: Patterns, as `list_sources` takes them, for members.
+        repaired: Counts what was passed over.
 
     Raises:
         Unreadable: The archive is damaged from here on.
         InputError: What decompresses it is not installed.
     """
-    budget = Budget(lambda: disk.furthest)
+    budget = Budget(lambda: disk.furthest, repaired)
     buffered = io.BufferedReader(disk, BUFFER)
     if kind.archive == "zip":
         if kind.compression:

@@ -15,10 +15,7 @@ from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
 from keras_llm.corpus.sources.containers import Member, members
-from keras_llm.corpus.sources.encodings import (
-    check_encoding,
-    looks_like_text,
-)
+from keras_llm.corpus.sources.encodings import Decoder, looks_like_text
 from keras_llm.corpus.sources.fields import Fields
 from keras_llm.corpus.sources.formats.docx import read_docx
 from keras_llm.corpus.sources.formats.epub import read_epub
@@ -55,11 +52,13 @@ class FileCount:
         read: Those of which there are documents, if only such that say that
             they could not be read, by kind.
         skipped: The others, by kind, or by why.
+        repaired: What was wrong in those that were read, and how often.
     """
 
     found: int = 0
     read: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
 
 
 def make_tasks(
@@ -125,8 +124,7 @@ class FileReader(PipelineStep):
         self.progress: Callable[[int], None] = nothing
         self._encoding = settings.encoding
         self._fields = Fields(settings)
-        if settings.encoding is not None:
-            check_encoding(settings.encoding)
+        Decoder(settings.encoding)  # says what is wrong with it
 
     def run(
         self,
@@ -141,7 +139,8 @@ class FileReader(PipelineStep):
         """
         if data:
             yield from data
-        self._count = FileCount()
+        self._decoder = Decoder(self._encoding)
+        self._count = FileCount(repaired=self._decoder.repaired)
         for file in self.tasks[rank]:
             yield from self._documents(file)
         if self._save:
@@ -169,7 +168,7 @@ class FileReader(PipelineStep):
             yield origin.unreadable(error)
             return
         with disk:
-            found = members(disk, kind, self._include)
+            found = members(disk, kind, self._include, self._count.repaired)
             for member in _safely(found, origin):
                 if isinstance(member, Document):
                     yield member
@@ -216,20 +215,24 @@ class FileReader(PipelineStep):
                 stream,
                 format,
                 self._fields,
-                self._encoding,
+                self._decoder,
                 (file.start, file.stop),
             )
             for number, record in found:
                 here = origin.inner(f"@{number}")
                 yield from self._fields.documents(record, here)
-        elif format in _BOOKS:
-            yield from _BOOKS[format](stream, origin)
         else:
-            yield from _TEXTS[format](stream, origin, self._encoding)
+            yield from _READERS[format](stream, origin, self._decoder)
 
 
-_TEXTS = {"text": read_text, "html": read_html, "warc": read_warc}
-_BOOKS = {"docx": read_docx, "epub": read_epub, "pdf": read_pdf}
+_READERS = {
+    "docx": read_docx,
+    "epub": read_epub,
+    "html": read_html,
+    "pdf": read_pdf,
+    "text": read_text,
+    "warc": read_warc,
+}
 
 
 def _safely(items: Iterator[Any], origin: Origin) -> Iterator[Any]:

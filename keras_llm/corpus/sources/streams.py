@@ -9,6 +9,7 @@ import io
 import lzma
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -104,10 +105,16 @@ class Budget:
     Args:
         size: Tells how many bytes of it were read so far; what is unread does
             not count, so that a bomb in front of much else is found.
+        repaired: Counts files that had something behind what is compressed.
     """
 
-    def __init__(self, size: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        size: Callable[[], int],
+        repaired: Counter[str] | None = None,
+    ) -> None:
         self._size = size
+        self._repaired = Counter() if repaired is None else repaired
         self._spent = 0
 
     def spend(self, count: int) -> None:
@@ -118,6 +125,10 @@ class Budget:
                 "archive_bomb",
                 f"{self._size()} bytes decompress to {self._spent} and more.",
             )
+
+    def passed_over(self) -> None:
+        """Counts a file that goes on after what is compressed in it."""
+        self._repaired["files with something behind their end"] += 1
 
 
 class Guarded(io.RawIOBase):
@@ -177,7 +188,12 @@ def decompressed(
     if not compression:
         return stream
     return io.BufferedReader(
-        Guarded(Decompressed(stream, _decompressor(compression)), budget),
+        Guarded(
+            Decompressed(
+                stream, _decompressor(compression), budget.passed_over
+            ),
+            budget,
+        ),
         BUFFER,
     )
 
@@ -204,9 +220,16 @@ class Decompressed:
     Args:
         stream: A buffered binary stream.
         begin: Makes what decompresses the next stream.
+        passed_over: Called if something follows that is no stream.
     """
 
-    def __init__(self, stream: BinaryIO, begin: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        begin: Callable[[], Any],
+        passed_over: Callable[[], None],
+    ) -> None:
+        self._passed_over = passed_over
         self._stream = stream
         self._begin = begin
         self._current = None
@@ -227,6 +250,7 @@ class Decompressed:
             except Exception:  # each library has its own
                 if self._is_whole:  # what follows is no other stream
                     self._current = None
+                    self._passed_over()
                     return b""
                 raise
             self._is_whole = self._current.eof or (self._is_whole and not found)

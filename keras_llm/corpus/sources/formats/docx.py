@@ -6,18 +6,22 @@ from typing import BinaryIO
 from datatrove.data import Document
 
 from keras_llm.corpus.sources.containers import opened_zip
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.corpus.sources.streams import BUFFER, Budget, Guarded, held
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
 
 
-def read_docx(stream: BinaryIO, origin: Origin) -> Iterator[Document]:
+def read_docx(
+    stream: BinaryIO, origin: Origin, decoder: Decoder
+) -> Iterator[Document]:
     """Yields the text of a document, with an empty line between paragraphs.
 
     Args:
         stream: Binary stream, from its begin.
         origin: That of the file.
+        decoder: Of no use here.
 
     Raises:
         Unreadable: It is damaged.

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from datatrove.data import Document
 
 from keras_llm.corpus.sources.containers import opened_zip
-from keras_llm.corpus.sources.encodings import characters
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.corpus.sources.streams import BUFFER, Budget, Guarded, held
 from keras_llm.corpus.sources.texts import Origin
@@ -38,7 +38,9 @@ _WHITESPACE = re.compile(r"[ \t\r\n\f]+")
 _BREAKS = re.compile(r" *(?:\n *)+")
 
 
-def read_epub(stream: BinaryIO, origin: Origin) -> Iterator[Document]:
+def read_epub(
+    stream: BinaryIO, origin: Origin, decoder: Decoder
+) -> Iterator[Document]:
     """Yields the parts of a book.
 
     Paragraphs are lines with an empty line between them.
@@ -46,20 +48,21 @@ def read_epub(stream: BinaryIO, origin: Origin) -> Iterator[Document]:
     Args:
         stream: Binary stream, from its begin.
         origin: That of the book.
+        decoder: What decodes its chapters.
 
     Raises:
         InputError: lxml is not installed.
     """
-    yield from origin.text(_chapters(held(stream)))
+    yield from origin.text(_chapters(held(stream), decoder))
 
 
-def _chapters(stream: BinaryIO) -> Iterator[str]:
+def _chapters(stream: BinaryIO, decoder: Decoder) -> Iterator[str]:
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     book = _Book(opened_zip(stream), Budget(lambda: size))
     between = ""
     for path in book.spine():
-        chapter = _text_of(book.read(path))
+        chapter = _text_of(book.read(path), decoder)
         if chapter:
             yield between + chapter
             between = "\n\n"
@@ -149,11 +152,11 @@ def _resolved(package: str, href: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(package), path))
 
 
-def _text_of(chapter: bytes) -> str:
+def _text_of(chapter: bytes, decoder: Decoder) -> str:
     etree = optional("lxml.etree", "documents")
     declared = _DECLARED.search(chapter[:200])
     hint = declared[1].decode() if declared else None
-    text = "".join(characters(io.BytesIO(chapter), hint=hint))
+    text = "".join(decoder.characters(io.BytesIO(chapter), hint))
     text = _NAMED.sub(lambda name: html.unescape(name[0]), text)
     # What it declares no longer holds, and would win.
     text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from datatrove.data import Document
 
 from keras_llm.corpus.sources import texts
-from keras_llm.corpus.sources.encodings import characters, declared_encoding
+from keras_llm.corpus.sources.encodings import Decoder, declared_encoding
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
 
@@ -15,7 +15,7 @@ from keras_llm.corpus.sources.unreadable import Unreadable
 def read_text(
     stream: BinaryIO,
     origin: Origin,
-    encoding: str | None = None,
+    decoder: Decoder,
     hint: str | None = None,
     **metadata: str,
 ) -> Iterator[Document]:
@@ -24,18 +24,18 @@ def read_text(
     Args:
         stream: Binary stream, from its begin.
         origin: That of the text.
-        encoding: Detected if omitted.
+        decoder: What decodes it.
         hint: The encoding that it is said to have.
         **metadata: More that the documents carry.
     """
-    pieces = characters(stream, encoding, hint)
+    pieces = decoder.characters(stream, hint)
     yield from origin.text(pieces, "text", **metadata)
 
 
 def read_html(
     stream: BinaryIO,
     origin: Origin,
-    encoding: str | None = None,
+    decoder: Decoder,
     hint: str | None = None,
     **metadata: str,
 ) -> Iterator[Document]:
@@ -44,7 +44,7 @@ def read_html(
     Args:
         stream: Binary stream, from its begin.
         origin: That of the page.
-        encoding: Detected if omitted.
+        decoder: What decodes it.
         hint: The encoding that the server says it has.
         **metadata: More that the document carries.
 
@@ -55,7 +55,7 @@ def read_html(
     most = texts.PART_CHARACTERS
     content = stream.read(4 * most + 1)
     hint = hint or declared_encoding(content)
-    page = "".join(characters(io.BytesIO(content), encoding, hint))
+    page = "".join(decoder.characters(io.BytesIO(content), hint))
     if len(page) > most:
         raise Unreadable(
             "too_large", f"The page is longer than {most} characters."

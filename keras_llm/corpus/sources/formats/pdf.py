@@ -6,13 +6,16 @@ from typing import Any, BinaryIO
 
 from datatrove.data import Document
 
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.corpus.sources.streams import held
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
 
 
-def read_pdf(stream: BinaryIO, origin: Origin) -> Iterator[Document]:
+def read_pdf(
+    stream: BinaryIO, origin: Origin, decoder: Decoder
+) -> Iterator[Document]:
     """Yields the parts of the text of all pages.
 
     Scanned pages have no text.
@@ -20,6 +23,7 @@ def read_pdf(stream: BinaryIO, origin: Origin) -> Iterator[Document]:
     Args:
         stream: Binary stream, from its begin.
         origin: That of the file.
+        decoder: Of no use here.
 
     Raises:
         InputError: pypdf is not installed.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns, Numbered
 from keras_llm.corpus.sources.formats.json_lines import (
     json_line_records,
@@ -18,7 +19,7 @@ def records_in(
     stream: BinaryIO,
     format: str,
     wanted: Columns,
-    encoding: str | None = None,
+    decoder: Decoder,
     span: tuple[int, int | None] = (0, None),
 ) -> Iterator[Numbered]:
     """Yields the records of a file, each with its number in it.
@@ -27,7 +28,7 @@ def records_in(
         stream: Binary stream, from its begin.
         format: One of `RECORD_FORMATS`.
         wanted: Which columns of a table are read.
-        encoding: Of CSV and TSV; detected if omitted.
+        decoder: What decodes CSV and TSV.
         span: First byte, and the byte after the last, of JSON Lines.
 
     Raises:
@@ -41,4 +42,4 @@ def records_in(
     if format == "parquet":
         return parquet_records(stream, wanted)
     read = csv_records if format == "csv" else tsv_records
-    return read(stream, wanted, encoding)
+    return read(stream, wanted, decoder)

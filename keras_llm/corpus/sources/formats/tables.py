@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, count
 from typing import BinaryIO
 
-from keras_llm.corpus.sources.encodings import characters
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns, Numbered
 from keras_llm.corpus.sources.unreadable import Unreadable
 
@@ -16,7 +16,7 @@ _LINE_END = re.compile("\r\n|\n|\r(?=[^\n])")
 
 
 def csv_records(
-    stream: BinaryIO, wanted: Columns, encoding: str | None = None
+    stream: BinaryIO, wanted: Columns, decoder: Decoder
 ) -> Iterator[Numbered]:
     """Yields the rows of a table with quoting rules (RFC 4180).
 
@@ -27,13 +27,13 @@ def csv_records(
         stream: Binary stream, from its begin.
         wanted: Which columns there must be. A row's number is from 1 after
             the header.
-        encoding: Detected if omitted.
+        decoder: What decodes it.
 
     Raises:
         Unreadable: There are no such columns.
     """
     csv.field_size_limit(ROW_CHARACTERS)
-    lines = _Lines(characters(stream, encoding))
+    lines = _Lines(decoder.characters(stream))
     first = lines.first()
     delimiter = max(DELIMITERS, key=lambda mark: _fit(first, mark, wanted))
     rows = csv.reader(lines, delimiter=delimiter)
@@ -41,13 +41,13 @@ def csv_records(
 
 
 def tsv_records(
-    stream: BinaryIO, wanted: Columns, encoding: str | None = None
+    stream: BinaryIO, wanted: Columns, decoder: Decoder
 ) -> Iterator[Numbered]:
     """Yields the rows of a table of lines and tabs, without quoting.
 
     The arguments are those of `csv_records`.
     """
-    lines = _Lines(characters(stream, encoding))
+    lines = _Lines(decoder.characters(stream))
     rows = map(lambda line: line.rstrip("\r\n").split("\t"), lines)
     yield from _records(rows, lines, wanted)
 

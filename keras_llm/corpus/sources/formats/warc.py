@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from datatrove.data import Document
 
+from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.formats.pages import read_html, read_text
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.corpus.sources.texts import Origin
@@ -23,7 +24,7 @@ _CHUNK = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
 def read_warc(
-    stream: BinaryIO, origin: Origin, encoding: str | None = None
+    stream: BinaryIO, origin: Origin, decoder: Decoder
 ) -> Iterator[Document]:
     """Yields the HTML and plain text of responses, and text conversions.
 
@@ -33,7 +34,7 @@ def read_warc(
         stream: Binary stream, from its begin, decompressed.
         origin: That of the file; a record's id adds `@` and its number, from
             1, all records counted.
-        encoding: Of all texts; detected if omitted.
+        decoder: What decodes all texts.
 
     Raises:
         Unreadable: The file is damaged from here on.
@@ -42,7 +43,7 @@ def read_warc(
     for number, record in enumerate(_records(stream), start=1):
         here = origin.inner(f"@{number}")
         try:
-            yield from _documents(record, here, encoding)
+            yield from _documents(record, here, decoder)
         except Unreadable as error:
             yield here.unreadable(error)
 
@@ -84,7 +85,7 @@ class _ShortLines:
 
 
 def _documents(
-    record: Any, origin: Origin, encoding: str | None
+    record: Any, origin: Origin, decoder: Decoder
 ) -> Iterator[Document]:
     kind, hint = _content_type(record)
     is_page = record.rec_type == "response" and kind in HTML
@@ -94,9 +95,9 @@ def _documents(
     content = io.BytesIO(_content(record))
     url = str(record.rec_headers.get_header("WARC-Target-URI"))
     if is_page:
-        yield from read_html(content, origin, encoding, hint, url=url)
+        yield from read_html(content, origin, decoder, hint, url=url)
     else:
-        yield from read_text(content, origin, encoding, hint, url=url)
+        yield from read_text(content, origin, decoder, hint, url=url)
 
 
 def _content_type(record: Any) -> tuple[str, str | None]:
