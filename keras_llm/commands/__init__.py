@@ -55,7 +55,7 @@ def train(values: Namespace, console: Console) -> dict[str, Any]:
 def prepare(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows what each rule did, what looks wrong, and what came out."""
     from keras_llm.corpus.report.corpus_report import load_report
-    from keras_llm.corpus.report.funnel import funnel_table
+    from keras_llm.corpus.report.table import funnel_table
     from keras_llm.corpus.report.timings import load_timings
     from keras_llm.workflow import prepare_corpus
 

@@ -19,24 +19,18 @@ def shown(runs):
     )
 
 
-def marked(before, after, limit=240):
-    return tuple(map(shown, compare(before, after, limit)))
+def marked(before, after):
+    return tuple(map(shown, compare(before, after)))
 
 
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
         ("same", "same", ("same", "same")),
-        ("a cafÃ© here", "a café here", ("a caf[Ã©] here", "a caf[é] here")),
+        ("a caf√© here", "a café here", ("a [caf√©] here", "a [café] here")),
         ("two  words", "two words", ("two [{·}]words", "two words")),
-        ("end\r\n", "end\n", ("end[{CR}]\n", "end\n")),
-        ("re-\nsult", "result", ("re[-{↵}\n]sult", "result")),
-        ("soft\u00adware", "software", ("soft[{U+00AD}]ware", "software")),
-        (
-            "e\u0301",
-            "é",
-            ("[e\u0301{U+0065}{U+0301}]", "[é{U+00E9}]"),
-        ),
+        ("end\r\n", "end\n", ("end[{U+000D}]\n", "end\n")),
+        ("soft \u00adware", "soft ware", ("soft [{U+00AD}]ware", "soft ware")),
         ("", "new", ("", "[new]")),
     ],
 )
@@ -44,17 +38,13 @@ def test_changes_are_marked(before, after, expected):
     assert marked(before, after) == expected
 
 
-def test_characters_that_look_alike_are_spelt_out():
-    left, right = marked("5 \u212a", "5 K")
-    assert (left, right) == ("5 [\u212a{U+212A}]", "5 [K{U+004B}]")
-
-
 def test_an_end_that_was_only_cut_is_not_marked():
-    before, after = "a re-\nsult of work " * 30, "a result of work " * 30
+    before = "".join(f"word {n}  and " for n in range(30))
+    after = before.replace("  ", " ")
     left, right = marked(before[:240], after[:240])
     assert "[" not in right
     assert right.endswith("{…}")
-    assert left.count("[") == left.count("[-{↵}\n]")
+    assert left.count("[") == left.count("[{·}]") > 10
 
 
 def test_all_that_differs_is_marked_where_nothing_follows():
@@ -76,7 +66,7 @@ def original(runs):
 def test_both_texts_are_shown_whole(seed):
     rng = random.Random(seed)
     texts = ["".join(rng.choices(PARTS, k=12)) for _ in range(2)]
-    sides = compare(*texts, limit=10_000)
+    sides = compare(*texts)
     assert list(map(original, sides)) == texts
     same = [[shown([r]) for r in s if not r.is_changed] for s in sides]
     assert same[0] == same[1]
@@ -94,7 +84,7 @@ def test_only_what_cannot_be_seen_gets_a_sign():
 
 def test_a_character_is_named_by_its_sign():
     signs = [sign_of(c).text for c in "a \n\x07\u00a0\ud800"]
-    assert signs == ["a", "·", "↵", "BEL", "U+00A0", "U+D800"]
+    assert signs == ["a", "·", "↵", "U+0007", "U+00A0", "U+D800"]
 
 
 WORDS = [f"word{n} " for n in range(2_000)]

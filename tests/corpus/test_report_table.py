@@ -5,7 +5,7 @@ import pytest
 from report_example import example_report, example_timings
 from rich.console import Console
 
-from keras_llm.corpus.report.funnel import funnel_table
+from keras_llm.corpus.report.table import funnel_table
 
 
 def printed(table, width=80):

@@ -5,23 +5,15 @@ Gives plain pieces of text; whoever shows them must escape them.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-TOKENS = re.compile(r"\w+|\s|[^\w\s]")
-SOLID = 8  # characters in common that are no accident
-ALIKE = 0.5  # ratio from which words are compared by character
-SPELT_OUT = 8  # characters that look alike, named by their code points
-JOINERS = "\u200c\u200d"  # Persian and emoji are full of them
-SIGNS = {" ": "·", "\n": "↵", "\t": "→", "\x7f": "DEL"}
-C0 = (
-    "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 "
-    "DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US"
-).split()
+from keras_llm.corpus.counts import EXCERPT
 
-# What became of a stretch of text: an operation of difflib, before, after.
-Edit = tuple[str, str, str]
+_TOKENS = re.compile(r"\w+|\s|[^\w\s]")
+_JOINERS = "\u200c\u200d"  # Persian and emoji are full of them
+_SOLID = 4  # words and signs in common that are no accident
+_SIGNS = {" ": "·", "\n": "↵", "\t": "→"}
 
 
 @dataclass(frozen=True)
@@ -46,141 +38,68 @@ class Run:
     is_changed: bool = False
 
 
-CUT = Run([Piece("…", "it goes on")])
+_CUT = Run([Piece("…", "it goes on")])
 
 
-def compare(before: str, after: str, limit: int) -> tuple[list[Run], list[Run]]:
-    """Both texts, with what differs marked.
+def compare(before: str, after: str) -> tuple[list[Run], list[Run]]:
+    """Both texts, with what differs marked, word by word.
 
     Args:
-        before: Excerpt of a text.
-        after: Excerpt of what became of it.
-        limit: Length at which excerpts were cut: what one lacks at its end
+        before: Excerpt of a text, of at most `EXCERPT` characters.
+        after: Excerpt of what became of it. What one excerpt lacks at its end
             may only have been cut.
     """
-    edits = list(_edits(before, after))
-    is_cut = max(len(before), len(after)) >= limit and _forget_end(edits)
-    left, right = [], []
-    for operation, old, new in _refined(edits):
-        if operation == "equal":
-            left.append(Run(visible(old)))
-            right.append(Run(visible(new)))
-            continue
-        show = _spelt_out if _look_alike(old, new) else _visible_change
-        left += [Run(show(old), is_changed=True)] if old else []
-        right += [Run(show(new), is_changed=True)] if new else []
-    left += [CUT] if is_cut or len(before) >= limit else []
-    right += [CUT] if is_cut or len(after) >= limit else []
-    return left, right
+    words = _TOKENS.findall(before), _TOKENS.findall(after)
+    edits = SequenceMatcher(None, *words, autojunk=False).get_opcodes()
+    if max(len(before), len(after)) >= EXCERPT:
+        common = [
+            number
+            for number, (kind, start, stop, *_) in enumerate(edits, start=1)
+            if kind == "equal" and stop - start >= _SOLID
+        ]
+        edits = edits[: common[-1]] if max(common, default=0) > 1 else edits
+    sides = []
+    for text, side, at in zip((before, after), words, (1, 3), strict=True):
+        runs = []
+        for edit in edits:
+            words_of_it = side[edit[at] : edit[at + 1]]
+            is_changed = edit[0] != "equal"
+            if words_of_it:
+                pieces = visible("".join(words_of_it), is_changed)
+                runs.append(Run(pieces, is_changed))
+        sides.append(runs + [_CUT] * (len(text) >= EXCERPT))
+    return sides[0], sides[1]
 
 
-def visible(text: str) -> list[Piece]:
-    """A text, with signs for characters that cannot be seen."""
-    return _pieces(text, _is_hidden)
+def visible(text: str, is_changed: bool = False) -> list[Piece]:
+    """A text, with signs for characters that cannot be seen.
+
+    Args:
+        text: The text.
+        is_changed: Whether line ends, tabs and what is nothing but spaces are
+            to be seen as well.
+    """
+    shown = "" if is_changed else "\n\t"
+    if not (is_changed and text.isspace()):
+        shown += " "
+    pieces: list[Piece] = []
+    for character in text:
+        is_hidden = unicodedata.category(character)[0] in "CZ"
+        if is_hidden and character not in shown + _JOINERS:
+            pieces.append(sign_of(character))
+            if character in "\n\t":
+                pieces.append(Piece(character))
+        elif pieces and not pieces[-1].name:
+            pieces[-1] = Piece(pieces[-1].text + character)
+        else:
+            pieces.append(Piece(character))
+    return pieces
 
 
 def sign_of(character: str) -> Piece:
     """What stands for one character where it is named."""
-    return next(_signs(character, _is_hidden_in_change))
-
-
-def _visible_change(text: str) -> list[Piece]:
-    # Spaces between words need no sign: that they changed is seen.
-    if all(map(_is_hidden_in_change, text)):
-        return _pieces(text, _is_hidden_in_change)
-    return _pieces(text, lambda c: c != " " and _is_hidden_in_change(c))
-
-
-def _spelt_out(text: str) -> list[Piece]:
-    named = [Piece(_code_point(c), _name(c)) for c in text]
-    return [Piece(text), *named]
-
-
-def _look_alike(old: str, new: str) -> bool:
-    if max(len(old), len(new)) > SPELT_OUT:
-        return False
-    normal = unicodedata.normalize
-    return normal("NFC", old) == normal("NFC", new)
-
-
-def _pieces(text: str, is_hidden) -> list[Piece]:
-    pieces: list[Piece] = []
-    for piece in _signs(text, is_hidden):
-        if pieces and not piece.name and not pieces[-1].name:
-            piece = Piece(pieces.pop().text + piece.text)
-        pieces.append(piece)
-    return pieces
-
-
-def _signs(text: str, is_hidden) -> Iterator[Piece]:
-    for character in text:
-        if not is_hidden(character):
-            yield Piece(character)
-            continue
-        yield Piece(_sign(character), _name(character))
-        if character in "\n\t":
-            yield Piece(character)
-
-
-def _sign(character: str) -> str:
-    if character in SIGNS:
-        return SIGNS[character]
-    if ord(character) < 0x20:
-        return C0[ord(character)]
-    return _code_point(character)
-
-
-def _is_hidden(character: str) -> bool:
-    if character in " \n\t" or character in JOINERS:
-        return False
-    return unicodedata.category(character)[0] in "CZ"
-
-
-def _is_hidden_in_change(character: str) -> bool:
-    return unicodedata.category(character)[0] in "CZM"
-
-
-def _code_point(character: str) -> str:
-    return f"U+{ord(character):04X}"
-
-
-def _name(character: str) -> str:
-    name = unicodedata.name(character, "")
-    return f"{_code_point(character)} {name}".rstrip()
-
-
-def _edits(before: list[str] | str, after: list[str] | str) -> Iterator[Edit]:
-    if isinstance(before, str):
-        before, after = TOKENS.findall(before), TOKENS.findall(after)
-    for operation, i, j, k, m in _matcher(before, after).get_opcodes():
-        yield operation, "".join(before[i:j]), "".join(after[k:m])
-
-
-def _refined(edits: Iterable[Edit]) -> Iterator[Edit]:
-    """The same, with words that are much alike compared by character."""
-    for operation, old, new in edits:
-        if operation == "replace" and _matcher(old, new).ratio() >= ALIKE:
-            yield from _edits(list(old), list(new))
-        else:
-            yield operation, old, new
-
-
-def _matcher(before, after) -> SequenceMatcher:
-    return SequenceMatcher(None, before, after, autojunk=False)
-
-
-def _forget_end(edits: list[Edit]) -> bool:
-    """Leaves out, in place, what may differ only because it was cut there.
-
-    That is what follows the last words in common, unless nothing before them
-    differs. Returns whether there was any.
-    """
-    common = [
-        number
-        for number, (operation, old, _) in enumerate(edits)
-        if operation == "equal" and len(old) >= SOLID
-    ]
-    end = common[-1] + 1 if common and common[-1] else len(edits)
-    is_any = end < len(edits)
-    del edits[end:]
-    return is_any
+    if unicodedata.category(character)[0] not in "CZM":
+        return Piece(character)
+    code = f"U+{ord(character):04X}"
+    name = f"{code} {unicodedata.name(character, '')}".rstrip()
+    return Piece(_SIGNS.get(character, code), name)

@@ -12,7 +12,7 @@ from typing import Any
 
 import jinja2
 
-from keras_llm.corpus.counts import EXCERPT, Count, RuleCount
+from keras_llm.corpus.counts import Count, RuleCount
 from keras_llm.corpus.report import marks
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent, rate, short_count
@@ -199,8 +199,6 @@ def _template() -> jinja2.Template:
     }
     environment.globals |= {
         "percent": percent,
-        "compare": lambda change: marks.compare(
-            change.before, change.after, EXCERPT
-        ),
+        "compare": lambda change: marks.compare(change.before, change.after),
     }
     return environment.get_template("report.html.jinja")

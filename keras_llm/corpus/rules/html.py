@@ -14,7 +14,7 @@ from datatrove.data import Document
 from datatrove.pipeline.extractors.base import ExtractorSandbox
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
-from keras_llm.corpus.rules.page import MainContent
+from keras_llm.corpus.rules.main_content import MainContent
 from keras_llm.errors import InputError
 from keras_llm.recipes.checks import check
 
