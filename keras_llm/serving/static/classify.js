@@ -19,7 +19,8 @@ export function Classify({ models, say }) {
     try {
       const path = `v1/models/${encodeURIComponent(model.id)}:predict`;
       const { predictions } = await json(path, { instances: [text] });
-      const [{ label, scores }] = predictions;
+      const [{ label, scores: given }] = predictions;
+      const scores = shares(given);
       const labels = scores.map((_, index) => model.labels[index] ?? `${index}`);
       setFound({ label, scores, labels });
       say(`The label: ${label}`);
@@ -70,6 +71,15 @@ export function Classify({ models, say }) {
       ${found && html`<${Bars} ...${found} />`}
     </form>
   `;
+}
+
+/** A classifier without an activation, KerasHub's default, gives logits. */
+function shares(scores) {
+  if (scores.every((score) => score >= 0 && score <= 1)) return scores;
+  const largest = Math.max(...scores);
+  const powers = scores.map((score) => Math.exp(score - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
 }
 
 function Bars({ label, labels, scores }) {

@@ -16,6 +16,7 @@ import { html, useReducer, useRef } from "./ui.js";
 
 const ALTERNATIVES = 10;
 const TOKENS = 40; // at a time, unless a number is given
+const KEPT = 20; // changes that can be undone after the page was left
 const BAN = -100;
 const FAVOUR = 4; // times e^4, about 55, as likely
 const PART = "\ufffd"; // of a character
@@ -29,7 +30,10 @@ export function Write({ model, say }) {
   function set(values) {
     Object.assign(state, values);
     const { text, tokens, biases, settings } = state;
-    keepDraft("write", { text, tokens, biases, settings });
+    const kept = { text, tokens, biases, settings };
+    const past = state.past.slice(-KEPT);
+    // A browser has room for a few megabytes.
+    keepDraft("write", { ...kept, past }) || keepDraft("write", kept);
     update();
   }
 
