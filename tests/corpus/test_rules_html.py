@@ -1,6 +1,7 @@
 """Pages of several shapes come down to their main content."""
 
 import pickle
+import textwrap
 import time
 
 import pytest
@@ -77,6 +78,41 @@ def test_the_main_content_stays_and_the_rest_goes(html, shape):
     for word in UNWANTED:
         assert word not in document.text
     assert document.metadata["format"] == "text"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\t  "])
+@pytest.mark.parametrize("shape", PAGES)
+def test_lines_of_the_source_mean_nothing(html, shape, end):
+    whole, wrapped = page_of(PAGES[shape]), page_of(PAGES[shape])
+    for text in (FIRST, SECOND, THIRD):
+        lines = end.join(textwrap.wrap(text, 40))
+        wrapped.text = wrapped.text.replace(text, lines)
+    assert html.filter(whole) and html.filter(wrapped)
+    assert wrapped.text == whole.text
+    assert set(PARAGRAPHS) <= set(wrapped.text.split("\n"))
+
+
+def test_no_sentence_of_a_wrapped_page_is_lost_to_c4():
+    page = PAGES["article"]
+    for text in (FIRST, SECOND, THIRD):
+        short_ends = "\n".join([*text.split(" ")[:-1], text.split(" ")[-1]])
+        page = page.replace(text, short_ends)
+    rules = ["html", {"c4_quality": {"min_num_sentences": 1}}]
+    data = iter([page_of(page)])
+    for rule in build_rules(CorpusSettings(rules=rules)):
+        data = rule.run(data)
+    [document] = data
+    assert document.text.split("\n") == PARAGRAPHS
+
+
+def test_lines_of_code_stay(html):
+    code = "def f(x):\n    return x + 1\n\n\nprint(f(1))"
+    document = page_of(
+        f"<html><body><article><p>{FIRST}</p><pre>{code}</pre><p>{SECOND}"
+        f"</p><p>{THIRD}</p></article></body></html>"
+    )
+    html.filter(document)
+    assert "def f(x):\n    return x + 1" in document.text
 
 
 def test_headings_and_lists_are_lines_of_their_own(html):

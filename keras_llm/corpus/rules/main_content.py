@@ -2,7 +2,9 @@
 
 trafilatura falls back to all text of a page where it finds no article, and
 gives a table a line a row. So what is never content goes first, and tables
-that only lay out a page become blocks.
+that only lay out a page become blocks. It also keeps the line ends of a page's
+source, which mean no more than spaces do, and which rules would take for the
+ends of paragraphs.
 """
 
 import logging
@@ -28,6 +30,8 @@ _NOTICE = re.compile(
 )
 _MARKED = ".//*[@id or @class or @role]"
 _LONGEST_NOTICE = 3000  # characters; what is longer may be the page itself
+_AS_WRITTEN = ("pre", "textarea", "xmp")
+_WHITE_SPACE = re.compile(r"[ \t\n\f\r]+")
 _BLOCKS = ("p", "h1", "h2", "h3", "h4", "div", "ul", "ol", "table")
 
 
@@ -63,6 +67,7 @@ class MainContent(Trafilatura):
         if tree is None:
             return None
         _simplify(tree)
+        _unwrap(tree)
         return super().extract(tree)
 
 
@@ -80,6 +85,18 @@ def _simplify(tree) -> None:
         if any(found is not table for found in table.iter(*_BLOCKS)):
             for element in table.iter("table", "tbody", "tr", "td", "th"):
                 element.tag = "div"
+
+
+def _unwrap(tree) -> None:
+    """White space becomes one space, as a browser shows it."""
+    as_written = {
+        each for pre in tree.iter(*_AS_WRITTEN) for each in pre.iter()
+    }
+    for element in tree.iter():
+        if element.text and element not in as_written:
+            element.text = _WHITE_SPACE.sub(" ", element.text)
+        if element.tail and element.getparent() not in as_written:
+            element.tail = _WHITE_SPACE.sub(" ", element.tail)
 
 
 def _drop(element) -> None:
