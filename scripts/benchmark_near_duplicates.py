@@ -21,12 +21,15 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_llm.corpus.duplicates import BYTES_PER_DOCUMENT
-from keras_llm.corpus.duplicates.candidates import candidate_pairs
 from keras_llm.corpus.duplicates.hashing import word_hashes
-from keras_llm.corpus.duplicates.signatures import Signer, recall
-from keras_llm.corpus.duplicates.verification import VerifyPairs
+from keras_llm.corpus.duplicates.minhash import (
+    Signer,
+    VerifyPairs,
+    candidate_pairs,
+    recall,
+)
 from keras_llm.corpus.leaks import HeldOut
+from keras_llm.corpus.plan import BYTES_PER_DOCUMENT
 
 STEP = 0.05  # of similarity, a row of the table
 

@@ -14,19 +14,22 @@ from datatrove.pipeline.base import PipelineStep
 
 from keras_llm.corpus.arrays import save_array, task_files
 from keras_llm.corpus.documents import SPLITS
-from keras_llm.corpus.duplicates.candidates import candidate_pairs
 from keras_llm.corpus.duplicates.clusters import (
     PRIORITY,
     cluster,
     exact,
     representatives,
 )
+from keras_llm.corpus.duplicates.minhash import VerifyPairs, candidate_pairs
 from keras_llm.corpus.duplicates.paragraphs import TaskParagraphs, repeated
-from keras_llm.corpus.duplicates.verification import VerifyPairs
 from keras_llm.corpus.splitting import Division, Span, divide
 from keras_llm.corpus.store import Store
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
+# What a plan keeps in memory at most, for each document and for each pair that
+# may be alike.
+BYTES_PER_DOCUMENT = 133
+BYTES_PER_PAIR = 64
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE = range(3)
 PAIRS_OF_A_TASK = 50_000
 PRIORITIES = np.array([PRIORITY[split] for split in (*SPLITS, None)])

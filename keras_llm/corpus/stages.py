@@ -18,7 +18,7 @@ from datatrove.pipeline.base import PipelineStep
 from keras_llm.corpus.arrays import distinct
 from keras_llm.corpus.counts import RuleCount
 from keras_llm.corpus.documents import SPLITS
-from keras_llm.corpus.duplicates.signatures import Signer
+from keras_llm.corpus.duplicates.minhash import Signer
 from keras_llm.corpus.filters import (
     DropDuplicates,
     DropEmpty,

@@ -19,11 +19,11 @@ from datatrove.pipeline.base import PipelineStep
 from keras_llm.artifacts import read_object
 from keras_llm.corpus.arrays import save_array
 from keras_llm.corpus.documents import SPLITS
+from keras_llm.corpus.duplicates.minhash import Signer
 from keras_llm.corpus.duplicates.paragraphs import (
     NOT_COMPARED,
     paragraph_hashes,
 )
-from keras_llm.corpus.duplicates.signatures import Signer
 from keras_llm.corpus.splitting import NO_SPLIT
 from keras_llm.files import write_text
 

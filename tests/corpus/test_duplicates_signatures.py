@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from keras_llm.corpus.duplicates.signatures import (
+from keras_llm.corpus.duplicates.minhash import (
     NO_KEY,
     Signer,
     bands_and_rows,
