@@ -11,6 +11,7 @@ import json
 import lzma
 import tarfile
 import zipfile
+import zlib
 from xml.sax.saxutils import escape
 
 CONTAINER = """<?xml version="1.0"?>
@@ -136,6 +137,30 @@ def docx(texts):
             "_rels/.rels": DOCX_RELATIONS,
             "word/document.xml": DOCX.format(paragraphs=paragraphs),
         }
+    )
+
+
+def slow_pdf(operators):
+    """A PDF of a few kilobytes that draws very much."""
+    content = zlib.compress(b"BT /F 1 Tf (word) Tj ET\n" * operators, 9)
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/MediaBox[0 0 9 9]"
+        b"/Resources<</Font<</F 5 0 R>>>>>>",
+        b"<</Length %d/Filter/FlateDecode>>stream\n%s\nendstream"
+        % (len(content), content),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    data = b"%PDF-1.4\n"
+    offsets = []
+    for number, each in enumerate(objects, start=1):
+        offsets.append(len(data))
+        data += b"%d 0 obj%s\nendobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return data + (
+        b"xref\n0 6\n0000000000 65535 f \n%strailer<</Size 6/Root 1 0 R>>\n"
+        b"startxref\n%d\n%%%%EOF" % (table, len(data))
     )
 
 

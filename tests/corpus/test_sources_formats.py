@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import time
 import tracemalloc
 
 import pytest
@@ -16,13 +17,14 @@ from source_files import (
     page,
     parquet,
     pdf,
+    slow_pdf,
     table,
     tabs,
     warc,
     zipped,
 )
 
-from keras_llm.corpus.sources import list_sources, texts
+from keras_llm.corpus.sources import books, list_sources, texts
 from keras_llm.corpus.sources.formats import json_lines as json_lines_module
 from keras_llm.corpus.sources.formats import tables
 from keras_llm.corpus.sources.reader import FileReader
@@ -385,6 +387,22 @@ def test_paragraphs_of_a_docx_are_what_was_written(tmp_path):
     assert read(tmp_path / "a.docx", zipped({"a.txt": "a"})) == ["damaged"]
 
 
+def test_words_that_a_pdf_divides_stay_as_they_are_drawn(tmp_path):
+    [text] = read(tmp_path / "a.pdf", pdf(["A divi-\nded word."]))
+    assert text == "A divi-\nded word.\n"
+
+
+def test_a_pdf_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(books, "SECONDS", 0.5)
+    data = slow_pdf(2_000_000)
+    assert len(data) < 200_000
+    begin = time.monotonic()
+    archive = zipped({"a.pdf": data, "b.pdf": pdf(["The next."])})
+    slow, quick = read(tmp_path / "a.zip", archive)
+    assert (slow, quick) == ("timeout", "The next.\n")
+    assert time.monotonic() - begin < 10
+
+
 def test_pdfs_with_a_password_are_named(tmp_path):
     from pypdf import PdfReader, PdfWriter
 
@@ -404,7 +422,7 @@ def test_pdfs_with_a_password_are_named(tmp_path):
         ("a.warc", "warcio.archiveiterator", "web"),
         ("a.docx", "mammoth", "documents"),
         ("a.epub", "lxml.etree", "documents"),
-        ("a.pdf", "pypdf", "documents"),
+        ("a.pdf", "pypdfium2", "documents"),
         ("a.txt.zst", "backports.zstd", "zstd"),
     ],
 )

@@ -4,21 +4,15 @@ Pages are read in a process of their own, so that one that takes forever, or
 takes the process down, is given up and the rest goes on.
 """
 
-import sys
-import time
-from collections.abc import Callable
-from multiprocessing import get_context
 from typing import Any
 
 from datatrove.data import Document
-from datatrove.pipeline.extractors.base import ExtractorSandbox
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
 from keras_llm.corpus.rules.main_content import MainContent
+from keras_llm.corpus.sandbox import Sandbox
 from keras_llm.errors import InputError
 from keras_llm.recipes.checks import check
-
-_SECONDS_TO_START = 120  # importing trafilatura on a machine that is busy
 
 
 class Html(BaseFilter):
@@ -55,18 +49,20 @@ class Html(BaseFilter):
             "include_links": include_links,
         }
         self._sandbox: Sandbox | None = None
-        self._extractor: MainContent | None = None
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Puts a page's main content in its place, or says why not."""
         if doc.metadata.get("format") != "html":
             return True
-        self._prepare()
+        if self._sandbox is None:
+            extract = _extractor(self._options).extract
+            self._sandbox = Sandbox(extract, self.timeout, warm_up="")
         try:
-            text = self._extract(doc.text)
+            page = doc.text.encode("utf-8", "replace").decode("utf-8")
+            text = self._sandbox.call(page)
         except TimeoutError:
             return False, "timeout"
-        except (EOFError, OSError, ValueError):
+        except (EOFError, MemoryError, ValueError):
             return False, "broken_page"
         if not text:
             return False, "no_main_content"
@@ -77,53 +73,11 @@ class Html(BaseFilter):
     def close(self) -> None:
         """Ends the process that reads pages; the next page starts another."""
         if self._sandbox is not None:
-            self._sandbox.stop()
+            self._sandbox.close()
             self._sandbox = None
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_sandbox": None, "_extractor": None}
-
-    def _prepare(self) -> None:
-        if self._sandbox is None:
-            self._extractor = _extractor(self._options)
-            self._sandbox = Sandbox(self.timeout)
-
-    def _extract(self, page: str) -> str | None:
-        page = page.encode("utf-8", "replace").decode("utf-8")
-        return self._sandbox.process_document(page, self._extractor.extract)
-
-
-class Sandbox(ExtractorSandbox):
-    """datatrove's, with its own time to start, and told of a failed start.
-
-    There the first page's time limit also covers importing trafilatura, which
-    can take longer than any page, and the first pages were lost.
-    """
-
-    def stop(self) -> None:
-        """Ends the process, if there is one."""
-        self._cleanup_process()
-
-    def _ensure_process(self, extract_fn: Callable[[str], str | None]) -> None:
-        if self.process is not None and self.process.is_alive():
-            return
-        if self.process is not None:
-            self._cleanup_process()
-        # Not the default context: within a worker that is the executor's.
-        context = get_context("fork" if sys.platform == "linux" else "spawn")
-        parent_conn, child_conn = context.Pipe()
-        process = context.Process(
-            target=self._worker, args=(child_conn, extract_fn), daemon=True
-        )
-        process.start()
-        self.parent_conn, self.child_conn = parent_conn, child_conn
-        self.process = process
-        deadline = time.monotonic() + _SECONDS_TO_START
-        while not self.parent_conn.poll(0.2):
-            if not self.process.is_alive() or time.monotonic() > deadline:
-                self._cleanup_process()
-                raise EOFError("the process that reads pages did not start")
-        self.parent_conn.recv()
+        return self.__dict__ | {"_sandbox": None}
 
 
 def _extractor(options: dict[str, Any]) -> MainContent:

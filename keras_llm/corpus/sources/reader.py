@@ -14,13 +14,11 @@ from typing import Any
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from keras_llm.corpus.sources.books import Books
 from keras_llm.corpus.sources.containers import Member, members
 from keras_llm.corpus.sources.encodings import Decoder, looks_like_text
 from keras_llm.corpus.sources.fields import Fields
-from keras_llm.corpus.sources.formats.docx import read_docx
-from keras_llm.corpus.sources.formats.epub import read_epub
 from keras_llm.corpus.sources.formats.pages import read_html, read_text
-from keras_llm.corpus.sources.formats.pdf import read_pdf
 from keras_llm.corpus.sources.formats.records import (
     RECORD_FORMATS,
     records_in,
@@ -141,8 +139,12 @@ class FileReader(PipelineStep):
             yield from data
         self._decoder = Decoder(self._encoding)
         self._count = FileCount(repaired=self._decoder.repaired)
-        for file in self.tasks[rank]:
-            yield from self._documents(file)
+        self._books = Books(self._decoder)
+        try:
+            for file in self.tasks[rank]:
+                yield from self._documents(file)
+        finally:
+            self._books.close()
         if self._save:
             self._save(rank, vars(self._count))
 
@@ -221,18 +223,13 @@ class FileReader(PipelineStep):
             for number, record in found:
                 here = origin.inner(f"@{number}")
                 yield from self._fields.documents(record, here)
-        else:
+        elif format in _READERS:
             yield from _READERS[format](stream, origin, self._decoder)
+        else:
+            yield from self._books.read(format, stream, origin)
 
 
-_READERS = {
-    "docx": read_docx,
-    "epub": read_epub,
-    "html": read_html,
-    "pdf": read_pdf,
-    "text": read_text,
-    "warc": read_warc,
-}
+_READERS = {"html": read_html, "text": read_text, "warc": read_warc}
 
 
 def _safely(items: Iterator[Any], origin: Origin) -> Iterator[Any]:

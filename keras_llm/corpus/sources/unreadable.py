@@ -16,6 +16,9 @@ class Unreadable(Exception):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple:
+        return Unreadable, (self.reason, self.detail)
+
     @classmethod
     def of(cls, error: Exception, reason: str = "damaged") -> "Unreadable":
         """That of a library's error, in its words."""

@@ -1,7 +1,10 @@
-"""EPUB: the chapters of a book in reading order, as one plain text.
+"""Books: the text of EPUB, PDF and DOCX files.
 
-Chapters are marked up by a publisher, not wrapped in a web page, so there is
-nothing to extract: every word counts.
+EPUB is hand-written, for what reads it elsewhere reads it whole, or leaves
+the order of its chapters to the caller. Its chapters are marked up by a
+publisher, not wrapped in a web page, so there is nothing to extract: every
+word counts. PDFium and mammoth read the others, in a sandbox: both can be
+kept busy for hours, or out of memory, by a few kilobytes.
 """
 
 import html
@@ -15,6 +18,7 @@ from typing import Any, BinaryIO
 
 from datatrove.data import Document
 
+from keras_llm.corpus.sandbox import Sandbox
 from keras_llm.corpus.sources.containers import opened_zip
 from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.optional import optional
@@ -22,7 +26,10 @@ from keras_llm.corpus.sources.streams import BUFFER, Budget, Guarded, held
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
 
+SECONDS = 60  # that PDFium or mammoth may take for a file
+BOOK_BYTES = 2**28  # of a PDF or DOCX, which are read whole
 CHAPTER_BYTES = 64 * 2**20
+MOST_CHARACTERS = 2**27  # of a PDF, whose pages may share what they draw
 CONTAINER = "META-INF/container.xml"
 ENCRYPTION = "META-INF/encryption.xml"
 HIDDEN = {"head", "script", "style", "title", "template"}
@@ -38,22 +45,99 @@ _WHITESPACE = re.compile(r"[ \t\r\n\f]+")
 _BREAKS = re.compile(r" *(?:\n *)+")
 
 
-def read_epub(
-    stream: BinaryIO, origin: Origin, decoder: Decoder
-) -> Iterator[Document]:
-    """Yields the parts of a book.
-
-    Paragraphs are lines with an empty line between them.
+class Books:
+    """Reads books; keeps the processes that it does so in.
 
     Args:
-        stream: Binary stream, from its begin.
-        origin: That of the book.
-        decoder: What decodes its chapters.
-
-    Raises:
-        InputError: lxml is not installed.
+        decoder: What decodes the chapters of an EPUB.
     """
-    yield from origin.text(_chapters(held(stream), decoder))
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._sandboxes: dict[str, Sandbox] = {}
+
+    def read(
+        self, format: str, stream: BinaryIO, origin: Origin
+    ) -> Iterator[Document]:
+        """Yields the text of a book, paragraphs a line or an empty line apart.
+
+        Args:
+            format: `"epub"`, `"pdf"` or `"docx"`.
+            stream: Binary stream, from its begin.
+            origin: That of the book.
+
+        Raises:
+            Unreadable: It is damaged, encrypted, or takes too long.
+            InputError: A library that it needs is not installed.
+        """
+        if format == "epub":
+            pieces = _chapters(held(stream), self._decoder)
+        else:
+            pieces = [self._in_sandbox(format, stream)]
+        yield from origin.text(pieces)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for sandbox in self._sandboxes.values():
+            sandbox.close()
+        self._sandboxes.clear()
+
+    def _in_sandbox(self, format: str, stream: BinaryIO) -> str:
+        if format not in self._sandboxes:
+            library, function = _LIBRARIES[format]
+            optional(library, "documents")  # for the process to inherit
+            self._sandboxes[format] = Sandbox(function, SECONDS, warm_up=b"")
+        content = stream.read(BOOK_BYTES + 1)
+        if len(content) > BOOK_BYTES:
+            detail = f"It is longer than {BOOK_BYTES} bytes."
+            raise Unreadable("too_large", detail)
+        try:
+            return self._sandboxes[format].call(content)
+        except Unreadable:
+            raise
+        except TimeoutError as error:
+            detail = f"It takes more than {SECONDS} seconds."
+            raise Unreadable("timeout", detail) from error
+        except MemoryError as error:
+            detail = "It takes too much memory."
+            raise Unreadable("too_large", detail) from error
+        except Exception as error:  # of the library, of what died of it
+            raise Unreadable.of(error) from error
+
+
+def _pdf_text(content: bytes) -> str:
+    """The text of all pages, as it is drawn; scanned pages have none."""
+    from pypdfium2 import PdfDocument, PdfiumError
+
+    try:
+        document = PdfDocument(content)
+    except PdfiumError as error:
+        if "password" in str(error).lower():
+            raise Unreadable("encrypted", "It needs a password.") from error
+        raise
+    pages = []
+    length = 0
+    for page in document:
+        text = page.get_textpage().get_text_range()
+        length += len(text)
+        if length > MOST_CHARACTERS:
+            detail = f"It has more than {MOST_CHARACTERS} characters."
+            raise Unreadable("too_large", detail)
+        # PDFium joins the lines of a word that was divided, with a mark.
+        pages.append(text.replace("\ufffe", "-\n").replace("\r\n", "\n"))
+    return "".join(f"{page}\n" for page in pages)
+
+
+def _docx_text(content: bytes) -> str:
+    from mammoth import extract_raw_text
+
+    return extract_raw_text(io.BytesIO(content)).value
+
+
+_LIBRARIES = {
+    "docx": ("mammoth", _docx_text),
+    "pdf": ("pypdfium2", _pdf_text),
+}
 
 
 def _chapters(stream: BinaryIO, decoder: Decoder) -> Iterator[str]:

@@ -1,0 +1,89 @@
+"""What hostile files are read in: limited, and never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from keras_llm.corpus import sandbox
+from keras_llm.corpus.sandbox import Sandbox
+
+PARENT = """
+import sys, time
+from datatrove.data import Document
+from keras_llm.corpus.rules.html import Html
+from keras_llm.corpus.sandbox import Sandbox
+
+html = Html()
+page = "<html><body><p>" + "A sentence of a page. " * 20
+html.filter(Document(page, "a", metadata={"format": "html"}))
+busy = Sandbox(lambda seconds: time.sleep(seconds), 60, warm_up=0)
+busy.call(0)
+print(html._sandbox.process.pid, busy.process.pid, flush=True)
+busy.call(60)
+"""
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_no_process_outlives_a_parent_that_is_killed():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True
+    )
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(children) == 2 and all(map(is_running, children))
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    until = time.monotonic() + 10
+    while any(map(is_running, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(is_running, children))
+
+
+def misbehave(how):
+    if how == "hang":
+        time.sleep(60)
+    if how == "die":
+        os._exit(1)
+    if how == "fill":
+        return len(bytearray(2**28))
+    if how == "fail":
+        raise KeyError(how)
+    if how == "fail oddly":
+        raise type("Odd", (Exception,), {})(how)
+    return how.upper()
+
+
+@pytest.mark.parametrize(
+    "how, error",
+    [
+        ("hang", TimeoutError),
+        ("die", EOFError),
+        ("fill", MemoryError),
+        ("fail", KeyError),
+        ("fail oddly", RuntimeError),
+    ],
+)
+def test_what_goes_wrong_is_told_and_the_next_call_works(
+    monkeypatch, how, error
+):
+    monkeypatch.setattr(sandbox, "MOST_BYTES", 2**27)
+    box = Sandbox(misbehave, 0.5, warm_up="")
+    try:
+        assert box.call("fine") == "FINE"
+        with pytest.raises(error):
+            box.call(how)
+        assert box.call("again") == "AGAIN"
+    finally:
+        box.close()
+    assert box.process is None
