@@ -21,7 +21,7 @@ from keras_llm.corpus.duplicates.clusters import (
     representatives,
 )
 from keras_llm.corpus.duplicates.minhash import VerifyPairs, candidate_pairs
-from keras_llm.corpus.duplicates.paragraphs import TaskParagraphs, repeated
+from keras_llm.corpus.duplicates.paragraphs import repeated
 from keras_llm.corpus.splitting import Division, Span, divide
 from keras_llm.corpus.store import Store
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
@@ -147,13 +147,13 @@ def make_plan(
         clusters = _named_by(stays, clusters)
         if near == "drop":
             verdicts[(verdicts == KEPT) & ~stays] = NEAR_DUPLICATE
-    found = _repeated(store, verdicts == KEPT)
-    sizes = index["bytes"].astype(np.int64) - _removed(store, found, len(index))
+    sizes = index["bytes"].astype(np.int64)
+    found = _repeated(store, verdicts == KEPT, sizes)
     return Plan(
         verdicts.astype(np.uint8),
         clusters,
         _divide(index, sizes, verdicts == KEPT, clusters, settings.split),
-        np.concatenate([np.empty((0, 2), np.int64), *found]),
+        found,
     )
 
 
@@ -162,15 +162,9 @@ def _near_clusters(
 ) -> np.ndarray:
     pairs = candidate_pairs(store.arrays("keys"), is_kept)
     if len(pairs):
-        found = store.folder / "verified"
-        found.mkdir(exist_ok=True)
-        np.save(store.folder / "pairs.npy", pairs)
-        verify = VerifyPairs(
-            store.folder / "pairs.npy",
-            found,
-            store.text,
-            settings.similarity,
-        )
+        path, found = store.folder / "pairs.npy", store.folder / "verified"
+        save_array(path, pairs)
+        verify = VerifyPairs(path, found, store.text, settings.similarity)
         run("verify", [verify], -(-len(pairs) // PAIRS_OF_A_TASK))
         parts = [np.load(path) for path in task_files(found)]
         pairs = np.concatenate(parts)
@@ -208,41 +202,16 @@ def _divide(
     return Division(division.method, splits, cuts)
 
 
-def _repeated(store: Store, is_kept: np.ndarray) -> list[np.ndarray]:
-    """For each task, document and paragraph of what came before."""
-    tasks = [
-        TaskParagraphs(
-            rows["hash"], _Shifted(rows["document"], start), rows["paragraph"]
-        )
-        for rows, start in zip(
-            store.arrays("hashes"), store.starts(), strict=False
-        )
-    ]
-    return repeated(tasks, is_kept)
-
-
-def _removed(
-    store: Store, found: list[np.ndarray], documents: int
+def _repeated(
+    store: Store, is_kept: np.ndarray, sizes: np.ndarray
 ) -> np.ndarray:
-    """Bytes that each document loses with its repeated paragraphs."""
-    removed = np.zeros(documents, np.int64)
-    for rows, start, mine in zip(
-        store.arrays("hashes"), store.starts(), found, strict=False
-    ):
-        numbers = rows["document"].astype(np.int64) + start
-        places = np.searchsorted(
-            numbers << 32 | rows["paragraph"], mine[:, 0] << 32 | mine[:, 1]
-        )
-        np.add.at(removed, mine[:, 0], rows["bytes"][places])
-    return removed
-
-
-class _Shifted:
-    """An array plus a number, added to what is looked up: it may be large."""
-
-    def __init__(self, values: np.ndarray, shift: int):
-        self._values = values
-        self._shift = shift
-
-    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        return self._values[positions].astype(np.int64) + self._shift
+    """Paragraphs that came before; takes their bytes off documents' sizes."""
+    tasks, starts = store.arrays("paragraphs"), store.starts()
+    numbers = [np.empty((0, 2), np.int64)]
+    found = repeated(tasks, starts, is_kept)
+    for rows, start, places in zip(tasks, starts, found, strict=False):
+        mine = rows[places]
+        documents = mine["document"].astype(np.int64) + start
+        np.subtract.at(sizes, documents, mine["bytes"])
+        numbers.append(np.stack([documents, mine["number"]], axis=1))
+    return np.concatenate(numbers)

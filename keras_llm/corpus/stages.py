@@ -19,14 +19,6 @@ from keras_llm.corpus.arrays import distinct
 from keras_llm.corpus.counts import RuleCount
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.minhash import Signer
-from keras_llm.corpus.filters import (
-    DropDuplicates,
-    DropEmpty,
-    DropParagraphs,
-    DropUnreadable,
-    OnlySplit,
-    RequireReadable,
-)
 from keras_llm.corpus.leaks import (
     COMMON,
     DropLeaks,
@@ -41,6 +33,11 @@ from keras_llm.corpus.plan import (
 )
 from keras_llm.corpus.report.corpus_report import CorpusReport, save_report
 from keras_llm.corpus.report.page import save_page
+from keras_llm.corpus.report.summary import (
+    merged_files,
+    merged_rules,
+    summarise,
+)
 from keras_llm.corpus.report.timings import (
     Speed,
     Timings,
@@ -53,14 +50,23 @@ from keras_llm.corpus.sources.listing import (
 )
 from keras_llm.corpus.sources.reader import FileReader, make_tasks
 from keras_llm.corpus.splitting import NO_SPLIT, check_splits
+from keras_llm.corpus.steps import (
+    CleanedReader,
+    Cut,
+    DropDuplicates,
+    DropEmpty,
+    DropParagraphs,
+    DropUnreadable,
+    OnlySplit,
+    RequireReadable,
+    SplitWriter,
+)
 from keras_llm.corpus.store import (
     CleanedWriter,
     KeepCounts,
     SavedTasks,
     Store,
 )
-from keras_llm.corpus.summary import merged_files, merged_rules, summarise
-from keras_llm.corpus.writing import CleanedReader, Cut, SplitWriter
 from keras_llm.errors import InputError
 from keras_llm.executors import (
     advance,

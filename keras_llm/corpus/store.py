@@ -21,8 +21,8 @@ from keras_llm.corpus.arrays import save_array
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.minhash import Signer
 from keras_llm.corpus.duplicates.paragraphs import (
-    NOT_COMPARED,
-    paragraph_hashes,
+    PARAGRAPHS,
+    paragraphs_of,
 )
 from keras_llm.corpus.splitting import NO_SPLIT
 from keras_llm.files import write_text
@@ -34,14 +34,6 @@ INDEX = np.dtype(
         ("characters", "<u8"),
         ("bytes", "<u8"),  # of its cleaned text
         ("given", "u1"),  # index into SPLITS, or NO_SPLIT
-    ]
-)
-PARAGRAPHS = np.dtype(
-    [
-        ("hash", "<u8"),
-        ("document", "<u4"),
-        ("paragraph", "<u4"),
-        ("bytes", "<u4"),  # with the line end
     ]
 )
 
@@ -188,7 +180,7 @@ class CleanedWriter(PipelineStep):
     Args:
         store: Where to.
         signer: How near-duplicates are found, if they are.
-        paragraphs: Whether to hash paragraphs.
+        paragraphs: Whether paragraphs are compared.
     """
 
     type = "writer"
@@ -208,7 +200,7 @@ class CleanedWriter(PipelineStep):
     def run(
         self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        self._index, self._keys, self._hashes = [], [], []
+        self._index, self._keys, self._paragraphs = [], [], []
         partial = self.store.folder / f".{rank:05d}.jsonl.partial"
         with partial.open("wb") as shard:
             for document in data:
@@ -229,19 +221,8 @@ class CleanedWriter(PipelineStep):
         if self.signer is not None:
             self._keys.append(self.signer.band_keys(text))
         if self.paragraphs:
-            self._hashes.append(self._paragraphs(text))
-
-    def _paragraphs(self, text: str) -> np.ndarray:
-        hashes = paragraph_hashes(text)
-        compared = np.flatnonzero(hashes != NOT_COMPARED)
-        lines = text.split("\n")
-        rows = np.empty(len(compared), PARAGRAPHS)
-        rows["hash"] = hashes[compared]
-        rows["document"] = len(self._index) - 1
-        rows["paragraph"] = compared
-        last = len(lines) - 1  # which has no line end
-        rows["bytes"] = [len(lines[i].encode()) + (i < last) for i in compared]
-        return rows
+            number = len(self._index) - 1
+            self._paragraphs.append(paragraphs_of(text, number))
 
     def _save(self, rank: int) -> None:
         index = np.array(self._index, INDEX)
@@ -252,8 +233,8 @@ class CleanedWriter(PipelineStep):
             # So that a band, which is read at once, is in one place.
             self._save_array("keys", rank, np.asfortranarray(keys))
         if self.paragraphs:
-            hashes = [np.empty(0, PARAGRAPHS), *self._hashes]
-            self._save_array("hashes", rank, np.concatenate(hashes))
+            rows = [np.empty(0, PARAGRAPHS), *self._paragraphs]
+            self._save_array("paragraphs", rank, np.concatenate(rows))
 
     def _save_array(self, name: str, rank: int, values: np.ndarray) -> None:
         save_array(self.store.array(name, rank), values)

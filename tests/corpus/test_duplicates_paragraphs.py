@@ -8,9 +8,8 @@ import pytest
 from keras_llm.corpus.duplicates import paragraphs
 from keras_llm.corpus.duplicates.paragraphs import (
     LEAST,
-    NOT_COMPARED,
-    TaskParagraphs,
-    paragraph_hashes,
+    PARAGRAPHS,
+    paragraphs_of,
     repeated,
     without,
 )
@@ -19,15 +18,17 @@ LINE = "All work and no play makes Jack a dull boy, as everyone here knows."
 
 
 def test_case_and_spaces_are_ignored_but_not_words():
-    same = paragraph_hashes(f"{LINE}\n  {LINE.upper()} \n{LINE}!")
-    assert same[0] == same[1] != same[2]
-    assert same[0] != NOT_COMPARED
+    rows = paragraphs_of(f"{LINE}\n  {LINE.upper()} \n{LINE}!", 7)
+    assert rows["hash"][0] == rows["hash"][1] != rows["hash"][2]
+    assert rows["document"].tolist() == [7] * 3
+    assert rows["number"].tolist() == [0, 1, 2]
+    size = len(LINE)
+    assert rows["bytes"].tolist() == [size + 1, size + 4, size + 1]
 
 
 @pytest.mark.parametrize("text", ["", "short", "x " * LEAST, " " * 200])
 def test_only_long_lines_are_compared(text):
-    compared = paragraph_hashes(text) != NOT_COMPARED
-    assert compared.tolist() == [len(text.strip()) >= LEAST]
+    assert len(paragraphs_of(text, 0)) == (len(text.strip()) >= LEAST)
 
 
 def corpus(seed, documents=30):
@@ -39,23 +40,25 @@ def corpus(seed, documents=30):
     ]
 
 
-def tasks_of(texts, size):
-    tasks = []
-    for start in range(0, len(texts), size):
-        rows = [
-            (value, document, paragraph)
-            for document, text in enumerate(texts[start : start + size], start)
-            for paragraph, value in enumerate(paragraph_hashes(text).tolist())
-        ]
-        hashes, documents, numbers = zip(*rows, strict=True)
-        tasks.append(
-            TaskParagraphs(
-                np.array(hashes, np.uint64),
-                np.array(documents),
-                np.array(numbers),
-            )
+def removed(texts, size, is_kept):
+    """Document and paragraph of what came before, of tasks of some size."""
+    starts = list(range(0, len(texts), size))
+    tasks = [
+        np.concatenate(
+            [
+                paragraphs_of(text, number)
+                for number, text in enumerate(texts[start : start + size])
+            ]
         )
-    return tasks
+        for start in starts
+    ]
+    return [
+        [start + int(row["document"]), int(row["number"])]
+        for rows, start, places in zip(
+            tasks, starts, repeated(tasks, starts, is_kept), strict=True
+        )
+        for row in rows[places]
+    ]
 
 
 def expected_removals(texts, is_kept):
@@ -76,19 +79,19 @@ def test_all_but_the_first_are_removed(seed, size, at_once, monkeypatch):
     monkeypatch.setattr(paragraphs, "_PASS", at_once)
     texts = corpus(seed)
     is_kept = np.random.default_rng(seed).random(len(texts)) < 0.8
-    found = repeated(tasks_of(texts, size), is_kept)
-    assert np.concatenate(found).tolist() == expected_removals(texts, is_kept)
+    expected = expected_removals(texts, is_kept)
+    assert removed(texts, size, is_kept) == expected
 
 
 def test_no_tasks_and_no_paragraphs():
-    assert repeated([], np.empty(0, bool)) == []
-    empty = np.empty(0, np.int64)
-    task = TaskParagraphs(empty.astype(np.uint64), empty, empty)
-    assert [found.shape for found in repeated([task], empty)] == [(0, 2)]
+    assert repeated([], [0], np.empty(0, bool)) == []
+    empty = np.empty(0, PARAGRAPHS)
+    [found] = repeated([empty], [0, 0], np.empty(0, bool))
+    assert found.tolist() == []
 
 
 @pytest.mark.parametrize(
-    "removed, expected",
+    "numbers, expected",
     [
         ([], "a\r\n\n b \nc"),
         ([0], "\n b \nc"),
@@ -97,16 +100,16 @@ def test_no_tasks_and_no_paragraphs():
         ([0, 1, 2, 3], ""),
     ],
 )
-def test_what_stays_is_byte_for_byte(removed, expected):
-    assert without("a\r\n\n b \nc", np.array(removed, int)) == expected
+def test_what_stays_is_byte_for_byte(numbers, expected):
+    assert without("a\r\n\n b \nc", np.array(numbers, int)) == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_long_line_is_left_twice(seed):
     texts = corpus(seed)
-    (found,) = repeated(tasks_of(texts, 30), np.ones(len(texts), bool))
+    found = removed(texts, 30, np.ones(len(texts), bool))
     cleaned = [
-        without(text, found[found[:, 0] == document, 1])
+        without(text, [n for mine, n in found if mine == document])
         for document, text in enumerate(texts)
     ]
     long = [

@@ -13,12 +13,12 @@ from keras_llm.corpus.report.corpus_report import (
     save_report,
 )
 from keras_llm.corpus.report.figures import percent, rate, short_count
+from keras_llm.corpus.report.summary import merged_rules
 from keras_llm.corpus.report.timings import (
     Speed,
     load_timings,
     save_timings,
 )
-from keras_llm.corpus.summary import merged_rules
 from keras_llm.errors import InputError
 
 
