@@ -47,10 +47,10 @@ from datatrove.pipeline.writers import JsonlWriter
 from rich.console import Console
 from rich.table import Table
 
-from keras_llm.corpus.catalogue import local_files
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.report.timings import load_timings
 from keras_llm.corpus.rules.words import Words
+from keras_llm.corpus.sources.catalogue import local_files
 from keras_llm.recipes.corpus_settings import (
     CorpusSettings,
     ExecutionSettings,

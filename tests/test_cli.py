@@ -16,7 +16,7 @@ from tiny_run import copied_run, files_of, finished_run
 
 from keras_llm import __version__, cli, quiet
 from keras_llm.cli import main
-from keras_llm.corpus.catalogue import CATALOGUE
+from keras_llm.corpus.sources.catalogue import CATALOGUE
 from keras_llm.errors import InputError
 
 AS_COMMAND = (

@@ -8,8 +8,8 @@ from importlib import metadata
 import pytest
 from testing import DATA, needs_data
 
-from keras_llm.corpus import catalogue, downloads
-from keras_llm.corpus.catalogue import (
+from keras_llm.corpus.sources import catalogue, fetching
+from keras_llm.corpus.sources.catalogue import (
     CATALOGUE,
     CatalogueEntry,
     PublishedFile,
@@ -41,7 +41,7 @@ def served(tmp_path, monkeypatch):
     address = f"http://127.0.0.1:{server.server_port}/story"
     file = PublishedFile("story.txt", address, len(CONTENT), digest)
     monkeypatch.setitem(CATALOGUE, "story", CatalogueEntry("", "", (file,)))
-    monkeypatch.setattr(downloads, "PAUSE", 0)
+    monkeypatch.setattr(fetching, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("KERAS_LLM_DATA", raising=False)

@@ -1,5 +1,6 @@
 """Downloads against servers that cut, ignore, change and lie."""
 
+import gzip
 import hashlib
 import random
 import threading
@@ -9,9 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from keras_llm.corpus import downloads
-from keras_llm.corpus.downloads import cache_folder, fetch
-from keras_llm.corpus.sources import list_sources
+from keras_llm.corpus.sources import fetching, list_sources
+from keras_llm.corpus.sources.fetching import cache_folder, fetch
 from keras_llm.errors import InputError
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -29,6 +29,8 @@ class Server(ThreadingHTTPServer):
     ranges = True
     stated = None  # length, if it lies
     status = 200
+    failures = 10**6  # how often it answers `status`
+    agents = ()
     asked = ()
     paths = ()
 
@@ -38,8 +40,14 @@ class Handler(BaseHTTPRequestHandler):
         server = self.server
         server.asked = [*server.asked, self.headers.get("Range")]
         server.paths = [*server.paths, self.path]
-        if server.status != 200:
-            self.send_error(server.status)
+        server.agents = [*server.agents, self.headers["User-Agent"]]
+        if server.status != 200 and server.failures:
+            server.failures -= 1
+            self.send_response(server.status)
+            for name, value in server.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         start = self.start()
         self.send_response(206 if start else 200)
@@ -71,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    monkeypatch.setattr(downloads, "PAUSE", 0)
+    monkeypatch.setattr(fetching, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     server = Server(("127.0.0.1", 0), Handler)
@@ -118,7 +126,7 @@ def test_a_file_that_changed_in_between_is_read_from_its_begin(
 ):
     server.cut = 200_000
     with monkeypatch.context() as patch:
-        patch.setattr(downloads, "ATTEMPTS", 1)
+        patch.setattr(fetching, "ATTEMPTS", 1)
         with pytest.raises(InputError, match="200000 of 300000 bytes"):
             fetch(server.address, target, LIMIT)
     server.cut, server.content = None, CONTENT[::-1]
@@ -134,14 +142,14 @@ def test_a_server_that_promises_more_is_given_up(server, target, stated):
     with pytest.raises(InputError, match="could not be downloaded: 300000 of"):
         fetch(server.address, target, LIMIT)
     assert not target.exists()
-    assert len(server.asked) == downloads.ATTEMPTS
+    assert len(server.asked) == fetching.ATTEMPTS
 
 
 def test_a_server_that_never_goes_further_is_given_up(server, target):
     server.cut, server.headers = 1000, {}
     with pytest.raises(InputError, match="1000 of 300000 bytes"):
         fetch(server.address, target, LIMIT)
-    assert len(server.asked) == downloads.ATTEMPTS
+    assert len(server.asked) == fetching.ATTEMPTS
 
 
 @pytest.mark.parametrize("stated", [None, "none"])
@@ -159,6 +167,56 @@ def test_errors_that_may_pass_are_tried_again(server, target, status, attempts):
         fetch(server.address, target, LIMIT)
     assert "\n" not in str(error.value)
     assert len(server.asked) == attempts
+
+
+@pytest.mark.parametrize(
+    "asked", ["7", formatdate(time.time() + 30, usegmt=True)]
+)
+def test_a_server_is_given_the_time_it_asks_for(
+    server, target, monkeypatch, asked
+):
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    server.status, server.failures = 429, 1
+    server.headers = {"Retry-After": asked}
+    fetch(server.address, target, LIMIT)
+    assert target.read_bytes() == CONTENT
+    [pause] = pauses
+    assert pause == 7 or 20 < pause <= 30
+
+
+def test_a_server_that_asks_for_an_hour_is_not_waited_for(server, target):
+    server.status, server.headers = 503, {"Retry-After": "3600"}
+    with pytest.raises(InputError, match="could not be downloaded: 503"):
+        fetch(server.address, target, LIMIT)
+    assert len(server.asked) == 1
+
+
+def test_servers_see_a_browser(server, target):
+    fetch(server.address, target, LIMIT)
+    assert server.agents[0].startswith("Mozilla/5.0 (")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_a_server_compresses_is_what_it_was(server, target, broken):
+    plain = b"A line of text.\n" * 20_000
+    server.content = gzip.compress(plain, mtime=0)
+    server.headers = {**server.headers, "Content-Encoding": "gzip"}
+    if broken:
+        server.cut, server.cuts = 100, 2
+    fetch(server.address, target, LIMIT)
+    assert target.read_bytes() == plain
+    assert not any(server.asked)  # half of it is of no use
+    with pytest.raises(InputError, match="larger than 1000 bytes"):
+        fetch(server.address, target, 1000)
+
+
+def test_a_compressed_file_stays_as_it_is(server):
+    server.content = gzip.compress(b"text", mtime=0)
+    server.headers = {**server.headers, "Content-Encoding": "gzip"}
+    address = server.address.replace(".txt", ".txt.gz")
+    [file] = list_sources([address])
+    assert file.path.read_bytes() == server.content
 
 
 def test_an_address_is_a_source(server):
@@ -207,7 +265,7 @@ def test_an_address_that_leads_nowhere_is_one_error(server):
     ],
 )
 def test_what_is_no_address_is_never_asked_for(server, monkeypatch, address):
-    monkeypatch.setattr(downloads, "_attempt", None)
+    monkeypatch.setattr(fetching, "_attempt", None)
     with pytest.raises(InputError, match="An address must be like https:"):
         list_sources([address])
 

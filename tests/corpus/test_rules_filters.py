@@ -18,10 +18,10 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 )
 from testing import DATA
 
-from keras_llm.corpus.catalogue import local_files
 from keras_llm.corpus.rules import build_rules
 from keras_llm.corpus.rules.repetition import NGrams
 from keras_llm.corpus.rules.words import Words
+from keras_llm.corpus.sources.catalogue import local_files
 from keras_llm.recipes.corpus_settings import CorpusSettings
 
 WORDS = Words()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_llm.corpus.downloads import cache_folder
+from keras_llm.corpus.sources.fetching import cache_folder
 from keras_llm.corpus.sources.kinds import SPLIT_NAMES
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.errors import InputError

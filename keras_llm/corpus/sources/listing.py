@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from keras_llm.corpus.catalogue import CATALOGUE, local_files
-from keras_llm.corpus.downloads import DOWNLOAD_LIMIT
-from keras_llm.corpus.sources.addresses import downloaded
+from keras_llm.corpus.sources.catalogue import CATALOGUE, local_files
+from keras_llm.corpus.sources.fetching import DOWNLOAD_LIMIT, downloaded
 from keras_llm.corpus.sources.folders import (
     SourceFile,
     file_of,

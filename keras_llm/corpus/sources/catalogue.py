@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from keras_llm.corpus.downloads import cache_folder, fetch
+from keras_llm.corpus.sources.fetching import cache_folder, fetch
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
 
