@@ -8,6 +8,7 @@ from keras_llm.corpus.counts import (
     Change,
     Count,
     Drop,
+    Files,
     Leak,
     Leaks,
     RuleCount,
@@ -20,7 +21,6 @@ from keras_llm.corpus.report.corpus_report import (
     Duplicates,
     lengths_of,
 )
-from keras_llm.corpus.report.file_counts import Files
 from keras_llm.corpus.report.timings import Speed, Timings
 from keras_llm.corpus.report.warnings import warnings_of
 

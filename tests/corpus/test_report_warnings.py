@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from keras_llm.corpus.counts import Count, Leaks, RuleCount
+from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
 from keras_llm.corpus.report.corpus_report import (
     CharacterCount,
@@ -14,7 +14,6 @@ from keras_llm.corpus.report.corpus_report import (
     Lengths,
     UnusualCount,
 )
-from keras_llm.corpus.report.file_counts import Files
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of
 
 SIZE = 1_000_000  # characters of a report that says nothing

@@ -18,9 +18,8 @@ import numpy as np
 
 from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.arrays import counted
-from keras_llm.corpus.counts import Count, Leaks, RuleCount
+from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
-from keras_llm.corpus.report.file_counts import Files
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
 

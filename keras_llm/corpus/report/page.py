@@ -6,13 +6,11 @@ escaping, and the page allows no script at all.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from keras_llm.corpus.counts import Count, RuleCount
 from keras_llm.corpus.report import marks
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent, rate, short_count
@@ -48,49 +46,6 @@ ABOUT = {
 }
 
 
-@dataclass(frozen=True)
-class Bar:
-    """Parts of a bar's length, in percent: what stays, what goes here."""
-
-    stays: float
-    goes: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """A row of the funnel.
-
-    Args:
-        name: Of the rule.
-        anchor: Of its examples on the page.
-        about: What it does, in a sentence; empty if not known.
-        count: What it did.
-        speed: Megabytes a second on one core, in words.
-        documents: Bar of the documents.
-        characters: Bar of the characters.
-    """
-
-    name: str
-    anchor: str
-    about: str
-    count: RuleCount
-    speed: str
-    documents: Bar
-    characters: Bar
-
-    @property
-    def remaining(self) -> Count:
-        """What the rule let through."""
-        count = self.count
-        documents = count.seen - count.dropped
-        return Count(documents, count.characters_after)
-
-    @property
-    def did_anything(self) -> bool:
-        """Whether there is something to see."""
-        return bool(self.count.changed or self.count.dropped)
-
-
 def save_page(
     report: CorpusReport, timings: Timings | None, folder: Path
 ) -> None:
@@ -109,7 +64,7 @@ def render_page(report: CorpusReport, timings: Timings | None = None) -> str:
         report=report,
         timings=timings,
         title=_title(report.sources),
-        steps=funnel(report, timings),
+        steps=_steps(report, timings),
         columns=_columns(report.lengths.histogram),
         sizes={
             f"{size:,} documents": clusters
@@ -119,35 +74,39 @@ def render_page(report: CorpusReport, timings: Timings | None = None) -> str:
     return SURROGATES.sub("\ufffd", page)
 
 
-def funnel(report: CorpusReport, timings: Timings | None) -> list[Step]:
-    """The rows of the funnel, in order."""
+def _steps(
+    report: CorpusReport, timings: Timings | None
+) -> list[dict[str, Any]]:
+    """The rows of the funnel: what each rule did, and bars of what it left."""
     speeds = timings.rules if timings else {}
-    most_documents = report.read.documents
+    rules = report.rules.items()
     most_characters = max(
-        [report.read.characters]
-        + [rule.characters_after for rule in report.rules.values()]
+        [report.read.characters, *(rule.characters_after for _, rule in rules)]
     )
     return [
-        Step(
-            name=name,
-            anchor=f"rule-{number}",
-            about=ABOUT.get(name, ""),
-            count=rule,
-            speed=rate(speeds.get(name, Speed()).megabytes_per_second),
-            documents=_bar(rule.seen, rule.seen - rule.dropped, most_documents),
-            characters=_bar(
-                rule.characters_before,
-                rule.characters_after,
-                most_characters,
+        {
+            "name": name,
+            "anchor": f"rule-{number}",
+            "about": ABOUT.get(name, ""),
+            "count": rule,
+            "left": rule.seen - rule.dropped,
+            "did_anything": bool(rule.changed or rule.dropped),
+            "speed": rate(speeds.get(name, Speed()).megabytes_per_second),
+            "documents": _bar(
+                rule.seen, rule.seen - rule.dropped, report.read.documents
             ),
-        )
-        for number, (name, rule) in enumerate(report.rules.items(), start=1)
+            "characters": _bar(
+                rule.characters_before, rule.characters_after, most_characters
+            ),
+        }
+        for number, (name, rule) in enumerate(rules, start=1)
     ]
 
 
-def _bar(before: int, after: int, most: int) -> Bar:
+def _bar(before: int, after: int, most: int) -> dict[str, float]:
+    """Parts of a bar's length, in percent: what stays, what goes here."""
     scale = 100 / most if most else 0
-    return Bar(after * scale, max(0, before - after) * scale)
+    return {"stays": after * scale, "goes": max(0, before - after) * scale}
 
 
 def _columns(histogram: Sequence[Sequence[int]]) -> list[dict[str, Any]]:

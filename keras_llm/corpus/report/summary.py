@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_llm.corpus.arrays import counted
-from keras_llm.corpus.counts import Count, Leaks, RuleCount, merged
+from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount, merged
 from keras_llm.corpus.documents import SPLITS, SplitCount
 from keras_llm.corpus.plan import EXACT_DUPLICATE, Plan
 from keras_llm.corpus.report.characters import CharacterCounter
@@ -18,7 +18,6 @@ from keras_llm.corpus.report.corpus_report import (
     Duplicates,
     lengths_of,
 )
-from keras_llm.corpus.report.file_counts import Files
 from keras_llm.corpus.report.warnings import warnings_of
 from keras_llm.corpus.sources.listing import SourceFile
 from keras_llm.corpus.store import Store

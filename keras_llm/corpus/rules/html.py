@@ -31,8 +31,6 @@ class Html(BaseFilter):
         timeout: Seconds a page.
     """
 
-    name = "html"
-
     def __init__(
         self,
         favor_precision: bool = False,

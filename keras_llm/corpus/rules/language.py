@@ -27,8 +27,6 @@ class Language(BaseFilter):
         threshold: Least score, in [0, 1].
     """
 
-    name = "language"
-
     def __init__(
         self, languages: list[str] | None = None, threshold: float = 0.65
     ):

@@ -6,8 +6,6 @@ nine times over, where here one pass over the characters gives the hash of any
 stretch of words as a difference of two prefixes.
 """
 
-from functools import cache
-
 import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
@@ -15,6 +13,7 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
     find_duplicates,
 )
 
+from keras_llm.corpus.arrays import counted, is_among, repeated_values
 from keras_llm.corpus.rules.words import WORDS
 from keras_llm.recipes.checks import check
 
@@ -24,7 +23,6 @@ DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 _INVERSE = pow(_BASE, -1, 2**64)
-_ROW = 4096
 
 
 class GopherRepetition(BaseFilter):
@@ -40,8 +38,6 @@ class GopherRepetition(BaseFilter):
         dup_n_grams: By n, greatest share of characters in n-grams that came
             before; Gopher's if omitted.
     """
-
-    name = "gopher_repetition"
 
     def __init__(
         self,
@@ -129,27 +125,16 @@ class NGrams:
         keys = self._separate(n)
         if not len(keys):
             return 0
-        ordered = np.sort(keys)
-        ends = np.flatnonzero(ordered[1:] != ordered[:-1])
-        ends = np.concatenate((ends, [len(ordered) - 1]))
-        counts = ends.copy()
-        counts[0] += 1
-        counts[1:] -= ends[:-1]
+        values, counts = counted(keys)
         most = int(counts.max())
-        first = 0
-        if most > 1:
-            commonest = ordered[ends[counts == most]]
-            places = np.searchsorted(commonest, keys)
-            np.minimum(places, len(commonest) - 1, out=places)
-            first = int((commonest[places] == keys).argmax())
+        first = int(is_among(keys, values[counts == most]).argmax())
         length = int(self._lengths[first : first + n].sum()) + n - 1
         return most * length
 
     def duplicate_characters(self, n: int) -> int:
         """Characters of n-grams that came before, none counted twice."""
         keys = self._joined(n)
-        ordered = np.sort(keys)
-        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        repeated = repeated_values(keys)
         if not len(repeated):
             return 0
         # Only these can be duplicates, and a few that share their bucket.
@@ -199,19 +184,10 @@ def _without_overlap(found: zip, n: int) -> int:
 
 
 def _powers(base: int, count: int) -> np.ndarray:
-    """`base ** i` modulo 2**64 for i below `count`; not to be written to."""
-    row = _row(base)
-    if count <= _ROW:
-        return row[:count]
-    column = _row(pow(base, _ROW, 2**64))[: -(-count // _ROW)]
-    return np.outer(column, row).ravel()[:count]
-
-
-@cache
-def _row(base: int) -> np.ndarray:
-    row = np.full(_ROW, base, np.uint64)
-    row[0] = 1
-    return np.cumprod(row)
+    """`base ** i` modulo 2**64 for i below `count`."""
+    powers = np.full(count, base, np.uint64)
+    powers[:1] = 1
+    return np.cumprod(powers)
 
 
 def _paragraphs(text: str) -> list[str]:
