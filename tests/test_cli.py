@@ -136,7 +136,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("some text")
-    (tmp_path / "nul.txt").write_bytes(b"ab\0")
+    (tmp_path / "nul.txt").write_bytes(b"a\0\1\0" * 20)
     (tmp_path / "blank.txt").write_text("\n \n")
     before = sorted(tmp_path.rglob("*"))
     message = refused(*line.split())

@@ -16,6 +16,7 @@ from keras_llm.corpus.documents import SPLITS, ShardWriter
 from keras_llm.corpus.duplicates.paragraphs import without
 from keras_llm.corpus.plan import TaskPlan
 from keras_llm.corpus.report.characters import CharacterCounter
+from keras_llm.corpus.report.suspects import suspicion
 from keras_llm.corpus.rules.language import identify
 from keras_llm.corpus.splitting import cut
 from keras_llm.corpus.store import Store
@@ -209,6 +210,7 @@ class Contents:
         self.characters = CharacterCounter()
         self.languages: Counter[str] = Counter()
         self.lengths: list[int] = []
+        self.suspects: dict[str, dict[str, Any]] = {}
 
     def counted(self, data: Iterable[Document]) -> Iterator[Document]:
         """The same documents; pieces of one follow each other."""
@@ -218,6 +220,9 @@ class Contents:
             if piece.metadata["number"] != number:
                 number = piece.metadata["number"]
                 self.lengths.append(0)
+                if kind := suspicion(piece.text):
+                    first = {"documents": 0, "id": piece.id}
+                    self.suspects.setdefault(kind, first)["documents"] += 1
                 if identifies:
                     self.languages[identify(piece.text)[0]] += 1
             self.lengths[-1] += len(piece.text)
@@ -230,4 +235,5 @@ class Contents:
             "characters": self.characters.to_dict(),
             "languages": dict(self.languages) or None,
             "lengths": self.lengths,
+            "suspects": self.suspects,
         }

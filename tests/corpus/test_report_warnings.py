@@ -14,6 +14,7 @@ from keras_llm.corpus.report.corpus_report import (
     Lengths,
     UnusualCount,
 )
+from keras_llm.corpus.report.suspects import Suspects
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of
 
 SIZE = 1_000_000  # characters of a report that says nothing
@@ -80,6 +81,14 @@ WARNED = {
         {"files": Files(60, {".txt": 40}, {".gz": 11, ".png": 9})},
         "33.3% of the files were skipped.*60 files found, 40 read, 20 skipped: "
         ".gz 11, .png 9",
+    ),
+    "stub pages": (
+        {"suspects": {"stub pages": Suspects(3, "a.html")}},
+        r"stub pages: 3 document\(s\), 3.0% .*a\.html.*\{gopher_quality: ",
+    ),
+    "markup left": (
+        {"suspects": {"markup left": Suspects(9, "ls.1.gz")}},
+        r"markup left: 9 document\(s\).* such as ls\.1\.gz.*man -Tutf8",
     ),
     "lost lines": (
         {"files": Files(1, {".txt": 1}, {}, {"lines lost": 3})},

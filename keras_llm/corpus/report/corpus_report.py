@@ -20,6 +20,7 @@ from keras_llm.artifacts import read_artifact
 from keras_llm.corpus.arrays import counted
 from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
+from keras_llm.corpus.report.suspects import Suspects
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
 
@@ -165,6 +166,7 @@ class CorpusReport:
         characters: Inventory of the kept text.
         languages: Kept documents by language, the commonest first; `None` if
             not identified.
+        suspects: Kept documents that are hardly text, by what they are.
         duplicates: What was found more than once.
         leaks: Into the train split from the test split; `None` if not
             checked.
@@ -188,6 +190,7 @@ class CorpusReport:
     lengths: Lengths = Lengths()
     characters: Characters = Characters()
     languages: dict[str, int] | None = None
+    suspects: dict[str, Suspects] = field(default_factory=dict)
     duplicates: Duplicates = Duplicates()
     leaks: Leaks | None = None
     contamination: Leaks | None = None

@@ -18,6 +18,7 @@ from keras_llm.corpus.report.corpus_report import (
     Duplicates,
     lengths_of,
 )
+from keras_llm.corpus.report.suspects import merged_suspects
 from keras_llm.corpus.report.warnings import warnings_of
 from keras_llm.corpus.sources.listing import SourceFile
 from keras_llm.corpus.store import Store
@@ -94,6 +95,7 @@ def summarise(
         ),
         characters=_characters(written),
         languages=_languages(written),
+        suspects=merged_suspects([each["suspects"] for each in written]),
         duplicates=_duplicates(store, plan, rules),
         leaks=leaks.get("leaks"),
         contamination=leaks.get("contamination"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from keras_llm.corpus.counts import Leaks, RuleCount
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent
+from keras_llm.corpus.report.suspects import MARKUP, STUB
 
 FEW = 10  # documents below which a share says nothing
 MUCH_DROPPED = 0.4
@@ -29,6 +30,21 @@ MANY_DIGITS = 0.3
 MANY_BRACKETS = 0.005
 FEW_SPACES = 0.05
 MANY_UNUSUAL = 1e-5
+
+FEW_SUSPECTS = 3
+MANY_SUSPECTS = 0.01
+SUSPECT_ADVICE = {
+    STUB: (
+        "say little more than that a page is elsewhere or not at hand, such "
+        "as {id}. Put a rule that drops short documents into corpus.rules, "
+        "such as {{gopher_quality: {{min_doc_words: 50}}}}."
+    ),
+    MARKUP: (
+        "are full of markup that no rule takes out, such as {id}. Convert "
+        "them first (manual pages: `man -Tutf8 FILE | col -bx`), or name what "
+        "to take in corpus.include."
+    ),
+}
 
 UNUSUAL_ADVICE = {
     "control": "Put control_characters into corpus.rules.",
@@ -65,6 +81,7 @@ def warnings_of(report: CorpusReport) -> list[str]:
         _of_rules,
         _of_characters,
         _of_text,
+        _of_suspects,
         _of_languages,
         _of_lengths,
         _of_clusters,
@@ -204,6 +221,19 @@ def _of_text(report: CorpusReport) -> Iterator[str]:
             "words run together, as PDF files often yield them. Take the "
             "text from another format."
         )
+
+
+def _of_suspects(report: CorpusReport) -> Iterator[str]:
+    kept = report.kept.documents
+    for kind, found in report.suspects.items():
+        if found.documents >= FEW_SUSPECTS and (
+            found.documents > MANY_SUSPECTS * kept
+        ):
+            yield (
+                f"{kind}: {found.documents:,} document(s), "
+                f"{percent(found.documents, kept)} of what was kept, "
+                f"{SUSPECT_ADVICE[kind].format(id=found.id)}"
+            )
 
 
 def _of_languages(report: CorpusReport) -> Iterator[str]:
