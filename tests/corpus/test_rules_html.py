@@ -8,8 +8,8 @@ import pytest
 from datatrove.data import Document
 from loky import ProcessPoolExecutor
 
-from keras_llm.corpus.rules import build_rules, main_content
-from keras_llm.corpus.rules.html import Html
+from keras_llm.corpus.rules import build_rules
+from keras_llm.corpus.rules.html import Html, MainContent
 from keras_llm.recipes.settings import CorpusSettings
 
 PARAGRAPHS = [
@@ -185,7 +185,7 @@ def test_a_page_that_hangs_is_given_up(monkeypatch):
             time.sleep(60)
         return text
 
-    monkeypatch.setattr(main_content.MainContent, "_extract", hang)
+    monkeypatch.setattr(MainContent, "_extract", hang)
     block = Html(timeout=0.3)
     try:
         assert block.filter(page_of("fine")) is True
@@ -199,7 +199,7 @@ def test_a_page_that_fails_is_dropped_without_a_traceback(monkeypatch, capfd):
     def fail(self, text):
         raise RecursionError("deep")
 
-    monkeypatch.setattr(main_content.MainContent, "_extract", fail)
+    monkeypatch.setattr(MainContent, "_extract", fail)
     block = Html()
     try:
         # The first page that a process reads is empty, to warm it up.
