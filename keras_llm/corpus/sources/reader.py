@@ -18,14 +18,17 @@ from keras_llm.corpus.sources.books import Books
 from keras_llm.corpus.sources.containers import Member, members
 from keras_llm.corpus.sources.encodings import Decoder, looks_like_text
 from keras_llm.corpus.sources.fields import Fields
-from keras_llm.corpus.sources.formats.pages import read_html, read_text
 from keras_llm.corpus.sources.formats.records import (
     RECORD_FORMATS,
     records_in,
 )
-from keras_llm.corpus.sources.formats.warc import read_warc
 from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of, label_of
 from keras_llm.corpus.sources.listing import SourceFile
+from keras_llm.corpus.sources.pages import (
+    read_html,
+    read_text,
+    read_warc,
+)
 from keras_llm.corpus.sources.streams import Disk, nothing
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
