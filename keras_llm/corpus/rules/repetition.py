@@ -12,6 +12,7 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.filters.gopher_repetition_filter import (
     find_duplicates,
 )
+from datatrove.utils.text import split_into_words
 
 from keras_llm.corpus.arrays import counted, is_among, repeated_values
 from keras_llm.corpus.rules.words import WORDS
@@ -83,7 +84,7 @@ class GopherRepetition(BaseFilter):
         return None
 
     def _repeated_words(self, text: str) -> str | None:
-        grams = NGrams(WORDS.word_tokenize(text))
+        grams = NGrams(split_into_words(text, WORDS))
         for n, share in self.top_n_grams.items():
             if grams.top_characters(n) / len(text) > share:
                 return f"top_{n}_gram"

@@ -72,14 +72,20 @@ class Nfc(BaseFormatter):
 
     def format(self, text: str) -> str:
         """The text in NFC."""
-        found = "".join(unusual_characters(text))
-        is_composed = unicodedata.is_normalized("NFC", found)
-        if is_composed and not _COMPOSING.search(found):
-            return text
-        pieces = _MANY_MARKS.split(text)
-        for number in range(0, len(pieces), 2):
-            pieces[number] = unicodedata.normalize("NFC", pieces[number])
-        return "".join(pieces)
+        loose = [
+            run
+            for run in unusual_runs(text)
+            if _COMPOSING.search(run)
+            or not unicodedata.is_normalized("NFC", run)
+        ]
+        return change_lines(text, loose, _composed)
+
+
+def _composed(line: str) -> str:
+    pieces = _MANY_MARKS.split(line)
+    for number in range(0, len(pieces), 2):
+        pieces[number] = unicodedata.normalize("NFC", pieces[number])
+    return "".join(pieces)
 
 
 _BREAKS = "\v\f\x85\u2028\u2029"

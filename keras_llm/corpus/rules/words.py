@@ -27,7 +27,14 @@ _SENTENCE_END = re.compile(
 
 
 class Words(WordTokenizer):
-    """A `WordTokenizer` of datatrove's, to pass as a filter's `language`."""
+    """A `WordTokenizer` of datatrove's, to pass as a filter's `language`.
+
+    There is one, `WORDS`, in every process, by which datatrove remembers the
+    words of the texts that it split last.
+    """
+
+    def __reduce__(self) -> str:
+        return "WORDS"
 
     def word_tokenize(self, text: str) -> list[str]:
         """The words and signs of a text, without spaces."""
