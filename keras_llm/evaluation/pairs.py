@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from keras_llm.corpus.records import read_records
+from keras_llm.corpus.sources.records import read_records
 from keras_llm.errors import InputError
 
 # What people call the two columns; the first pair that a file has counts.

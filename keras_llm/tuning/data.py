@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_llm.corpus.documents import SPLITS
-from keras_llm.corpus.records import Record, read_records
+from keras_llm.corpus.sources.records import Record, read_records
 from keras_llm.datasets.examples import Row, write_examples
 from keras_llm.datasets.shapes import (
     Messages,

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from datatrove.data import Document
 
 from keras_llm.corpus.sandbox import Sandbox
-from keras_llm.corpus.sources.containers import opened_zip
+from keras_llm.corpus.sources.archives import opened_zip
 from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.optional import optional
 from keras_llm.corpus.sources.streams import BUFFER, Budget, Guarded, held

@@ -139,51 +139,37 @@ def _is_saved(folder: Path) -> bool:
 def _copy(
     source: str, splits: Mapping[str, Any], folder: Path, limit: int
 ) -> None:
-    room = limit
-    with written_beside(folder) as partial:
-        for key, data in splits.items():
-            (partial / key).mkdir()
-            for size in _written(source, data, partial / key):
-                room -= size
-                if room < 0:
-                    raise InputError(
-                        f"{source} is larger than {limit} bytes, the most "
-                        "that is downloaded. Choose a split, or pass files."
-                    )
-
-
-def _written(source: str, data: Any, folder: Path) -> Iterator[int]:
-    """Writes one split; yields the sizes of batches as they are written."""
+    arrow = optional("pyarrow", "datasets")
     parquet = optional("pyarrow.parquet", "datasets")
-    writer = None
-    files = size = 0
+    room = limit
     try:
-        for table in _tables(data):
-            if writer is None:
-                path = folder / f"{files:05d}.parquet"
-                writer = parquet.ParquetWriter(path, table.schema)
-                files += 1
-            writer.write_table(table)
-            size += table.nbytes
-            yield table.nbytes
-            if size >= FILE_BYTES:
-                writer.close()
-                writer, size = None, 0
+        with written_beside(folder) as partial:
+            for key, data in splits.items():
+                (partial / key).mkdir()
+                for number, batches in enumerate(_files(data)):
+                    table = arrow.concat_tables(batches)
+                    room -= table.nbytes
+                    if room < 0:
+                        raise InputError(
+                            f"{source} is larger than {limit} bytes, the "
+                            "most that is downloaded. Choose a split, or pass "
+                            "files."
+                        )
+                    path = partial / key / f"{number:05d}.parquet"
+                    parquet.write_table(table, path, row_group_size=ROWS)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # of the network, of the files, of their types
         raise _refused(source, error) from error
-    finally:
-        if writer is not None:
-            writer.close()
 
 
-def _tables(data: Any) -> Iterator[Any]:
-    """Batches of the columns that can be text, all of the first's types."""
+def _files(data: Any) -> Iterator[list[Any]]:
+    """Batches of the columns that can be text, as many as make a file."""
     types = optional("pyarrow", "datasets").types
     schema = None
+    batches: list[Any] = []
     for table in data.with_format("arrow").iter(ROWS):
-        if schema is None:
+        if schema is None:  # all are to be of the first's types
             kept = [
                 field.name
                 for field in table.schema
@@ -192,7 +178,12 @@ def _tables(data: Any) -> Iterator[Any]:
                 or types.is_primitive(field.type)
             ]
             schema = table.select(kept).schema.remove_metadata()
-        yield table.select(schema.names).cast(schema)
+        batches.append(table.select(schema.names).cast(schema))
+        if sum(batch.nbytes for batch in batches) >= FILE_BYTES:
+            yield batches
+            batches = []
+    if batches:
+        yield batches
 
 
 def _refused(name: str, error: Exception) -> InputError:

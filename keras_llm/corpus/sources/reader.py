@@ -14,20 +14,20 @@ from typing import Any
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from keras_llm.corpus.sources.archives import Member, members
 from keras_llm.corpus.sources.books import Books
-from keras_llm.corpus.sources.containers import Member, members
 from keras_llm.corpus.sources.encodings import Decoder, looks_like_text
 from keras_llm.corpus.sources.fields import Fields
-from keras_llm.corpus.sources.formats.records import (
-    RECORD_FORMATS,
-    records_in,
-)
 from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of, label_of
 from keras_llm.corpus.sources.listing import SourceFile
 from keras_llm.corpus.sources.pages import (
     read_html,
     read_text,
     read_warc,
+)
+from keras_llm.corpus.sources.records import (
+    RECORD_FORMATS,
+    records_in,
 )
 from keras_llm.corpus.sources.streams import Disk, nothing
 from keras_llm.corpus.sources.texts import Origin

@@ -1,6 +1,5 @@
 """Documents of a file; a long text is several. Knows nothing of formats."""
 
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,6 @@ from datatrove.data import Document
 from keras_llm.corpus.sources.unreadable import REST, Unreadable
 
 PART_CHARACTERS = 4_000_000
-MOST_MARKS = 32  # combining characters that a cut moves back over
 
 
 @dataclass(frozen=True)
@@ -51,23 +49,34 @@ class Origin:
             format: `"text"` or `"html"`.
             **metadata: More that the documents carry.
         """
-        stretches = _Stretches(pieces)
-        for number, (stretch, goes_on) in enumerate(stretches, start=1):
-            is_whole = number == 1 and not goes_on
-            origin = self if is_whole else self.inner(f"#{number}")
-            yield origin._document(stretch, format, metadata)
-        if stretches.error:
-            missing = self.inner(REST) if stretches.count else self
-            yield missing.unreadable(stretches.error)
+        held, parts, error = "", 0, None
+        pieces = iter(pieces)
+        while True:
+            try:
+                piece = next(pieces, None)
+            except Unreadable as failure:
+                piece, error = None, failure
+            held += piece or ""
+            while len(held) > PART_CHARACTERS:
+                cut = _cut(held)
+                parts += 1
+                origin = self.inner(f"#{parts}")
+                yield origin._document(held[:cut], format, metadata)
+                held = held[cut:]
+            if piece is None:
+                break
+        if error and not parts:
+            yield self.unreadable(error)
+            return
+        last = self.inner(f"#{parts + 1}") if parts else self
+        yield last._document(held, format, metadata)
+        if error:
+            yield self.inner(REST).unreadable(error)
 
     def _document(
         self, text: str, format: str, metadata: dict[str, Any]
     ) -> Document:
-        common = {
-            "source": self.source,
-            "split": self.split,
-            "format": format,
-        }
+        common = {"source": self.source, "split": self.split, "format": format}
         text = _without_surrogates(text)
         return Document(text=text, id=self.id, metadata=common | metadata)
 
@@ -82,61 +91,10 @@ def _without_surrogates(text: str) -> str:
         return data.decode("utf-16-le", "replace")
 
 
-class _Stretches:
-    """Stretches of a text, each with whether another follows.
-
-    `count` and `error` tell, after the last, how many there were and what
-    ended the text too early.
-    """
-
-    def __init__(self, pieces: Iterable[str]) -> None:
-        self.count = 0
-        self.error: Unreadable | None = None
-        self._pieces = iter(pieces)
-
-    def __iter__(self) -> Iterator[tuple[str, bool]]:
-        held = ""
-        while True:
-            held = self._filled(held)
-            if len(held) <= PART_CHARACTERS:
-                break
-            cut = _cut(held)
-            self.count += 1
-            yield held[:cut], True
-            held = held[cut:]
-        if self.count or not self.error:
-            self.count += 1
-            yield held, False
-
-    def _filled(self, held: str) -> str:
-        """One character more than a part, unless the text ends before."""
-        pieces = [held]
-        length = len(held)
-        while length <= PART_CHARACTERS and not self.error:
-            try:
-                piece = next(self._pieces, None)
-            except Unreadable as error:
-                self.error = error
-                break
-            if piece is None:
-                break
-            pieces.append(piece)
-            length += len(piece)
-        return "".join(pieces)
-
-
 def _cut(text: str) -> int:
     """Where the first part of a text ends: after a line or a word, at best."""
-    half = PART_CHARACTERS // 2
-    for end in ("\n", "\r", " "):
-        # A `\r` as the last character that fits may be half of a line end.
-        last = PART_CHARACTERS - (end == "\r")
-        found = text.rfind(end, half, last)
+    for end in ("\n", " "):
+        found = text.rfind(end, PART_CHARACTERS // 2, PART_CHARACTERS)
         if found >= 0:
             return found + 1
-    cut = PART_CHARACTERS
-    while cut > max(1, PART_CHARACTERS - MOST_MARKS) and (
-        unicodedata.combining(text[cut]) or text[cut - 1] == "\r"
-    ):
-        cut -= 1
-    return cut
+    return PART_CHARACTERS

@@ -1,17 +1,26 @@
-"""CSV and TSV, row by row; rows have the numbers from 1 that people count."""
+"""CSV, TSV and Parquet, row by row.
+
+Hand-written around `csv` and pyarrow for limits: no row may fill the memory,
+and one that is wrong costs itself only. Rows have the numbers from 1 that
+people count.
+"""
 
 import csv
 import re
 from collections.abc import Iterator
 from itertools import chain, count
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns, Numbered
+from keras_llm.corpus.sources.optional import optional
+from keras_llm.corpus.sources.streams import held
 from keras_llm.corpus.sources.unreadable import Unreadable
 
 ROW_CHARACTERS = 64 * 2**20
 DELIMITERS = (",", ";", "\t", "|")
+BATCH_ROWS = 256  # of Parquet
+BUFFER_BYTES = 2**20  # of a column, instead of all of it in a row group
 _LINE_END = re.compile("\r\n|\n|\r(?=[^\n])")
 
 
@@ -36,8 +45,7 @@ def csv_records(
     lines = _Lines(decoder.characters(stream))
     first = lines.first()
     delimiter = max(DELIMITERS, key=lambda mark: _fit(first, mark, wanted))
-    rows = csv.reader(lines, delimiter=delimiter)
-    yield from _records(rows, lines, wanted)
+    yield from _records(csv.reader(lines, delimiter=delimiter), lines, wanted)
 
 
 def tsv_records(
@@ -52,6 +60,33 @@ def tsv_records(
     yield from _records(rows, lines, wanted)
 
 
+def parquet_records(
+    stream: BinaryIO, wanted: Columns, decoder: Decoder
+) -> Iterator[Numbered]:
+    """Yields the rows of a Parquet file.
+
+    Args:
+        stream: Binary stream, from its begin.
+        wanted: Which columns are read.
+        decoder: Of no use here.
+
+    Raises:
+        Unreadable: The file is damaged from here on.
+        InputError: pyarrow is not installed.
+    """
+    numbers = count(1)
+    for columns in _batches(stream, wanted):
+        for row in range(len(next(iter(columns.values()), ()))):
+            try:
+                record = {
+                    name: column[row].as_py()
+                    for name, column in columns.items()
+                }
+            except UnicodeDecodeError as error:
+                record = Unreadable("not_text", f"{error}.")
+            yield next(numbers), record
+
+
 class _Lines:
     """Lines of a text, with their ends; goes on after one that is too long.
 
@@ -61,7 +96,6 @@ class _Lines:
     def __init__(self, pieces: Iterator[str]) -> None:
         self.length = 0
         self._lines = _lines(pieces)
-        self._first: str | None = None
 
     def first(self) -> str:
         """The first line, which is still to be read; empty if there is none.
@@ -69,18 +103,17 @@ class _Lines:
         Raises:
             Unreadable: It is too long.
         """
-        self._first = next(self._lines, "")
-        if self._first is None:
+        first = next(self._lines, "")
+        if first is None:
             raise _too_large()
-        return self._first
+        self._lines = chain([first] if first else [], self._lines)
+        return first
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line, self._first = self._first, None
-        if not line:
-            line = next(self._lines)
+        line = next(self._lines)
         self.length += ROW_CHARACTERS + 1 if line is None else len(line)
         if self.length > ROW_CHARACTERS:
             raise _too_large()
@@ -172,3 +205,29 @@ def _too_large() -> Unreadable:
     return Unreadable(
         "too_large", f"The row is longer than {ROW_CHARACTERS} characters."
     )
+
+
+def _batches(stream: BinaryIO, wanted: Columns) -> Iterator[dict[str, Any]]:
+    """Columns by name, of a few rows at a time."""
+    arrow = optional("pyarrow", "tables")
+    parquet = optional("pyarrow.parquet", "tables")
+    try:
+        with parquet.ParquetFile(
+            held(stream), buffer_size=BUFFER_BYTES, pre_buffer=False
+        ) as file:
+            there = file.schema_arrow.names
+            if missing := wanted.missing(there):
+                raise missing
+            names = wanted.names or there
+            for batch in file.iter_batches(
+                BATCH_ROWS, columns=names, use_threads=False
+            ):
+                yield {name: batch.column(name) for name in names}
+    except (Unreadable, UnicodeDecodeError):
+        raise
+    except arrow.ArrowException as error:  # some are MemoryErrors, of nonsense
+        raise Unreadable.of(error) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # OSError, and whatever else it meets
+        raise Unreadable.of(error) from error

@@ -6,7 +6,7 @@ import json
 import pytest
 from source_files import json_array, parquet, zipped
 
-from keras_llm.corpus.records import read_records
+from keras_llm.corpus.sources.records import read_records
 from keras_llm.errors import InputError
 
 TURNS = [

@@ -1,1 +1,0 @@
-"""One module a format: a stream of bytes in, documents out."""
