@@ -50,6 +50,8 @@ class CorpusSettings:
             crawled pages: what the three settings below mean if omitted.
         rules: Cleaning rules in order, each a name or a mapping from a name to
             its settings, e.g. `[nfc, {gopher_quality: {min_doc_words: 30}}]`.
+            A filter or formatter of datatrove, such as `RegexFilter`, and the
+            path of one that can be imported are names as well.
         near_duplicates: `"drop"` all but the longest of a cluster, keep them
             `"together"` in one split, or just `"keep"` them.
         paragraph_duplicates: Whether a paragraph that came before is removed.

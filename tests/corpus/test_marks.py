@@ -62,7 +62,7 @@ def original(runs):
     )
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(10))
 def test_both_texts_are_shown_whole(seed):
     rng = random.Random(seed)
     texts = ["".join(rng.choices(PARTS, k=12)) for _ in range(2)]
@@ -90,8 +90,8 @@ def test_a_character_is_named_by_its_sign():
 WORDS = [f"word{n} " for n in range(2_000)]
 
 
-@pytest.mark.parametrize("removed", [1, 9, 10, 11, 12, 50, 900])
-@pytest.mark.parametrize("at", [0, 1, 80, 1_500])
+@pytest.mark.parametrize("removed", [1, 10, 11, 900])
+@pytest.mark.parametrize("at", [0, 80, 1_500])
 def test_a_removal_of_any_length_puts_nothing_there(at, removed):
     before = "".join(WORDS)
     after = "".join(WORDS[:at] + WORDS[at + removed :])

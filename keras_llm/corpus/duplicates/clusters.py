@@ -51,7 +51,7 @@ def representatives(
         that stays: of the highest priority, then the longest, then the first.
     """
     others = np.flatnonzero(roots != np.arange(len(roots)))
-    members = np.union1d(others, roots[others])
+    members = distinct(np.concatenate([others, roots[others]]))
     order = np.lexsort(
         (
             members,
