@@ -25,6 +25,7 @@ from source_files import (
     zipped,
 )
 
+from keras_llm.corpus import sandbox
 from keras_llm.corpus.sources import books, list_sources, tables, texts
 from keras_llm.corpus.sources import records as json_lines_module
 from keras_llm.corpus.sources.reader import FileReader
@@ -362,6 +363,12 @@ def test_entities_of_a_book_do_not_expand(tmp_path):
     chapter = CHAPTER.replace("<html", doctype + "<html")
     [text] = read(tmp_path / "a.epub", epub(["a&e11;b &file;"], chapter))
     assert "lol" not in text and "root:" not in text and len(text) < 2000
+
+
+def test_a_book_that_unpacks_without_end_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "MOST_BYTES", 2**27)
+    data = epub(["a"], **{"META-INF/container.xml": b"\n" * 2**28})
+    assert read(tmp_path / "a.epub", data) == ["too_large"]
 
 
 def test_encrypted_books_are_named(tmp_path):

@@ -1,7 +1,6 @@
 """Files in files: archives as streams of their members, never on disk.
 
-Names, sizes and counts that an archive states are not believed. Knows
-nothing of formats.
+Hand-written around `zipfile` and `tarfile`, which believe what they read:
 """
 
 import io
@@ -22,6 +21,7 @@ from keras_llm.corpus.sources.streams import (
     Budget,
     Disk,
     Guarded,
+    chunks_of,
     decompressed,
 )
 from keras_llm.corpus.sources.unreadable import Unreadable
@@ -90,15 +90,7 @@ def members(
     yield from found
 
 
-def opened_zip(stream: BinaryIO) -> zipfile.ZipFile:
-    """Opens a zip archive whose list of members fits into memory.
-
-    Args:
-        stream: Binary stream that can seek.
-
-    Raises:
-        Unreadable: It is damaged, or its list is too long.
-    """
+def _opened_zip(stream: BinaryIO) -> zipfile.ZipFile:
     _check_directory(stream)
     try:
         return zipfile.ZipFile(stream)
@@ -112,7 +104,7 @@ def _in_zip(
     stream: BinaryIO, budget: Budget, include: Sequence[str]
 ) -> Iterator[Member]:
     names = _Names()
-    with opened_zip(stream) as archive:
+    with _opened_zip(stream) as archive:
         for info in archive.infolist():
             if info.is_dir() or _is_hidden(info.filename):
                 continue
@@ -141,7 +133,7 @@ def _zip_member(
         raise
     except Exception as error:  # each kind of damage has its own
         return Member(name, error=Unreadable.of(error, DAMAGED))
-    return _member(name, info.filename, Guarded(opened, budget), budget)
+    return _member(name, info.filename, opened, budget)
 
 
 def _check_directory(stream: BinaryIO) -> None:
@@ -221,14 +213,15 @@ def _tar_member(
     if not is_included(info.name, include):
         return Member(name, skipped=NOT_INCLUDED)
     opened = archive.extractfile(info)
-    return _member(name, info.name, Guarded(opened, budget), budget)
+    return _member(name, info.name, opened, budget)
 
 
-def _member(name: str, path: str, stream: Guarded, budget: Budget) -> Member:
+def _member(name: str, path: str, stream: BinaryIO, budget: Budget) -> Member:
     kind = kind_of(path)
     if kind.archive:
         return Member(name, error=_nested())
-    buffered = io.BufferedReader(stream, BUFFER)
+    guarded = Guarded(chunks_of(stream), budget)
+    buffered = io.BufferedReader(guarded, BUFFER)
     return Member(name, kind, decompressed(buffered, kind.compression, budget))
 
 

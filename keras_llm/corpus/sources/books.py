@@ -1,10 +1,9 @@
-"""Books: the text of EPUB, PDF and DOCX files.
+"""Books: the text of EPUB, PDF and DOCX files, read in a sandbox.
 
-EPUB is hand-written, for what reads it elsewhere reads it whole, or leaves
-the order of its chapters to the caller. Its chapters are marked up by a
-publisher, not wrapped in a web page, so there is nothing to extract: every
-word counts. PDFium and mammoth read the others, in a sandbox: both can be
-kept busy for hours, or out of memory, by a few kilobytes.
+A few kilobytes of any of them can keep a reader busy for hours, or out of
+memory. PDFium and mammoth read PDF and DOCX. EPUB is hand-written, on lxml:
+a publisher's chapters are not wrapped in a web page, so that every word
+counts, where what extracts pages leaves words out.
 """
 
 import html
@@ -19,16 +18,12 @@ from typing import Any, BinaryIO
 from datatrove.data import Document
 
 from keras_llm.corpus.sandbox import Sandbox
-from keras_llm.corpus.sources.archives import opened_zip
-from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.optional import optional
-from keras_llm.corpus.sources.streams import BUFFER, Budget, Guarded, held
 from keras_llm.corpus.sources.texts import Origin
 from keras_llm.corpus.sources.unreadable import Unreadable
 
-SECONDS = 60  # that PDFium or mammoth may take for a file
-BOOK_BYTES = 2**28  # of a PDF or DOCX, which are read whole
-CHAPTER_BYTES = 64 * 2**20
+SECONDS = 60  # a book
+BOOK_BYTES = 2**28  # which are read whole
 MOST_CHARACTERS = 2**27  # of a PDF, whose pages may share what they draw
 CONTAINER = "META-INF/container.xml"
 ENCRYPTION = "META-INF/encryption.xml"
@@ -38,28 +33,22 @@ WITHIN_LINE = set(
     "mark q ruby s samp small span strike strong sub sup time tt u var wbr "
     "body html".split()
 )
-_NAMED = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
-_DECLARED = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([-\w]+)")
+_NAMED = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
 _SPACE = re.compile(" +")
 _WHITESPACE = re.compile(r"[ \t\r\n\f]+")
 _BREAKS = re.compile(r" *(?:\n *)+")
 
 
 class Books:
-    """Reads books; keeps the processes that it does so in.
+    """Reads books; keeps the processes that it does so in."""
 
-    Args:
-        decoder: What decodes the chapters of an EPUB.
-    """
-
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self) -> None:
         self._sandboxes: dict[str, Sandbox] = {}
 
     def read(
         self, format: str, stream: BinaryIO, origin: Origin
     ) -> Iterator[Document]:
-        """Yields the text of a book, paragraphs a line or an empty line apart.
+        """Yields the text of a book.
 
         Args:
             format: `"epub"`, `"pdf"` or `"docx"`.
@@ -70,29 +59,16 @@ class Books:
             Unreadable: It is damaged, encrypted, or takes too long.
             InputError: A library that it needs is not installed.
         """
-        if format == "epub":
-            pieces = _chapters(held(stream), self._decoder)
-        else:
-            pieces = [self._in_sandbox(format, stream)]
-        yield from origin.text(pieces)
-
-    def close(self) -> None:
-        """Ends the processes."""
-        for sandbox in self._sandboxes.values():
-            sandbox.close()
-        self._sandboxes.clear()
-
-    def _in_sandbox(self, format: str, stream: BinaryIO) -> str:
+        library, function = _READERS[format]
+        optional(library, "documents")  # for the process to inherit
         if format not in self._sandboxes:
-            library, function = _LIBRARIES[format]
-            optional(library, "documents")  # for the process to inherit
             self._sandboxes[format] = Sandbox(function, SECONDS, warm_up=b"")
         content = stream.read(BOOK_BYTES + 1)
         if len(content) > BOOK_BYTES:
             detail = f"It is longer than {BOOK_BYTES} bytes."
             raise Unreadable("too_large", detail)
         try:
-            return self._sandboxes[format].call(content)
+            text = self._sandboxes[format].call(content)
         except Unreadable:
             raise
         except TimeoutError as error:
@@ -103,6 +79,13 @@ class Books:
             raise Unreadable("too_large", detail) from error
         except Exception as error:  # of the library, of what died of it
             raise Unreadable.of(error) from error
+        yield from origin.text([text])
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for sandbox in self._sandboxes.values():
+            sandbox.close()
+        self._sandboxes.clear()
 
 
 def _pdf_text(content: bytes) -> str:
@@ -129,135 +112,88 @@ def _pdf_text(content: bytes) -> str:
 
 
 def _docx_text(content: bytes) -> str:
+    """The paragraphs, with an empty line between them."""
     from mammoth import extract_raw_text
 
     return extract_raw_text(io.BytesIO(content)).value
 
 
-_LIBRARIES = {
+def _epub_text(content: bytes) -> str:
+    """The chapters in reading order; paragraphs are an empty line apart."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        chapters = [_text_of(archive.read(path)) for path in _spine(archive)]
+    text = "\n\n".join(filter(None, chapters))
+    return text and text + "\n"
+
+
+_READERS = {
     "docx": ("mammoth", _docx_text),
+    "epub": ("lxml.etree", _epub_text),
     "pdf": ("pypdfium2", _pdf_text),
 }
 
 
-def _chapters(stream: BinaryIO, decoder: Decoder) -> Iterator[str]:
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    book = _Book(opened_zip(stream), Budget(lambda: size))
-    between = ""
-    for path in book.spine():
-        chapter = _text_of(book.read(path), decoder)
-        if chapter:
-            yield between + chapter
-            between = "\n\n"
-    yield "\n" if between else ""
+def _spine(archive: zipfile.ZipFile) -> list[str]:
+    """Names of the chapters' files, in reading order.
 
-
-class _Book:
-    """The files of a book.
-
-    Args:
-        archive: The book.
-        budget: How much may be decompressed.
+    Raises:
+        Unreadable: The book does not say, or they are encrypted.
     """
-
-    def __init__(self, archive: zipfile.ZipFile, budget: Budget) -> None:
-        self._archive = archive
-        self._budget = budget
-
-    def spine(self) -> list[str]:
-        """Names of the chapters' files, in reading order.
-
-        Raises:
-            Unreadable: The book does not say, or they are encrypted.
-        """
-        container = self._xml(CONTAINER)
-        root = container.find(".//{*}rootfile")
-        if root is None or not root.get("full-path"):
-            raise _damaged("It does not name its package file.")
-        package = root.get("full-path")
-        contents = self._xml(package)
-        items = {
-            item.get("id"): item.get("href", "")
-            for item in contents.iterfind(".//{*}manifest/{*}item")
-        }
-        found = []
-        for reference in contents.iterfind(".//{*}spine/{*}itemref"):
-            href = items.get(reference.get("idref"))
-            if href is None:
-                raise _damaged("A chapter is not among its files.")
-            found.append(_resolved(package, href))
-        if set(found) & self._encrypted():
+    root = _xml(archive.read(CONTAINER)).find(".//{*}rootfile")
+    if root is None or not root.get("full-path"):
+        raise Unreadable("damaged", "It does not name its package file.")
+    package = root.get("full-path")
+    contents = _xml(archive.read(package))
+    items = {
+        item.get("id"): item.get("href", "")
+        for item in contents.iterfind(".//{*}manifest/{*}item")
+    }
+    found = []
+    for reference in contents.iterfind(".//{*}spine/{*}itemref"):
+        href = items.get(reference.get("idref"))
+        if href is None:
+            raise Unreadable("damaged", "A chapter is not among its files.")
+        path = urllib.parse.unquote(href.partition("#")[0])
+        path = posixpath.join(posixpath.dirname(package), path)
+        found.append(posixpath.normpath(path))
+    if ENCRYPTION in archive.namelist():
+        nodes = _xml(archive.read(ENCRYPTION)).iterfind(".//{*}CipherReference")
+        hidden = {urllib.parse.unquote(node.get("URI", "")) for node in nodes}
+        if hidden & set(found):
             raise Unreadable("encrypted", "Its chapters are encrypted.")
-        return found
-
-    def read(self, name: str) -> bytes:
-        """The content of a file.
-
-        Raises:
-            Unreadable: It is missing, damaged or too long.
-        """
-        try:
-            opened = self._archive.open(name)
-        except MemoryError:
-            raise
-        except Exception as error:  # KeyError, BadZipFile, RuntimeError, ...
-            raise _damaged(f"{name[:100]}: {error}") from error
-        guarded = Guarded(opened, self._budget)
-        content = io.BufferedReader(guarded, BUFFER).read(CHAPTER_BYTES + 1)
-        if len(content) > CHAPTER_BYTES:
-            detail = f"A chapter is longer than {CHAPTER_BYTES} bytes."
-            raise Unreadable("too_large", detail)
-        return content
-
-    def _encrypted(self) -> set[str]:
-        if ENCRYPTION not in self._archive.namelist():
-            return set()
-        found = self._xml(ENCRYPTION).iterfind(".//{*}CipherReference")
-        return {urllib.parse.unquote(node.get("URI", "")) for node in found}
-
-    def _xml(self, name: str) -> Any:
-        etree = optional("lxml.etree", "documents")
-        try:
-            return etree.fromstring(self.read(name), _strict_parser(etree))
-        except etree.LxmlError as error:
-            raise _damaged(f"{name[:100]}: {error}") from error
+    return found
 
 
-def _strict_parser(etree: Any) -> Any:
-    """A parser of XML that expands no entities and opens nothing else."""
-    return etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, recover=False
-    )
+def _xml(content: bytes) -> Any:
+    """The root of XML, of which no entity expands and nothing else opens."""
+    from lxml import etree
+
+    parser = etree.XMLParser(resolve_entities=False, no_network=True)
+    return etree.fromstring(content, parser)
 
 
-def _resolved(package: str, href: str) -> str:
-    path = urllib.parse.unquote(href.partition("#")[0])
-    return posixpath.normpath(posixpath.join(posixpath.dirname(package), path))
+def _text_of(chapter: bytes) -> str:
+    from lxml import etree
 
-
-def _text_of(chapter: bytes, decoder: Decoder) -> str:
-    etree = optional("lxml.etree", "documents")
-    declared = _DECLARED.search(chapter[:200])
-    hint = declared[1].decode() if declared else None
-    text = "".join(decoder.characters(io.BytesIO(chapter), hint))
-    text = _NAMED.sub(lambda name: html.unescape(name[0]), text)
-    # What it declares no longer holds, and would win.
-    text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
-    data = text.encode("utf-8", "replace")
+    chapter = _NAMED.sub(_numbered, chapter)
     try:
-        root = etree.fromstring(data, _strict_parser(etree))
+        root = _xml(chapter)
     except etree.LxmlError:
         # As a browser would: in particular, HTML does not close every tag.
         parser = etree.HTMLParser(encoding="utf-8", no_network=True)
-        try:
-            root = etree.fromstring(data, parser)
-        except etree.LxmlError as error:
-            raise _damaged(f"A chapter is not XHTML: {error}") from error
+        root = etree.fromstring(chapter, parser)
     if root is None:
         return ""
     joined = _SPACE.sub(" ", "".join(_pieces(root)))
     return _BREAKS.sub(_line_ends, joined).strip()
+
+
+def _numbered(name: re.Match[bytes]) -> bytes:
+    """A character that HTML has a name for, as XML may write it."""
+    found = html.unescape(name[0].decode())
+    if found.startswith("&"):  # it has none of this name
+        return b"&amp;" + name[0][1:]
+    return b"".join(b"&#%d;" % ord(character) for character in found)
 
 
 def _line_ends(breaks: re.Match[str]) -> str:
@@ -284,22 +220,11 @@ def _pieces(root: Any) -> Iterator[str]:
         if tag == "br":
             yield "\n"
             continue
-        around = "" if tag in WITHIN_LINE else _around(tag)
+        is_cell = tag in ("td", "th")
+        around = "" if tag in WITHIN_LINE else " " if is_cell else "\n\n"
         yield around
         waiting.append(around)
         for child in reversed(node):
-            waiting.append(_folded(child.tail))
+            waiting.append(_WHITESPACE.sub(" ", child.tail or ""))
             waiting.append(child)
-        yield _folded(node.text)
-
-
-def _around(tag: str) -> str:
-    return " " if tag in ("td", "th") else "\n\n"
-
-
-def _folded(text: str | None) -> str:
-    return _WHITESPACE.sub(" ", text or "")
-
-
-def _damaged(detail: str) -> Unreadable:
-    return Unreadable("damaged", detail[:300])
+        yield _WHITESPACE.sub(" ", node.text or "")

@@ -142,7 +142,7 @@ class FileReader(PipelineStep):
             yield from data
         self._decoder = Decoder(self._encoding)
         self._count = FileCount(repaired=self._decoder.repaired)
-        self._books = Books(self._decoder)
+        self._books = Books()
         try:
             for file in self.tasks[rank]:
                 yield from self._documents(file)

@@ -10,7 +10,7 @@ import lzma
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +23,6 @@ from keras_llm.corpus.sources.unreadable import Unreadable
 GRACE = 64 * 2**20
 RATIO = 200
 BUFFER = 2**18
-MOST_HELD = 64 * 2**20  # bytes of a file in an archive, if held in memory
 DAMAGED = "damaged_archive"  # the reason, however it was found
 LOG_2_WINDOW = 27  # of zstd, 128 MiB: what `zstd -d` takes without asking
 XZ_MEMORY = 2**27 + 2**20  # `xz -9` takes half of it
@@ -134,42 +133,57 @@ class Budget:
 class Guarded(io.RawIOBase):
     """A stream of unknown quality, whose every failure is `Unreadable`.
 
+    What was read before the failure is read first.
+
     Args:
-        stream: A buffered binary stream.
+        chunks: What it holds.
         budget: What it may yield.
     """
 
-    def __init__(self, stream: BinaryIO, budget: Budget) -> None:
+    def __init__(self, chunks: Iterator[bytes], budget: Budget) -> None:
         super().__init__()
-        self._stream = stream
+        self._chunks = chunks
         self._budget = budget
-        self._error: Unreadable | None = None  # what comes after what is read
+        self._held = b""
+        self._error: Unreadable | None = None
 
     def readinto(self, buffer: memoryview) -> int:
         """Fills the buffer, unless the stream ends or fails before."""
         filled = 0
-        while filled < len(buffer) and not self._error:
-            try:
-                data = self._stream.read1(len(buffer) - filled)
-                self._budget.spend(len(data))
-            except MemoryError:
-                raise
-            except Unreadable as error:
-                self._error = error
+        while filled < len(buffer):
+            self._held = self._held or self._next()
+            if not self._held:
                 break
-            except Exception as error:  # each library has its own
-                self._error = Unreadable.of(error, DAMAGED)
-                break
-            if not data:
-                break
-            buffer[filled : filled + len(data)] = data
-            filled += len(data)
+            part = self._held[: len(buffer) - filled]
+            self._held = self._held[len(part) :]
+            buffer[filled : filled + len(part)] = part
+            filled += len(part)
         if self._error and not filled:
             raise self._error
         return filled
 
+    def _next(self) -> bytes:
+        if self._error:
+            return b""
+        try:
+            chunk = next(self._chunks, b"")
+            self._budget.spend(len(chunk))
+            return chunk
+        except MemoryError:
+            raise
+        except Unreadable as error:
+            self._error = error
+        except Exception as error:  # each library has its own
+            self._error = Unreadable.of(error, DAMAGED)
+        return b""
+
     def readable(self) -> bool:
         return True
+
+
+def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
+    """What a buffered stream holds, as it comes."""
+    return iter(partial(stream.read1, BUFFER), b"")
 
 
 def decompressed(
@@ -187,15 +201,9 @@ def decompressed(
     """
     if not compression:
         return stream
-    return io.BufferedReader(
-        Guarded(
-            Decompressed(
-                stream, _decompressor(compression), budget.passed_over
-            ),
-            budget,
-        ),
-        BUFFER,
-    )
+    begin = _decompressor(compression)
+    chunks = _unpacked(stream, begin, budget.passed_over)
+    return io.BufferedReader(Guarded(chunks, budget), BUFFER)
 
 
 def _decompressor(compression: str) -> Callable[[], Any]:
@@ -211,64 +219,43 @@ def _decompressor(compression: str) -> Callable[[], Any]:
     return partial(zstd.ZstdDecompressor, options=limit)
 
 
-class Decompressed:
-    """Compressed streams, one after the other, until there is no other.
+def _unpacked(
+    stream: BinaryIO,
+    begin: Callable[[], Any],
+    passed_over: Callable[[], None],
+) -> Iterator[bytes]:
+    """What compressed streams hold, one after the other.
 
-    The files of Python's modules are lost where anything else follows, and
-    that of `lzma` does not bound its memory.
-
-    Args:
-        stream: A buffered binary stream.
-        begin: Makes what decompresses the next stream.
-        passed_over: Called if something follows that is no stream.
+    Hand-written, for with the files of Python's modules a stream is lost where
+    anything but another follows it, and that of `lzma` has no bounds.
     """
-
-    def __init__(
-        self,
-        stream: BinaryIO,
-        begin: Callable[[], Any],
-        passed_over: Callable[[], None],
-    ) -> None:
-        self._passed_over = passed_over
-        self._stream = stream
-        self._begin = begin
-        self._current = None
-        self._is_whole = False  # a stream ended, and the next has not begun
-
-    def read1(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end."""
-        while True:
-            data = self._input()
-            if self._current is None:
-                return b""
-            try:
-                if data == b"" and self._current.needs_input:
-                    raise EOFError("It is cut short.")
-                found = self._current.decompress(data, size)
-            except (MemoryError, Unreadable):
+    data = stream.read1(BUFFER)
+    is_first = True
+    while data:
+        current = begin()
+        has_begun = False
+        try:
+            while not current.eof:
+                if current.needs_input and not data:
+                    data = stream.read1(BUFFER)
+                    if not data:
+                        raise EOFError("It is cut short.")
+                piece = current.decompress(data, BUFFER)
+                data = b""
+                if piece:
+                    has_begun = True
+                    yield piece
+        except (MemoryError, Unreadable):
+            raise
+        except Exception:  # each library has its own
+            if is_first or has_begun:
                 raise
-            except Exception:  # each library has its own
-                if self._is_whole:  # what follows is no other stream
-                    self._current = None
-                    self._passed_over()
-                    return b""
-                raise
-            self._is_whole = self._current.eof or (self._is_whole and not found)
-            if found:
-                return found
-
-    def _input(self) -> bytes:
-        current = self._current
-        if current is not None and not current.eof:
-            return self._stream.read1(BUFFER) if current.needs_input else b""
-        if current is None and self._is_whole:
-            return b""
-        data = current.unused_data if current else b""
-        while not (data := data.lstrip(b"\0")):  # as padding is
-            if not (data := self._stream.read1(BUFFER)):
-                break
-        self._current = self._begin() if data else None
-        return data
+            passed_over()  # it is no other stream
+            return
+        is_first = False
+        data = current.unused_data.lstrip(b"\0")  # as padding is
+        while not data and (more := stream.read1(BUFFER)):
+            data = more.lstrip(b"\0")
 
 
 class _Gzip:
@@ -291,21 +278,3 @@ class _Gzip:
         found = self._zlib.decompress(data, size)
         self.needs_input = len(found) < size and not self._zlib.unconsumed_tail
         return found
-
-
-def held(stream: BinaryIO) -> BinaryIO:
-    """The stream, if it can seek; else its content, in memory.
-
-    Raises:
-        Unreadable: It is too long for that.
-    """
-    if stream.seekable():
-        return stream
-    content = stream.read(MOST_HELD + 1)
-    if len(content) > MOST_HELD:
-        raise Unreadable(
-            "too_large",
-            f"It is longer than {MOST_HELD} bytes, within an archive. Unpack "
-            "it first.",
-        )
-    return io.BytesIO(content)

@@ -6,6 +6,7 @@ people count.
 """
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from itertools import chain, count
@@ -14,11 +15,11 @@ from typing import Any, BinaryIO
 from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns, Numbered
 from keras_llm.corpus.sources.optional import optional
-from keras_llm.corpus.sources.streams import held
 from keras_llm.corpus.sources.unreadable import Unreadable
 
 ROW_CHARACTERS = 64 * 2**20
 DELIMITERS = (",", ";", "\t", "|")
+MOST_HELD = 64 * 2**20  # bytes of a Parquet file that is in an archive
 BATCH_ROWS = 256  # of Parquet
 BUFFER_BYTES = 2**20  # of a column, instead of all of it in a row group
 _LINE_END = re.compile("\r\n|\n|\r(?=[^\n])")
@@ -213,7 +214,7 @@ def _batches(stream: BinaryIO, wanted: Columns) -> Iterator[dict[str, Any]]:
     parquet = optional("pyarrow.parquet", "tables")
     try:
         with parquet.ParquetFile(
-            held(stream), buffer_size=BUFFER_BYTES, pre_buffer=False
+            _held(stream), buffer_size=BUFFER_BYTES, pre_buffer=False
         ) as file:
             there = file.schema_arrow.names
             if missing := wanted.missing(there):
@@ -231,3 +232,17 @@ def _batches(stream: BinaryIO, wanted: Columns) -> Iterator[dict[str, Any]]:
         raise
     except Exception as error:  # OSError, and whatever else it meets
         raise Unreadable.of(error) from error
+
+
+def _held(stream: BinaryIO) -> BinaryIO:
+    """The stream, if it can seek; else its content, in memory."""
+    if stream.seekable():
+        return stream
+    content = stream.read(MOST_HELD + 1)
+    if len(content) > MOST_HELD:
+        raise Unreadable(
+            "too_large",
+            f"It is longer than {MOST_HELD} bytes, within an archive. Unpack "
+            "it first.",
+        )
+    return io.BytesIO(content)
