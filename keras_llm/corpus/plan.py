@@ -4,8 +4,8 @@ Reads the index of all documents, never their texts; only suspected
 near-duplicates are read again, in tasks of their own.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +39,26 @@ RunTasks = Callable[[str, list[PipelineStep], int], None]
 
 
 @dataclass(frozen=True)
+class TaskPlan:
+    """The share of a `Plan` that one task needs, numbered from zero."""
+
+    verdicts: np.ndarray
+    splits: np.ndarray
+    repeated: np.ndarray
+    cuts: dict[int, list[Span]]
+
+    def of(self, number: int) -> dict[str, Any]:
+        """What is planned for a document, as metadata."""
+        start, stop = np.searchsorted(self.repeated[:, 0], [number, number + 1])
+        return {
+            "verdict": int(self.verdicts[number]),
+            "split": SPLITS[self.splits[number]],
+            "repeated": self.repeated[start:stop, 1],
+            "cuts": self.cuts.get(number),
+        }
+
+
+@dataclass(frozen=True)
 class Plan:
     """The fate of every document, by its number.
 
@@ -68,55 +88,25 @@ class Plan:
                 found[span.split] += 1
         return {split: count for split, count in found.items() if count}
 
-    def save(self, store: Store) -> None:
-        """Gives every task its share."""
-        starts = store.starts()
-        for rank, (start, stop) in enumerate(pairwise(starts.tolist())):
+    def of_tasks(self, starts: Sequence[int]) -> list[TaskPlan]:
+        """Each task's share; `starts` are numbers of their first documents."""
+        plans = []
+        for start, stop in pairwise(starts):
             first, last = np.searchsorted(self.repeated[:, 0], [start, stop])
-            repeated = self.repeated[first:last] - [start, 0]
-            arrays = {
-                "verdicts": self.verdicts[start:stop],
-                "splits": self.division.splits[start:stop],
-                "repeated": repeated,
-            }
-            for name, array in arrays.items():
-                save_array(store.array(name, rank), array)
             cuts = {
-                number - start: [asdict(span) for span in spans]
+                number - start: spans
                 for number, spans in self.division.cuts.items()
                 if start <= number < stop
             }
-            store.save_record("cuts", rank, cuts)
-
-
-@dataclass(frozen=True)
-class TaskPlan:
-    """The share of a `Plan` that one task needs, numbered from zero."""
-
-    verdicts: np.ndarray
-    splits: np.ndarray
-    repeated: np.ndarray
-    cuts: dict[int, list[Span]]
-
-    @classmethod
-    def load(cls, store: Store, rank: int) -> "TaskPlan":
-        names = ("verdicts", "splits", "repeated")
-        cuts = {
-            int(number): [Span(**span) for span in spans]
-            for number, spans in store.record("cuts", rank).items()
-        }
-        arrays = (np.load(store.array(name, rank)) for name in names)
-        return cls(*arrays, cuts)
-
-    def of(self, number: int) -> dict[str, Any]:
-        """What is planned for a document, as metadata."""
-        start, stop = np.searchsorted(self.repeated[:, 0], [number, number + 1])
-        return {
-            "verdict": int(self.verdicts[number]),
-            "split": SPLITS[self.splits[number]],
-            "repeated": self.repeated[start:stop, 1],
-            "cuts": self.cuts.get(number),
-        }
+            plans.append(
+                TaskPlan(
+                    self.verdicts[start:stop],
+                    self.division.splits[start:stop],
+                    self.repeated[first:last] - [start, 0],
+                    cuts,
+                )
+            )
+        return plans
 
 
 def make_plan(

@@ -154,7 +154,8 @@ class Stages:
             self.store, self.settings, self.near, self._run
         )
         self._check_splits(self.made_plan.documents(), files)
-        self.made_plan.save(self.store)
+        plans = self.made_plan.of_tasks(self.store.starts().tolist())
+        self.plans = SavedTasks.save(self.work / "plan.tasks", plans)
 
     def collect_contamination(self, files: list[SourceFile]) -> None:
         """Indexes evaluation files, which training text must not hold."""
@@ -170,7 +171,7 @@ class Stages:
         if self.settings.leaks == "ignore" or not has_test:
             return
         pipeline = [
-            CleanedReader(self.store),
+            CleanedReader(self.store, self.plans),
             *(rule.block for rule in self._duplicate_rules()),
             Cut(),
             OnlySplit("test"),
@@ -181,7 +182,7 @@ class Stages:
     def write(self) -> None:
         """Writes the splits."""
         rules = self._duplicate_rules()
-        pipeline = [CleanedReader(self.store), *rules]
+        pipeline = [CleanedReader(self.store, self.plans), *rules]
         pipeline += [
             FindLeaks(texts.index, texts.found)
             for texts in self.held_out.values()

@@ -1,7 +1,7 @@
 """Steps between reading sources and writing the corpus that are no rules."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,15 +44,17 @@ class CleanedReader(PipelineStep):
     """Yields the cleaned documents of a task, with what is planned for them.
 
     Args:
-        store: Where they are, and the plan.
+        store: Where they are.
+        plans: What is planned, of each task.
     """
 
     type = "reader"
     name = "cleaned"
 
-    def __init__(self, store: Store):
+    def __init__(self, store: Store, plans: Sequence[TaskPlan]):
         super().__init__()
         self.store = store
+        self.plans = plans
 
     def run(
         self,
@@ -60,7 +62,7 @@ class CleanedReader(PipelineStep):
         rank: int = 0,
         world_size: int = 1,
     ) -> DocumentsPipeline:
-        plan = TaskPlan.load(self.store, rank)
+        plan = self.plans[rank]
         for number, record in enumerate(self.store.read(rank)):
             advance(record["bytes"])
             metadata = {"source": record["source"], "leaks": False}

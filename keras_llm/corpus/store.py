@@ -69,10 +69,6 @@ class Store:
         paths = self.folder.glob(f"{name}-*{suffix}")
         return sorted(paths, key=lambda path: int(path.stem.split("-")[-1]))
 
-    def record(self, name: str, rank: int) -> dict[str, Any]:
-        path = self.folder / f"{name}-{rank:05d}.json"
-        return read_object(path)
-
     def index(self) -> np.ndarray:
         """The `INDEX` records of all documents."""
         return np.concatenate([np.empty(0, INDEX), *self.arrays("index")])
