@@ -42,7 +42,7 @@ class Drop:
     before: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Files:
     """What became of the files, those in archives included.
 

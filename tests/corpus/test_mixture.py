@@ -1,6 +1,7 @@
 """A dirty mixture, of files that are on every machine, balances to the file."""
 
 import gzip
+import io
 import json
 import lzma
 import os
@@ -149,6 +150,24 @@ def test_what_is_skipped_is_told(mixture, prepared):
     page = (prepared[1] / "report.html").read_text("utf-8")
     assert f"<b>{skipped:,}</b> skipped" in page
     assert "link in an archive" in page
+
+
+def test_links_in_an_archive_are_not_what_could_not_be_read(tmp_path):
+    path = tmp_path / "packed.tar"
+    with tarfile.open(path, "w") as archive:
+        for number in range(20):
+            info = tarfile.TarInfo(f"{number}.txt")
+            text = f"The text of number {number}.\n".encode()
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+        for number in range(50):
+            info = tarfile.TarInfo(f"link{number}.txt")
+            info.type, info.linkname = tarfile.SYMTYPE, "0.txt"
+            archive.addfile(info)
+    report = prepare(str(path), tmp_path / "out", AS_IT_IS)
+    assert report.kept.documents == report.read.documents == 20
+    assert report.files.skipped == {"link in an archive": 50}
+    assert not any("could not be read" in text for text in report.warnings)
 
 
 def test_the_terminal_tells_what_was_found(mixture, tmp_path, capsys):

@@ -8,12 +8,12 @@ library that is not installed, is an `InputError`.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.pipeline.base import PipelineStep
 
+from keras_llm.corpus.counts import Files
 from keras_llm.corpus.sources.archives import Member, members
 from keras_llm.corpus.sources.books import Books
 from keras_llm.corpus.sources.encodings import Decoder, looks_like_text
@@ -42,24 +42,6 @@ _PAGE = re.compile(
     rb"<(!doctype\s+html|html)[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
-
-
-@dataclass
-class FileCount:
-    """What became of the files of a task, those in archives included.
-
-    Args:
-        found: How many there were.
-        read: Those of which there are documents, if only such that say that
-            they could not be read, by kind.
-        skipped: The others, by kind, or by why.
-        repaired: What was wrong in those that were read, and how often.
-    """
-
-    found: int = 0
-    read: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    repaired: Counter[str] = field(default_factory=Counter)
 
 
 def make_tasks(
@@ -103,7 +85,7 @@ class FileReader(PipelineStep):
         settings: `encoding`, `include`, `text`, `template` and
             `split_column` are used.
         save: Called with a task's rank and, when all of it is read, with
-            `FileCount` as a mapping.
+            `Files` as a mapping.
 
     Raises:
         InputError: A setting cannot be used.
@@ -141,7 +123,8 @@ class FileReader(PipelineStep):
         if data:
             yield from data
         self._decoder = Decoder(self._encoding)
-        self._count = FileCount(repaired=self._decoder.repaired)
+        repaired = self._decoder.repaired
+        self._count = Files(0, Counter(), Counter(), repaired)
         self._books = Books()
         try:
             for file in self.tasks[rank]:
