@@ -2,7 +2,8 @@
 
 Usage: python scripts/benchmark_corpus.py [--repeat 4] [--rounds 3] [--json]
 
-Three comparisons, each in rounds that alternate, each number the median:
+Three comparisons, each in rounds that alternate, each number the median, of
+megabytes for each second that the process had a core:
 
 - `light` on plain text: Tiny Shakespeare and WikiText-2, each `--repeat` times
   with the round's number in it, so that no copy is an exact duplicate.

@@ -7,7 +7,9 @@ if the inner one is killed, and only warns of tasks that failed.
 import logging
 import os
 import socket
+import sys
 from collections import deque
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,11 @@ class RayTasks(TaskExecutor, RayPipelineExecutor):
     def run(self) -> None:
         """Runs the tasks that are left, until one fails."""
         ray = _connected(self.address)
+        # Ray tells of lost machines there, whatever its settings are.
+        with redirect_stdout(sys.stderr):
+            self._run_on(ray)
+
+    def _run_on(self, ray: Any) -> None:
         remote = ray.remote(attempt).options(
             num_cpus=self.cpus_per_task,
             memory=self.mem_per_cpu_gb * 2**30,
@@ -107,8 +114,6 @@ def _connected(address: str | None) -> Any:
     if ray.is_initialized():
         return ray
     logging.getLogger("ray").setLevel(logging.ERROR)
-    # It prints of lost machines to standard output, whatever it is told.
-    ray._private.worker._worker_logs_enabled = False
     try:
         _check_listens(address)
         ray.init(
