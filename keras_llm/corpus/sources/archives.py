@@ -9,8 +9,9 @@ import struct
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from keras_llm.corpus.sources.folders import NOT_INCLUDED, is_included
@@ -54,6 +55,16 @@ class Member:
     skipped: str = ""
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """What an archive says of a member; the names are those of `Member`."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    error: Unreadable | None = None
+    skipped: str = ""
+
+
 def members(
     disk: Disk,
     kind: Kind,
@@ -80,60 +91,62 @@ def members(
     if kind.archive == "zip":
         if kind.compression:
             raise _nested()
-        found = _in_zip(buffered, budget, include)
-    elif kind.archive == "tar":
-        stream = decompressed(buffered, kind.compression, budget)
-        found = _in_tar(stream, budget, include)
+        entries = _in_zip(buffered)
     else:
         stream = decompressed(buffered, kind.compression, budget)
-        found = iter([Member("", kind, stream)])
-    yield from found
-
-
-def _opened_zip(stream: BinaryIO) -> zipfile.ZipFile:
-    _check_directory(stream)
-    try:
-        return zipfile.ZipFile(stream)
-    except (MemoryError, Unreadable):
-        raise
-    except Exception as error:  # BadZipFile, and whatever else it meets
-        raise Unreadable.of(error, DAMAGED) from error
-
-
-def _in_zip(
-    stream: BinaryIO, budget: Budget, include: Sequence[str]
-) -> Iterator[Member]:
+        if not kind.archive:
+            yield Member("", kind, stream)
+            return
+        entries = _in_tar(stream)
     names = _Names()
-    with _opened_zip(stream) as archive:
-        for info in archive.infolist():
-            if info.is_dir() or _is_hidden(info.filename):
-                continue
-            name = names.unique(info.filename)
-            if _is_unsafe(info.filename):
-                yield Member(name, error=_unsafe("leads out of the archive"))
-            elif not is_included(info.filename, include):
-                yield Member(name, skipped=NOT_INCLUDED)
-            elif info.flag_bits & _ENCRYPTED:
-                error = Unreadable("encrypted", "It needs a password.")
-                yield Member(name, error=error)
-            else:
-                yield _zip_member(archive, info, name, budget)
+    for entry in entries:
+        if not _is_hidden(entry.name):
+            yield _member(entry, names.unique(entry.name), budget, include)
 
 
-def _zip_member(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, budget: Budget
+def _member(
+    entry: _Entry, name: str, budget: Budget, include: Sequence[str]
 ) -> Member:
-    # Python does not bound what bzip2 and LZMA members expand to at a time.
-    if info.compress_type not in _ZIP_METHODS:
-        detail = "It is compressed by a method other than deflate."
-        return Member(name, error=Unreadable("unsupported", detail))
+    kind = kind_of(entry.name)
+    if _is_unsafe(entry.name):
+        detail = "The name leads out of the archive."
+        return Member(name, error=Unreadable("unsafe_name", detail))
+    if entry.skipped:
+        return Member(name, skipped=entry.skipped)
+    if not is_included(entry.name, include):
+        return Member(name, skipped=NOT_INCLUDED)
+    if entry.error or kind.archive:
+        return Member(name, error=entry.error or _nested())
     try:
-        opened = archive.open(info)
+        opened = entry.open()
     except (MemoryError, Unreadable):
         raise
     except Exception as error:  # each kind of damage has its own
         return Member(name, error=Unreadable.of(error, DAMAGED))
-    return _member(name, info.filename, opened, budget)
+    guarded = io.BufferedReader(Guarded(chunks_of(opened), budget), BUFFER)
+    return Member(name, kind, decompressed(guarded, kind.compression, budget))
+
+
+def _in_zip(stream: BinaryIO) -> Iterator[_Entry]:
+    _check_directory(stream)
+    try:
+        archive = zipfile.ZipFile(stream)
+    except (MemoryError, Unreadable):
+        raise
+    except Exception as error:  # BadZipFile, and whatever else it meets
+        raise Unreadable.of(error, DAMAGED) from error
+    with archive:
+        for info in archive.infolist():
+            error = None
+            if info.flag_bits & _ENCRYPTED:
+                error = Unreadable("encrypted", "It needs a password.")
+            # Python does not bound what others expand to at a time.
+            elif info.compress_type not in _ZIP_METHODS:
+                detail = "It is compressed by a method other than deflate."
+                error = Unreadable("unsupported", detail)
+            if not info.is_dir():
+                open_it = partial(archive.open, info)
+                yield _Entry(info.filename, open_it, error)
 
 
 def _check_directory(stream: BinaryIO) -> None:
@@ -174,19 +187,15 @@ class _Header(tarfile.TarInfo):
         return super()._proc_member(archive)
 
 
-def _in_tar(
-    stream: BinaryIO, budget: Budget, include: Sequence[str]
-) -> Iterator[Member]:
-    names = _Names()
+def _in_tar(stream: BinaryIO) -> Iterator[_Entry]:
     try:
         with tarfile.open(
             fileobj=stream, mode="r|", tarinfo=_Header, errors="replace"
         ) as archive:
             while info := archive.next():
                 archive.members = []  # it would keep them all
-                if not (info.isdir() or _is_hidden(info.name)):
-                    name = names.unique(info.name)
-                    yield _tar_member(archive, info, name, budget, include)
+                if not info.isdir():
+                    yield _tar_entry(archive, info)
         while stream.read(BUFFER):
             pass  # checksums of compressed streams come at their end
     except (MemoryError, Unreadable, InputError):
@@ -195,34 +204,15 @@ def _in_tar(
         raise Unreadable.of(error, DAMAGED) from error
 
 
-def _tar_member(
-    archive: tarfile.TarFile,
-    info: tarfile.TarInfo,
-    name: str,
-    budget: Budget,
-    include: Sequence[str],
-) -> Member:
-    if _is_unsafe(info.name):
-        return Member(name, error=_unsafe("leads out of the archive"))
+def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
+    error, skipped = None, ""
     if info.issym() or info.islnk():
-        return Member(name, skipped="link in an archive")
-    if not info.isreg():
-        return Member(name, skipped="device or pipe")
-    if info.issparse():
-        return Member(name, error=_unsafe("is of a sparse file"))
-    if not is_included(info.name, include):
-        return Member(name, skipped=NOT_INCLUDED)
-    opened = archive.extractfile(info)
-    return _member(name, info.name, opened, budget)
-
-
-def _member(name: str, path: str, stream: BinaryIO, budget: Budget) -> Member:
-    kind = kind_of(path)
-    if kind.archive:
-        return Member(name, error=_nested())
-    guarded = Guarded(chunks_of(stream), budget)
-    buffered = io.BufferedReader(guarded, BUFFER)
-    return Member(name, kind, decompressed(buffered, kind.compression, budget))
+        skipped = "link in an archive"
+    elif not info.isreg():
+        skipped = "device or pipe"
+    elif info.issparse():
+        error = Unreadable("unsupported", "It is a sparse file.")
+    return _Entry(info.name, partial(archive.extractfile, info), error, skipped)
 
 
 class _Names:
@@ -255,10 +245,6 @@ def _is_unsafe(name: str) -> bool:
 def _is_hidden(name: str) -> bool:
     parts = name.replace("\\", "/").split("/")
     return any(p.startswith(".") and p not in (".", "..") for p in parts)
-
-
-def _unsafe(what: str) -> Unreadable:
-    return Unreadable("unsafe_name", f"The name {what}.")
 
 
 def _nested() -> Unreadable:
