@@ -10,6 +10,7 @@ from datatrove.pipeline.formatters import SymbolLinesFormatter
 
 from keras_llm.corpus.rules import PRESETS, build_rules, html, language
 from keras_llm.corpus.rules.language import Language, identify
+from keras_llm.corpus.rules.words import WORDS, Words
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import CorpusSettings
 
@@ -69,6 +70,18 @@ def test_any_filter_or_formatter_of_datatrove_is_a_rule():
     assert kept({"fineweb_quality": ends}, ["So be it!", "So it is."]) == [
         "So be it!"
     ]
+
+
+def test_rules_share_one_splitter_of_words_in_every_process():
+    rules = build_rules(CorpusSettings(cleaning="web"))
+    rules = pickle.loads(cloudpickle.dumps(rules))
+    splitters = [
+        rule.block.language
+        for rule in rules
+        if isinstance(getattr(rule.block, "language", None), Words)
+    ]
+    assert len(splitters) == 3
+    assert all(each is WORDS for each in splitters)
 
 
 def test_rules_of_the_same_name_are_told_apart():
