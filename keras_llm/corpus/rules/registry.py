@@ -75,9 +75,9 @@ PRESETS: dict[str, list[str | dict]] = {
         # As in FineWeb: lines that end no sentence are a third of the text.
         {"c4_quality": {"filter_no_terminal_punct": False}},
         {"language": {"languages": ["en"]}},
+        "fineweb_quality",  # before Gopher's, for it is 30 times as fast
         "gopher_repetition",
         "gopher_quality",
-        "fineweb_quality",
     ],
 }
 
