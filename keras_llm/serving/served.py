@@ -8,8 +8,10 @@ from abc import ABC, abstractmethod
 import numpy as np
 from keras import ops
 
+from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError, PromptTooLong
 from keras_llm.generation.answers import Ends
+from keras_llm.generation.engines import bucket
 from keras_llm.models import ScratchBackbone
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.serving.http_errors import ApiError
@@ -153,6 +155,9 @@ class TokenModel(ServedModel):
         self._bytes = token_bytes(self.generator.tokenizer)
         control = self.generator.tokenizer.control_tokens
         self.control_ids = frozenset(control.values())
+        self._states = compile_function(
+            self._call_backbone, self.generator.model
+        )
         self._signatures: Signatures | None = None
         self._exporting = threading.Lock()
         try:
@@ -224,15 +229,23 @@ class TokenModel(ServedModel):
         return self._bytes[token]
 
     def embedding(self, token_ids: list[int], pooling: str) -> np.ndarray:
-        row = np.array([token_ids], "int32")
-        inputs = {"token_ids": row, "padding_mask": np.ones_like(row)}
+        count = len(token_ids)
+        # Compiled for each width; what is seen is never what follows.
+        padding = max(0, min(bucket(count), self.context) - count)
+        row = np.array([[*token_ids, *[0] * padding]], "int32")
+        mask = np.array([[1] * count + [0] * padding], "int32")
 
         def states():
-            backbone = self.generator.model.backbone
-            return ops.convert_to_numpy(backbone(inputs, training=False))[0]
+            tensors = map(ops.convert_to_tensor, (row, mask))
+            return ops.convert_to_numpy(self._states(*tensors))[0, :count]
 
         found = self.worker.call(states).result().astype("float32")
         return found.mean(axis=0) if pooling == "mean" else found[-1]
+
+    def _call_backbone(self, token_ids, padding_mask):
+        """The states of the last layer."""
+        inputs = {"token_ids": token_ids, "padding_mask": padding_mask}
+        return self.generator.model.backbone(inputs, training=False)
 
     def _starts(self, ids: list[int]) -> bool:
         """Whether the first token is none of text."""
