@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import json
 import os
-import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -46,7 +46,8 @@ def main() -> None:
         model = mini(Path(folder))
         save_preset(model, Path(folder, "preset"))
         alone = stream_speed(model)
-        with Server(Path(folder, "preset")) as url:
+        preset = Path(folder, "preset")
+        with Server("keras-llm", "serve", preset, "--port", "PORT") as url:
             figures = asyncio.run(measure(url, values.clients, values.seconds))
     figures["TextGenerator.stream"] = alone
     figures["one client, of TextGenerator.stream"] = (
@@ -60,24 +61,29 @@ def main() -> None:
 
 
 class Server:
-    """`keras-llm serve` in a process, on a free port.
+    """A server in a process, on a free port.
 
     Args:
-        preset: What it serves, as `mini`.
+        line: Its command, with `PORT` in it.
     """
 
-    def __init__(self, preset: Path):
-        self.preset = preset
+    def __init__(self, *line: str | Path):
+        self.line = [str(word) for word in line]
 
     def __enter__(self) -> str:
-        line = ["keras-llm", "serve", f"mini={self.preset}", "--port", "0"]
-        self.process = subprocess.Popen(
-            line, stderr=subprocess.PIPE, text=True, cwd=self.preset
-        )
-        for said in self.process.stderr:
-            if found := re.search(r"http://[^ ]+:\d+", said):
-                return found[0]
-        sys.exit("The server did not start.")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        line = [port if word == "PORT" else word for word in self.line]
+        self.process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{port}"
+        while self.process.poll() is None:
+            try:
+                httpx.get(url)
+                return url
+            except httpx.TransportError:
+                time.sleep(0.5)
+        sys.exit(f"{line[0]} did not start.")
 
     def __exit__(self, *args) -> None:
         self.process.terminate()
@@ -161,7 +167,10 @@ async def streamed(
     seed: int,
     new: int = NEW,
 ) -> tuple[float, int]:
-    """Seconds to the first token, and how many came."""
+    """Seconds to the first token, and how many came.
+
+    A server that does not tell how many is taken to send one at a time.
+    """
     body = {
         "prompt": prompt,
         "max_tokens": new,
@@ -170,7 +179,7 @@ async def streamed(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    begin, first, count = time.perf_counter(), None, 0
+    begin, first, count, pieces = time.perf_counter(), None, 0, 0
     async with client.stream("POST", "/v1/completions", json=body) as answer:
         answer.raise_for_status()
         async for line in answer.aiter_lines():
@@ -178,9 +187,10 @@ async def streamed(
                 continue
             first = first or time.perf_counter() - begin
             event = json.loads(line.removeprefix("data: "))
+            pieces += any(choice["text"] for choice in event.get("choices", []))
             if event.get("usage"):
                 count = event["usage"]["completion_tokens"]
-    return first, count
+    return first, count or pieces
 
 
 async def first_tokens(client: httpx.AsyncClient) -> dict[str, float]:
