@@ -30,9 +30,14 @@ DATA = {
         for pair in PAIRS
     ],
     "preferences": PAIRS,
+    "classifier": [
+        {"text": pair["prompt"], "label": ("calm", "angry")[index % 2]}
+        for index, pair in enumerate(PAIRS)
+    ],
     "domain": "\n".join(f"{p['prompt']} {p['chosen']}" for p in PAIRS * 3),
 }
 TUNE = {
+    "classifier": workflow.tune_classifier,
     "instructions": workflow.tune_instructions,
     "preferences": workflow.tune_preferences,
     "domain": workflow.tune_domain,

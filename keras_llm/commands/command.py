@@ -17,6 +17,7 @@ from keras_llm.recipes.settings import (
 )
 from keras_llm.recipes.tuning_settings import (
     AdapterSettings,
+    ClassifierSettings,
     DataSettings,
     PreferenceSettings,
     ReplaySettings,
@@ -29,6 +30,7 @@ SECTIONS = {
     "data": DataSettings,
     "adapter": AdapterSettings,
     "preferences": PreferenceSettings,
+    "classifier": ClassifierSettings,
     "replay": ReplaySettings,
     "training": TrainingSettings,
     "generation": GenerationSettings,

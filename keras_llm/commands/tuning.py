@@ -26,7 +26,10 @@ SHAPES = {
     "or instruction, input and output.",
     "preferences": "Columns prompt (or instruction), chosen and rejected; for "
     "--preferences.loss kto: prompt, completion and label.",
+    "classifier": "Columns text and label, or two that --data.columns names.",
 }
+# What a model that was tuned is tried by.
+NEXT = {"domain": "generate {} --prompt TEXT", "classifier": "serve {}"}
 
 
 def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
@@ -34,6 +37,7 @@ def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
     from keras_llm import workflow
 
     functions: dict[str, Callable] = {
+        "classifier": workflow.tune_classifier,
         "domain": workflow.tune_domain,
         "instructions": workflow.tune_instructions,
         "preferences": workflow.tune_preferences,
@@ -48,11 +52,9 @@ def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
     )
     show(result, values)
     if not values.json:
-        use = "generate" if kind == "domain" else "chat"
-        prompt = " --prompt TEXT" if kind == "domain" else ""
         print(
-            f"\nNext: keras-llm {use} {values.out}{prompt}\n"
-            f"      keras-llm export {values.out} saved_models/NAME"
+            f"\nNext: keras-llm {NEXT.get(kind, 'chat {}').format(values.out)}"
+            f"\n      keras-llm export {values.out} saved_models/NAME"
         )
     return result
 
@@ -224,6 +226,17 @@ COMMANDS = {
         {**OUT, **_redo("data", "reference", "tune", "evaluate")},
         ["data", "preferences", "adapter", "training", "generation"],
         "preferences",
+    ),
+    "tune classifier": Command(
+        partial(tune, "classifier"),
+        "Makes a classifier of a model, beside one that is much simpler.",
+        [
+            ("preset", str, PRESET),
+            ("records", list[str], RECORDS + SHAPES["classifier"]),
+        ],
+        {**OUT, **_redo("data", "tune", "untrained", "evaluate")},
+        ["data", "classifier", "adapter", "training"],
+        "classifier",
     ),
     "feedback add": Command(
         add_feedback,

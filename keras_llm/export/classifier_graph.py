@@ -26,7 +26,7 @@ class ClassifierGraph(tf.Module):
 
     Args:
         model: a `keras_hub.models.TextClassifier` with a preprocessor.
-        labels: Name of each class; by default their numbers.
+        labels: Name of each class; the model's own by default.
 
     Attributes:
         signatures: dict of the name of each to its concrete function.
@@ -128,6 +128,12 @@ def _as_servers_run_it(preprocessor, tokenizer) -> Iterator[None]:
             packer.truncate = truncate
 
 
+def labels_of(model: keras_hub.models.TextClassifier) -> list[str]:
+    """Name of each class: their numbers, of KerasHub's own classifiers."""
+    numbers = [str(number) for number in range(model.num_classes)]
+    return getattr(model, "labels", numbers)
+
+
 def _checked_labels(model, labels) -> list[str]:
     classes = model.num_classes
     if classes < 2:
@@ -135,8 +141,7 @@ def _checked_labels(model, labels) -> list[str]:
             "A classifier needs at least two classes to tell apart. Received: "
             f"num_classes={classes}"
         )
-    labels = [str(n) for n in range(classes)] if labels is None else labels
-    labels = list(labels)
+    labels = list(labels_of(model) if labels is None else labels)
     if len(labels) != classes:
         raise InputError(
             f"labels must name each of the model's {classes} classes. "

@@ -11,11 +11,17 @@ from keras_llm.models.causal_lm import ScratchCausalLM
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
 from keras_llm.models.loading import load_preset, load_task
 from keras_llm.models.recurrent_language_model import recurrent_language_model
+from keras_llm.models.text_classifier import (
+    ScratchTextClassifier,
+    ScratchTextClassifierPreprocessor,
+)
 
 __all__ = [
     "ScratchBackbone",
     "ScratchCausalLM",
     "ScratchCausalLMPreprocessor",
+    "ScratchTextClassifier",
+    "ScratchTextClassifierPreprocessor",
     "add_adapter",
     "build_model",
     "load_preset",

@@ -9,6 +9,8 @@ from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
 
 SplitName = Literal["auto", "hash", "position", "given"]
 PreferenceLoss = Literal["dpo", "ipo", "simpo", "kto"]
+Pooling = Literal["last", "mean", "first"]
+ClassWeights = Literal["none", "balanced"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class DataSettings:
     Args:
         shape: Name of the records' shape; recognised by their columns if
             omitted.
-        columns: The two columns of prompt and answer, where they have other
-            names; by number, from 1, in a table without a header.
+        columns: The two columns of prompt and answer, or of text and label,
+            where they have other names; by number, from 1, in a table without
+            a header.
         template: A file with the Jinja template of the conversation; the
             tokenizer's own if omitted.
         sequence_length: Most tokens of an example; the model's context if
@@ -50,7 +53,7 @@ class DataSettings:
         held = self.validation + self.test
         expected = "below 1, so that records are left to train on"
         check(held < 1, "data.validation + test", expected, held)
-        expected = "two names, of prompt and answer"
+        expected = "two names, of prompt and answer or of text and label"
         check(len(self.columns) in (0, 2), "data.columns", expected, [])
 
 
@@ -125,6 +128,42 @@ class PreferenceSettings:
 
 
 @dataclass(frozen=True)
+class ClassifierSettings:
+    """How a model is made to tell classes apart.
+
+    Args:
+        multi_label: Whether a text may have several classes, or none.
+        pooling: What of a text's states the classes are told by: the
+            `"last"`, the `"first"`, or their `"mean"`; the last of a causal
+            model and the mean of another if omitted.
+        trained_blocks: How many of the last blocks are trained beside the new
+            layer: 0 for that layer alone; all weights if omitted. With an
+            adapter, what it adds is trained instead.
+        class_weights: `"balanced"`, if a rare class should count as much as a
+            frequent one.
+        dropout: Share of the state dropped while training, in [0, 1).
+        compare: Whether the same network is trained without what the preset
+            knows, too, to see what that was worth.
+    """
+
+    multi_label: bool = False
+    pooling: Pooling | None = None
+    trained_blocks: int | None = None
+    class_weights: ClassWeights = "none"
+    dropout: float = 0.1
+    compare: bool = True
+
+    def __post_init__(self) -> None:
+        check_types(self, "classifier")
+        ranges = {
+            "at least 0": ["trained_blocks"],
+            "at most 10,000": ["trained_blocks"],
+            "in [0, 1)": ["dropout"],
+        }
+        check_ranges(self, "classifier", ranges)
+
+
+@dataclass(frozen=True)
 class ReplaySettings:
     """How a model is kept from forgetting what it knew.
 
@@ -152,6 +191,7 @@ class TuningRecipe:
         adapter: Which weights are trained.
         corpus: How raw text becomes documents, where it is tuned on text.
         preferences: What is learned from better and worse answers.
+        classifier: How classes are told apart.
         replay: How it is kept from forgetting.
         training: How it is trained.
         generation: How samples are drawn.
@@ -162,6 +202,7 @@ class TuningRecipe:
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     corpus: CorpusSettings = field(default_factory=CorpusSettings)
     preferences: PreferenceSettings = field(default_factory=PreferenceSettings)
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     generation: GenerationSettings = field(default_factory=GenerationSettings)

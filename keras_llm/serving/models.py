@@ -10,7 +10,7 @@ from pathlib import Path
 import keras_hub
 
 from keras_llm.errors import InputError
-from keras_llm.export.classifier_graph import LABELS
+from keras_llm.export.classifier_graph import LABELS, labels_of
 from keras_llm.export.loading import is_saved_model, version_folder
 from keras_llm.export.parts import graph_of
 from keras_llm.models import ScratchCausalLM
@@ -66,9 +66,8 @@ def open_model(
     model = load_task(source)
     if isinstance(model, keras_hub.models.TextClassifier):
         graph, _ = graph_of(model, settings, 0, None, False)
-        labels = [str(number) for number in range(model.num_classes)]
         local = LocalSignatures(graph.signatures, version, graph)
-        return SignatureModel(name, local, settings, labels)
+        return SignatureModel(name, local, settings, labels_of(model))
     is_ours = isinstance(model, ScratchCausalLM)
     worker = Engine(model) if is_ours else StockEngine(model)
     return TokenModel(name, version, worker, settings)

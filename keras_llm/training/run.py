@@ -184,6 +184,7 @@ def compile_for_training(
     model.compile(
         optimizer=make_optimizer(settings, model),
         loss=next_token_loss() if loss is None else loss,
+        metrics=None,  # KerasHub's classifiers would bring one of their own
         weighted_metrics=list(metrics),
         jit_compile=_jit_compile(model, settings),
     )

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.sources.records import Record, read_records
@@ -23,6 +23,7 @@ from keras_llm.recipes.checks import check
 from keras_llm.recipes.tuning_settings import DataSettings
 from keras_llm.tokenizers.chat_templates import ChatTemplate
 
+T = TypeVar("T")
 REPORT = "report.json"
 CONVERSATIONS = "conversations.jsonl"
 SHOWN = 5  # ids of a reason
@@ -84,7 +85,7 @@ def conversations_of(
     """
     found: dict[str, list[Messages]] = {}
     samples = list(_samples(sources, settings, shapes, DataReport()))
-    for _, sample, split in _divided(samples, settings):
+    for _, sample, split in divided(samples, settings, _asked):
         found.setdefault(split, []).append(sample.conversations[0])
     return found
 
@@ -118,7 +119,7 @@ def make_examples(
     longest = min(longest, settings.sequence_length or longest)
     samples = _samples(sources, settings, shapes, report)
     by_split: dict[str, list[tuple[list[Row], Sample]]] = {}
-    for record, sample, split in _divided(_compared(samples), settings):
+    for record, sample, split in divided(_compared(samples), settings, _asked):
         try:
             rows, is_cut = _rows(sample, template, longest)
         except Unusable as reason:
@@ -267,10 +268,22 @@ def _last_only(is_answer: list[bool]) -> list[bool]:
     return [start <= index < stop for index in range(len(is_answer))]
 
 
-def _divided(
-    samples: list[tuple[Record, Sample]], settings: DataSettings
-) -> Iterator[tuple[Record, Sample, str]]:
-    """Each sample with its split."""
+def divided(
+    samples: list[tuple[Record, T]],
+    settings: DataSettings,
+    asked: Callable[[T], Any],
+) -> Iterator[tuple[Record, T, str]]:
+    """Each sample with its split.
+
+    Args:
+        samples: Records, and what they say.
+        settings: How they are divided.
+        asked: What of a sample decides its split, where a hash does; JSON can
+            hold it.
+
+    Raises:
+        InputError: The source should name splits, and does not.
+    """
     method = settings.split
     given = {record.split for record, _ in samples}
     if method == "auto":
@@ -284,7 +297,8 @@ def _divided(
         if method == "given":
             yield record, sample, record.split or "train"
             continue
-        place = index / len(samples) if method == "position" else _place(sample)
+        is_hash = method == "hash"
+        place = _place(asked(sample)) if is_hash else index / len(samples)
         yield record, sample, _split_at(place, settings)
 
 
@@ -294,8 +308,12 @@ def _split_at(place: float, settings: DataSettings) -> str:
     return "validation" if place < 1 - settings.test - 1e-9 else "test"
 
 
-def _place(sample: Sample) -> float:
-    """In [0, 1), by what is asked, so that a question is in one split."""
-    asked = [m["content"] for m in sample.conversations[0][:-1]]
+def _asked(sample: Sample) -> list[str]:
+    """What is asked, so that a question is in one split."""
+    return [m["content"] for m in sample.conversations[0][:-1]]
+
+
+def _place(asked: Any) -> float:
+    """In [0, 1)."""
     digest = hashlib.sha256(json.dumps(asked).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,5 +1,6 @@
 """Composes the stages of a run, from text or data to an evaluated preset."""
 
+from keras_llm.workflow.classifying import tune_classifier
 from keras_llm.workflow.improvement import improve
 from keras_llm.workflow.pretraining import (
     encode_corpus,
@@ -25,6 +26,7 @@ __all__ = [
     "prepare_corpus",
     "pretrain_run",
     "train",
+    "tune_classifier",
     "tune_domain",
     "tune_instructions",
     "tune_preferences",

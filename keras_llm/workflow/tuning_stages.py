@@ -177,13 +177,11 @@ class Tuning:
         )
 
     def _train(self, make_run: Callable) -> dict[str, Any]:
-        from keras_llm.export.huggingface import save_adapter
-        from keras_llm.models import add_adapter, merge_adapter, save_preset
+        from keras_llm.models import save_preset
 
         recipe, out, console = self.recipe, self.run.out, self.run.console
         model = self.load()
-        if recipe.adapter.rank:
-            add_adapter(model, **to_dict(recipe.adapter))
+        self._choose_weights(model)
         template = self._template_of_kind(model)
         training = make_run(model, template)
         report = {"parameters": model.count_params()}
@@ -206,10 +204,24 @@ class Tuning:
         for folder in ("adapter", "preset"):
             shutil.rmtree(out / folder, ignore_errors=True)
         if recipe.adapter.rank:
-            save_adapter(model, out / "adapter")
-            merge_adapter(model)
+            self._merge_adapter(model)
         save_preset(model, out / "preset")
         return {**report, **result.to_dict(), "before": before, "after": after}
+
+    def _choose_weights(self, model) -> None:
+        """Freezes what is not trained."""
+        from keras_llm.models import add_adapter
+
+        if self.recipe.adapter.rank:
+            add_adapter(model, **to_dict(self.recipe.adapter))
+
+    def _merge_adapter(self, model) -> None:
+        """Writes the adapter, and puts it into the weights."""
+        from keras_llm.export.huggingface import save_adapter
+        from keras_llm.models import merge_adapter
+
+        save_adapter(model, self.run.out / "adapter")
+        merge_adapter(model)
 
     def _template_of_kind(self, model):
         return self.template(model) if self._made == "data" else None

@@ -64,6 +64,7 @@ def weights_of(run):
 @pytest.mark.parametrize(
     "kind",
     [
+        pytest.param("classifier", marks=pytest.mark.slow),
         pytest.param("instructions", marks=pytest.mark.slow),
         pytest.param("preferences", marks=pytest.mark.slow),
         pytest.param("domain", marks=pytest.mark.slow),

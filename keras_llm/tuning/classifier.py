@@ -1,0 +1,254 @@
+"""Tuning a classifier: a model's states of a text, and one layer more."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+from keras import ops
+
+from keras_llm.compilation import compile_function
+from keras_llm.datasets.labelled import Labelled, LabelledBatches
+from keras_llm.datasets.tokens import check_vocabulary
+from keras_llm.errors import InputError
+from keras_llm.evaluation.classification import (
+    judge_scores,
+    most_wrong,
+    said_classes,
+)
+from keras_llm.evaluation.linear_baseline import linear_scores
+from keras_llm.models import ScratchCausalLM
+from keras_llm.models.text_classifier import (
+    ScratchTextClassifier,
+    ScratchTextClassifierPreprocessor,
+)
+from keras_llm.recipes.checks import check
+from keras_llm.recipes.tuning_settings import (
+    ClassifierSettings,
+    TuningRecipe,
+)
+from keras_llm.training import TrainingRun
+from keras_llm.tuning.data import held_out
+from keras_llm.tuning.labelled_data import read_texts
+
+
+def classifier_of(
+    model: keras_hub.models.CausalLM,
+    labels: list[str],
+    recipe: TuningRecipe,
+) -> ScratchTextClassifier:
+    """A classifier on the backbone of a language model.
+
+    Args:
+        model: Whose states are used; the weights are shared.
+        labels: Name of each class.
+        recipe: All settings.
+
+    Raises:
+        InputError: The model is none of this package.
+    """
+    if not isinstance(model, ScratchCausalLM):
+        raise InputError(
+            "A classifier must be tuned on a model of this package. Received: "
+            f"{type(model).__name__}. Load KerasHub's own with "
+            "keras_hub.models.TextClassifier.from_preset, and fit that."
+        )
+    context = model.backbone.max_sequence_length
+    length = min(context, recipe.data.sequence_length or context)
+    settings = recipe.classifier
+    return ScratchTextClassifier(
+        model.backbone,
+        len(labels),
+        labels,
+        ScratchTextClassifierPreprocessor(
+            model.preprocessor.tokenizer, sequence_length=length
+        ),
+        settings.pooling,
+        "sigmoid" if settings.multi_label else "softmax",
+        settings.dropout,
+        name="scratch_text_classifier",
+    )
+
+
+def untrained(model: ScratchTextClassifier) -> ScratchTextClassifier:
+    """The same network with random weights."""
+    config = model.get_config() | {
+        "backbone": type(model.backbone).from_config(
+            model.backbone.get_config()
+        ),
+        "preprocessor": model.preprocessor,
+    }
+    return ScratchTextClassifier(**config)
+
+
+def freeze(model: ScratchTextClassifier, trained_blocks: int | None) -> None:
+    """Freezes all but the last blocks and the new layer.
+
+    Raises:
+        InputError: There are not as many blocks.
+    """
+    if trained_blocks is None:
+        return
+    backbone = model.backbone
+    count = len(backbone.blocks)
+    expected = f"at most {count}, the model's blocks"
+    name = "classifier.trained_blocks"
+    check(trained_blocks <= count, name, expected, trained_blocks)
+    trained = backbone.blocks[count - trained_blocks :]
+    trained += [backbone.final_norm] if trained_blocks else []
+    for layer in (backbone.embedding, *backbone.blocks, backbone.final_norm):
+        layer.trainable = layer in trained
+
+
+def classifier_run(
+    model: ScratchTextClassifier, data: Path, recipe: TuningRecipe
+) -> TrainingRun:
+    """What the training of a classifier has of its own.
+
+    Args:
+        model: What is trained.
+        data: Folder of labelled texts.
+        recipe: All settings.
+    """
+    texts = Labelled(data / "train")
+    size = model.backbone.vocabulary_size
+    check_vocabulary(data, texts.vocabulary_size, size)
+    settings, training = recipe.classifier, recipe.training
+    weights = None
+    if settings.class_weights == "balanced":
+        weights = _balanced(texts.classes)
+    batches = LabelledBatches(texts, training.batch_size, recipe.seed, weights)
+    return TrainingRun(
+        model,
+        batches,
+        _loss(settings),
+        validate=_validation(model, data, recipe),
+        columns=("val_accuracy", "val_macro_f1"),
+    )
+
+
+def evaluate_classifier(
+    model: ScratchTextClassifier, data: Path, recipe: TuningRecipe
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How well a classifier tells what was held out.
+
+    Returns:
+        Figures of the classifier and of a linear model of word counts; and
+        the texts that it is most wrong about.
+    """
+    folder = data / held_out(data)
+    multi_label = recipe.classifier.multi_label
+    held, texts = Labelled(folder), read_texts(folder)
+    true = np.asarray(held.classes)
+    scores = Scorer(model, recipe.training.batch_size).scores(held)
+    labels = model.labels
+    figures = judge_scores(scores, true, labels, multi_label)
+    said = said_classes(scores, multi_label)
+    rows = [
+        {
+            "text": texts[index],
+            "labels": _names(labels, true[index]),
+            "said": _names(labels, said[index]),
+            "scores": dict(zip(labels, scores[index].tolist(), strict=True)),
+        }
+        for index in most_wrong(scores, true)
+    ]
+    report = {"split": folder.name, "texts": len(held), **figures.to_dict()}
+    return report | {"linear": _linear(data, texts, true, labels, recipe)}, rows
+
+
+class Scorer:
+    """The probabilities of texts by a model, as it is.
+
+    Args:
+        model: a `ScratchTextClassifier`.
+        batch_size: Texts that are computed together.
+    """
+
+    def __init__(self, model: ScratchTextClassifier, batch_size: int):
+        def call(token_ids, padding_mask):
+            inputs = {"token_ids": token_ids, "padding_mask": padding_mask}
+            return model(inputs, training=False)
+
+        ids = keras.KerasTensor((None, None), "int32")
+        mask = keras.KerasTensor((None, None), "bool")
+        self._call = compile_function(call, model, (ids, mask))
+        self._batch_size = batch_size
+
+    def scores(self, texts: Labelled) -> np.ndarray:
+        """float32 `(texts, num_classes)`."""
+        batches = LabelledBatches(texts, self._batch_size)
+        scores = np.zeros(texts.classes.shape, np.float32)
+        for k in range(len(batches)):
+            features, *_ = batches.batch(k)
+            indices = batches.order.indices(k)
+            inputs = map(
+                ops.convert_to_tensor,
+                (features["token_ids"], features["padding_mask"]),
+            )
+            found = ops.convert_to_numpy(self._call(*inputs))
+            scores[indices] = found[: len(indices)]
+        return scores
+
+
+def _loss(settings: ClassifierSettings) -> keras.losses.Loss:
+    kind = (
+        keras.losses.BinaryCrossentropy
+        if settings.multi_label
+        else keras.losses.CategoricalCrossentropy
+    )
+    return kind(reduction="mean_with_sample_weight")
+
+
+def _balanced(classes: np.ndarray) -> np.ndarray:
+    """Weights by which each class counts as much as any other."""
+    counts = np.maximum(classes.sum(axis=0), 1)
+    return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+
+def _validation(
+    model: ScratchTextClassifier, data: Path, recipe: TuningRecipe
+) -> Callable[[], dict[str, float]] | None:
+    if not (data / "validation").is_dir():
+        return None
+    texts = Labelled(data / "validation")
+    scorer = Scorer(model, recipe.training.batch_size)
+
+    def validate():
+        found = judge_scores(
+            scorer.scores(texts),
+            np.asarray(texts.classes),
+            model.labels,
+            recipe.classifier.multi_label,
+        )
+        return {
+            "loss": found.loss,
+            "accuracy": found.accuracy,
+            "macro_f1": found.macro_f1,
+        }
+
+    return validate
+
+
+def _linear(
+    data: Path,
+    texts: list[str],
+    true: np.ndarray,
+    labels: list[str],
+    recipe: TuningRecipe,
+) -> dict[str, Any]:
+    multi_label = recipe.classifier.multi_label
+    train = Labelled(data / "train")
+    scores = linear_scores(
+        read_texts(data / "train"),
+        np.asarray(train.classes),
+        texts,
+        multi_label,
+    )
+    return judge_scores(scores, true, labels, multi_label).to_dict()
+
+
+def _names(labels: list[str], which: np.ndarray) -> list[str]:
+    return [labels[index] for index in np.flatnonzero(which)]

@@ -1,0 +1,277 @@
+"""Records to labelled texts: what a classifier is tuned on."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_llm.corpus.documents import SPLITS
+from keras_llm.corpus.records import Record, read_records
+from keras_llm.datasets.labelled import write_labelled
+from keras_llm.datasets.shapes import Unusable
+from keras_llm.errors import InputError, first_of
+from keras_llm.files import write_json_lines, write_text, written_beside
+from keras_llm.recipes.tuning_settings import DataSettings
+from keras_llm.tuning.data import REPORT, Finding, divided
+
+TEXTS = "texts.jsonl"
+# What people call the two columns; the first pair that a record has counts.
+COLUMNS = (
+    ("text", "label"),
+    ("text", "labels"),
+    ("sentence", "label"),
+    ("text", "class"),
+    ("text", "category"),
+    ("review", "sentiment"),
+    ("text", "sentiment"),
+    ("message", "label"),
+)
+MOST_CLASSES = 1000
+SEPARATORS = ("|", ";", ",")  # of several labels in one text
+
+
+@dataclass
+class LabelledReport:
+    """What became of the records: read = kept + left out.
+
+    Args:
+        columns: Those of text and label.
+        classes: In order of their scores.
+        read: Records.
+        kept: Texts of each split.
+        per_class: How many of each class, by split.
+        left_out: By reason.
+        cut: Texts that were longer than the context; their ends are gone.
+    """
+
+    columns: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    read: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
+    per_class: dict[str, dict[str, int]] = field(default_factory=dict)
+    left_out: dict[str, Finding] = field(default_factory=dict)
+    cut: Finding = field(default_factory=Finding)
+
+
+def read_labelled(
+    sources: Sequence[str], settings: DataSettings, multi_label: bool
+) -> tuple[dict[str, list[tuple[str, str, list[str]]]], LabelledReport]:
+    """The texts of each split, with an id and the labels of each.
+
+    Args:
+        sources: As `read_records` takes them.
+        settings: How records are read and divided.
+        multi_label: Whether a text may have several labels.
+
+    Raises:
+        InputError: A source cannot be used, it has no column of text or of
+            labels, or its labels are no classes.
+    """
+    report = LabelledReport()
+    samples = list(_samples(sources, settings, multi_label, report))
+    found: dict[str, list[tuple[str, str, list[str]]]] = {}
+    for record, (text, labels), split in divided(
+        samples, settings, lambda sample: sample[0]
+    ):
+        found.setdefault(split, []).append((record.id, text, labels))
+    report.classes = _classes(found, report)
+    return found, report
+
+
+def make_labelled(
+    found: dict[str, list[tuple[str, str, list[str]]]],
+    report: LabelledReport,
+    preprocessor,
+    out: Path,
+) -> dict[str, Any]:
+    """Writes a folder of token ids, classes and texts for each split.
+
+    Args:
+        found: As `read_labelled` gives it, as is the report.
+        preprocessor: a `keras_hub.models.TextClassifierPreprocessor`, which
+            cuts texts that are too long.
+        out: Folder to write.
+
+    Returns:
+        The report, as written.
+    """
+    number = {label: index for index, label in enumerate(report.classes)}
+    with written_beside(out) as folder:
+        for split in SPLITS:
+            if split not in found:
+                continue
+            samples = found[split]
+            rows, lengths = _rows(
+                preprocessor, [text for _, text, _ in samples]
+            )
+            classes = np.zeros((len(samples), len(number)), bool)
+            for row, (id, _, labels) in enumerate(samples):
+                classes[row, [number[label] for label in labels]] = True
+                if lengths[row] > len(rows[row]):
+                    report.cut.add(id)
+            write_labelled(folder / split, rows, classes)
+            write_json_lines(
+                folder / split / TEXTS,
+                ({"text": text, "labels": said} for _, text, said in samples),
+            )
+            report.kept[split] = len(samples)
+            report.per_class[split] = {
+                label: int(classes[:, index].sum())
+                for label, index in number.items()
+            }
+        write_text(folder / REPORT, json.dumps(asdict(report), indent=1))
+    return asdict(report)
+
+
+def read_texts(folder: Path) -> list[str]:
+    """The texts of a split.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    path = folder / TEXTS
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line)["text"] for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} must hold texts. It is damaged: {error!r}. Make it again "
+            "with `--redo data`."
+        ) from error
+
+
+def _rows(preprocessor, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
+    """Token ids as the model will get them, and how many there would be."""
+    most, rows, lengths = preprocessor.sequence_length, [], []
+    tokenizer = preprocessor.tokenizer
+    start, end = tokenizer.start_token_id, tokenizer.end_token_id
+    around = (start is not None) + 1
+    for row in tokenizer.tokenize(texts):
+        ids = np.asarray(row, np.int32)
+        lengths.append(len(ids) + around)
+        kept = ids[: most - around]
+        before = [] if start is None else [start]
+        rows.append(np.concatenate([before, kept, [end]]).astype(np.int32))
+    return rows, lengths
+
+
+def _samples(
+    sources: Sequence[str],
+    settings: DataSettings,
+    multi_label: bool,
+    report: LabelledReport,
+) -> Iterator[tuple[Record, tuple[str, list[str]]]]:
+    report.columns = columns = list(settings.columns)
+    numbered = columns if all(name.isdigit() for name in columns) else ()
+    for record in read_records(sources, numbered):
+        report.read += 1
+        try:
+            if record.values is None:
+                reason = record.trouble.partition(":")[0]
+                raise Unusable(f"unreadable ({reason})")
+            columns = columns or _columns_of(record)
+            report.columns = columns
+            text = _text(record.values, columns[0])
+            yield (
+                record,
+                (text, _labels(record.values, columns[1], multi_label)),
+            )
+        except Unusable as reason:
+            finding = report.left_out.setdefault(str(reason), Finding())
+            finding.add(record.id)
+
+
+def _columns_of(record: Record) -> list[str]:
+    for names in COLUMNS:
+        if set(names) <= set(record.values):
+            return list(names)
+    known = "; ".join(" + ".join(names) for names in COLUMNS)
+    raise InputError(
+        f"The data must have one of these sets of columns: {known}. Received: "
+        f"{', '.join(map(str, list(record.values)[:12])) or 'none'}. Name the "
+        "two columns of text and label with --data.columns TEXT LABEL (by "
+        "number, 1 2, in a table without a header)."
+    )
+
+
+def _text(values: Mapping[str, Any], column: str) -> str:
+    text = values.get(column)
+    if not isinstance(text, str) or not text.strip():
+        raise Unusable("has no text")
+    return text
+
+
+def _labels(
+    values: Mapping[str, Any], column: str, multi_label: bool
+) -> list[str]:
+    found = values.get(column)
+    if not multi_label:
+        if found is None or isinstance(found, list | dict):
+            raise Unusable("has no label")
+        found = [found]
+    elif isinstance(found, str):
+        separator = next((mark for mark in SEPARATORS if mark in found), None)
+        found = found.split(separator) if separator else [found]
+    elif found is None:
+        found = []
+    elif not isinstance(found, list):
+        found = [found]
+    labels = [" ".join(str(label).split()) for label in found]
+    labels = [label for label in labels if label]
+    if not labels and not multi_label:
+        raise Unusable("has no label")
+    return sorted(set(labels))
+
+
+def _classes(found, report: LabelledReport) -> list[str]:
+    """All labels in order, which must be classes that can be learned."""
+    by_split = {
+        split: {label for *_, labels in samples for label in labels}
+        for split, samples in found.items()
+    }
+    known = by_split.get("train", set())
+    if not known:
+        reasons = ", ".join(
+            f"{finding.count} {reason} (the first: {finding.ids[0]})"
+            for reason, finding in report.left_out.items()
+        )
+        raise InputError(
+            f"No text is left to train on, of {report.read} records: "
+            f"{reasons or 'there are none'}."
+        )
+    column = report.columns[1]
+    if len(known) > MOST_CLASSES or _are_measures(known):
+        raise InputError(
+            f"Column {column} must have labels, at most {MOST_CLASSES:,} of "
+            f"them. Received: {len(known):,}, {first_of(sorted(known), 3)}. "
+            "Name the columns of text and label with --data.columns."
+        )
+    if len(known) < 2:
+        raise InputError(
+            f"Column {column} must have at least two classes in the train "
+            f"split. Received: {', '.join(known)} alone."
+        )
+    for split, labels in by_split.items():
+        if unknown := sorted(labels - known):
+            raise InputError(
+                f"The {split} split has the label {unknown[0]!r}, and no text "
+                "to train on has it. Give more texts of it, or leave them out."
+            )
+    return sorted(known, key=_order)
+
+
+def _are_measures(labels: set[str]) -> bool:
+    """Whether they are numbers, and many of them with a fraction."""
+    try:
+        values = [float(label) for label in labels]
+    except ValueError:
+        return False
+    return sum(value % 1 != 0 for value in values) > len(values) / 2
+
+
+def _order(label: str) -> tuple:
+    """Numbers by size, before words."""
+    return (0, float(label), label) if label.isdigit() else (1, 0.0, label)

@@ -1,0 +1,219 @@
+"""Composes the stages of a classifier: from labelled texts to a preset."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from keras_llm.corpus.sources import as_sources, fingerprint
+from keras_llm.recipes.loading import load_recipe
+from keras_llm.recipes.settings import to_dict
+from keras_llm.recipes.tuning_settings import TuningRecipe
+from keras_llm.run_folder import Run
+from keras_llm.workflow.pretraining import save_evaluation
+from keras_llm.workflow.tuning_stages import Tuning
+
+
+def tune_classifier(
+    preset: str | Path,
+    data: str | Sequence[str],
+    out: Path,
+    recipe: TuningRecipe | None = None,
+    redo: str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Makes a classifier of a language model, or finishes what was begun.
+
+    Args:
+        preset: A preset of this package, or the run that has one.
+        data: Sources of records: texts and their labels.
+        out: Folder of the run.
+        recipe: All settings; the recipe `classifier` if omitted.
+        redo: A stage to do again.
+        console: Where progress is shown; the terminal if omitted.
+
+    Returns:
+        The reports of the stages, and where the preset is.
+
+    Raises:
+        InputError: The preset, the data or the settings cannot be used, or
+            `out` is no run, or another one.
+        Interrupted: Ctrl-C, after a checkpoint.
+    """
+    from keras_llm.tuning.classifier import classifier_run
+
+    recipe = recipe or load_recipe("classifier")
+    run = Run(out, console)
+    with run.opened(recipe, redo):
+        tuning = _ClassifierTuning(run, preset, recipe, "classifier")
+        tuning.make_texts(data)
+        tuning.tune(
+            {"classifier": to_dict(recipe.classifier)},
+            lambda model, _: classifier_run(model, tuning.data, recipe),
+        )
+        tuning.compare()
+        tuning.judge()
+        return tuning.reports()
+
+
+class _ClassifierTuning(Tuning):
+    """The stages of a classifier, in an open run."""
+
+    def load(self, preset: str | Path | None = None):
+        """The classifier before it is tuned; or that of a preset."""
+        from keras_llm.models.loading import load_task
+        from keras_llm.tuning.classifier import classifier_of
+
+        if preset is not None:
+            return load_task(preset)
+        return classifier_of(super().load(), self._labels, self.recipe)
+
+    @property
+    def _labels(self) -> list[str]:
+        return self.run.records["data"]["report"]["classes"]
+
+    def make_texts(self, sources: str | Sequence[str]) -> None:
+        """Records to labelled texts."""
+        from keras_llm.tuning.classifier import classifier_of
+        from keras_llm.tuning.labelled_data import (
+            make_labelled,
+            read_labelled,
+        )
+
+        sources = as_sources(sources)
+        settings, recipe = self.recipe.data, self.recipe
+        multi_label = recipe.classifier.multi_label
+
+        def work():
+            found, report = read_labelled(sources, settings, multi_label)
+            model = classifier_of(Tuning.load(self), report.classes, recipe)
+            return make_labelled(found, report, model.preprocessor, self.data)
+
+        self._made = "data"
+        report = self.run.stage(
+            "data",
+            {
+                "data": to_dict(settings),
+                "kind": self.kind,
+                "multi_label": multi_label,
+            },
+            {"files": fingerprint(sources), "base": self._base},
+            work,
+        )
+        kept = ", ".join(f"{n:,} {name}" for name, n in report["kept"].items())
+        classes = len(report["classes"])
+        self.run.console.print(f"{classes} classes: {kept}")
+        if cut := report["cut"]["count"]:
+            self.run.console.print(
+                f"{cut:,} texts are longer than the context: their ends are "
+                "not seen."
+            )
+
+    def _template_of_kind(self, model):
+        return None
+
+    def _choose_weights(self, model) -> None:
+        from keras_llm.tuning.classifier import freeze
+
+        super()._choose_weights(model)
+        if self.recipe.adapter.rank:
+            for weight in model.head.weights:
+                weight.trainable = True
+        else:
+            freeze(model, self.recipe.classifier.trained_blocks)
+
+    def _merge_adapter(self, model) -> None:
+        """An adapter alone would be without the layer of the classes."""
+        from keras_llm.models import merge_adapter
+
+        merge_adapter(model)
+
+    def compare(self) -> None:
+        """Trains the same network without what the preset knows."""
+        if not self.recipe.classifier.compare or self._held_out is None:
+            return
+        recipe = replace(self.recipe, adapter=type(self.recipe.adapter)())
+        self.run.stage(
+            "untrained",
+            {
+                "classifier": to_dict(recipe.classifier),
+                "training": to_dict(recipe.training),
+                "seed": recipe.seed,
+            },
+            {"base": self._base, "data": self.run.digest("data")},
+            lambda: self._train_untrained(recipe),
+        )
+
+    def _train_untrained(self, recipe: TuningRecipe) -> dict[str, Any]:
+        import numpy as np
+
+        from keras_llm.datasets.labelled import Labelled
+        from keras_llm.evaluation.classification import judge_scores
+        from keras_llm.tuning.classifier import (
+            Scorer,
+            classifier_run,
+            untrained,
+        )
+
+        model = untrained(self.load())
+        folder = self.run.out / "untrained"
+        training = classifier_run(model, self.data, recipe)
+        training.train(folder, recipe.training, self.run.console)
+        texts = Labelled(self.data / self._held_out)
+        return judge_scores(
+            Scorer(model, recipe.training.batch_size).scores(texts),
+            np.asarray(texts.classes),
+            model.labels,
+            recipe.classifier.multi_label,
+        ).to_dict()
+
+    @property
+    def _held_out(self) -> str | None:
+        from keras_llm.tuning.data import held_out
+
+        return held_out(self.data)
+
+    def judge(self) -> None:
+        """Judges the classifier by what was held out, and says how it does."""
+        from keras_llm.tuning.classifier import evaluate_classifier
+
+        if self._held_out is None:
+            return
+
+        def work():
+            model = self.load(self.run.out / "preset")
+            report, rows = evaluate_classifier(model, self.data, self.recipe)
+            if "untrained" in self.run.records:
+                found = self.run.records["untrained"]["report"]
+                report["untrained"] = found
+            save_evaluation(self.run.out, report, rows)
+            return report
+
+        inputs = {"tune": self.run.digest("tune")}
+        if "untrained" in self.run.records:
+            inputs["untrained"] = self.run.digest("untrained")
+        report = self.run.stage("evaluate", {}, inputs, work)
+        self.run.console.print(_summary(report), markup=False)
+
+
+def _summary(report: dict[str, Any]) -> str:
+    """How the classifier compares with what costs less."""
+    names = {
+        "this classifier": report,
+        "the same network, not pretrained": report.get("untrained"),
+        "a linear model of word counts": report["linear"],
+    }
+    lines = [
+        f"{found['accuracy']:.1%} accuracy, macro F1 {found['macro_f1']:.3f}: "
+        f"{name}"
+        for name, found in names.items()
+        if found
+    ]
+    if report["accuracy"] <= report["linear"]["accuracy"]:
+        lines.append(
+            "! The linear model is as good, and much cheaper: use that, or "
+            "try a better pretrained model, more texts or more epochs."
+        )
+    return "\n".join(lines)

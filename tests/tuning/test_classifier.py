@@ -1,0 +1,232 @@
+"""Classifiers are tuned on labelled texts, and judged beside simpler ones."""
+
+import json
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from served import serve
+from tuned import QUIET, tiny_preset, tiny_recipe, write_data
+
+from keras_llm import workflow
+from keras_llm.cli import main
+from keras_llm.datasets.labelled import Labelled, LabelledBatches
+from keras_llm.errors import InputError
+from keras_llm.models import load_task
+from keras_llm.tuning.classifier import classifier_of, freeze
+from keras_llm.tuning.labelled_data import make_labelled, read_labelled
+
+WORDS = ("war", "peace", "law", "hope", "justice", "the people", "a", "an")
+TEXTS = [
+    {"text": f"{word} is {mood}.", "label": mood}
+    for word in WORDS
+    for mood in ("good", "bad", "new")
+]
+
+
+def recipe_of(classifier=None, data=None, **training):
+    recipe = tiny_recipe("classifier", **training)
+    return replace(
+        recipe,
+        classifier=replace(recipe.classifier, **(classifier or {})),
+        data=replace(recipe.data, **(data or {})),
+    )
+
+
+def data_of(records, folder, multi_label=False, **data):
+    """The texts by split, and the report."""
+    source = write_data("classifier", folder, records)
+    return read_labelled([source], recipe_of(data=data).data, multi_label)
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets")
+    return tiny_preset(folder, ["attention"], hidden_dim=32, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def tuned(preset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuned")
+    source = write_data("classifier", folder, TEXTS)
+    recipe = recipe_of({"dropout": 0.0}, steps=80, validation_interval=40)
+    report = workflow.tune_classifier(
+        preset, source, folder / "run", recipe, console=QUIET
+    )
+    return folder / "run", report
+
+
+def test_classes_are_learned_and_compared(tuned):
+    run, report = tuned
+    found = report["evaluate"]
+    assert found["accuracy"] == 1 and found["split"] == "test"
+    assert [each["label"] for each in found["classes"]] == [
+        "bad",
+        "good",
+        "new",
+    ]
+    assert np.trace(found["confusion"]) == found["texts"]
+    for simpler in ("linear", "untrained"):
+        assert 0 <= found[simpler]["accuracy"] <= 1
+    assert report["tune"]["after"]["macro_f1"] == 1
+    saved = json.loads((run / "evaluation" / "report.json").read_text())
+    assert saved == found
+
+
+def test_a_saved_model_says_the_same_by_the_same_names(tuned):
+    run, _ = tuned
+    model = load_task(run)
+    texts = [record["text"] for record in TEXTS[:5]] + ["", "war " * 200]
+    found = serve(model).call("classify", text=texts)
+    expected = model.predict(texts, verbose=0)
+    np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
+    names = [model.labels[index] for index in expected.argmax(axis=1)]
+    assert found["label"] == names
+
+
+def test_what_is_learned_is_what_is_asked_later(preset, tmp_path):
+    """Rows of the data are those that the preprocessor makes of a text."""
+    records = [*TEXTS, {"text": "war " * 200, "label": "bad"}]
+    found, report = data_of(records, tmp_path)
+    model = classifier_of(load_task(preset), report.classes, recipe_of())
+    made = make_labelled(found, report, model.preprocessor, tmp_path / "out")
+    for split, samples in found.items():
+        data = Labelled(tmp_path / "out" / split)
+        texts = [text for _, text, _ in samples]
+        inputs = model.preprocessor(texts)
+        rows = keras.ops.convert_to_numpy(inputs["token_ids"])
+        masks = keras.ops.convert_to_numpy(inputs["padding_mask"]).astype(bool)
+        for index, (row, mask) in enumerate(zip(rows, masks, strict=True)):
+            assert data.token_ids(index).tolist() == row[mask].tolist()
+    assert made["cut"]["count"] == 1
+    assert made["read"] == sum(made["kept"].values()) == len(records)
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_only_the_last_blocks_are_trained(blocks, preset):
+    model = classifier_of(load_task(preset), ["a", "b"], recipe_of())
+    freeze(model, blocks)
+    layers = {weight.path.split("/")[-2] for weight in model.head.weights}
+    trained = {weight.path.split("/")[1] for weight in model.trainable_weights}
+    last = {f"block_{1 - number}" for number in range(blocks)}
+    names = [w.path for w in model.trainable_weights]
+    assert any("scores" in name for name in names) and layers == {"scores"}
+    for name in ("block_0", "block_1", "embedding"):
+        assert any(f"{name}/" in path for path in names) == (name in last)
+    assert trained
+    with pytest.raises(InputError, match="at most 2, the model's blocks"):
+        freeze(model, 3)
+
+
+def test_an_adapter_is_merged(preset, tmp_path):
+    recipe = recipe_of({"compare": False}, steps=2)
+    recipe = replace(recipe, adapter=replace(recipe.adapter, rank=2))
+    source = write_data("classifier", tmp_path, TEXTS)
+    report = workflow.tune_classifier(
+        preset, source, tmp_path / "run", recipe, console=QUIET
+    )
+    assert report["tune"]["trained"] < report["tune"]["parameters"]
+    before = {w.path: np.array(w) for w in load_task(preset).backbone.weights}
+    after = {
+        w.path: np.array(w)
+        for w in load_task(tmp_path / "run").backbone.weights
+    }
+    changed = [path for path in before if np.any(before[path] != after[path])]
+    assert changed and not [path for path in changed if "embedding" in path]
+
+
+def test_several_labels_a_text(preset, tmp_path):
+    records = [
+        {"text": f"{word} {mark}", "label": label}
+        for word in WORDS
+        for mark, label in (("x", "a|b"), ("y", "b"), ("z", ""))
+    ]
+    settings = {"multi_label": True, "compare": False, "dropout": 0.0}
+    recipe = recipe_of(settings, steps=60, validation_interval=30)
+    report = workflow.tune_classifier(
+        preset,
+        write_data("classifier", tmp_path, records),
+        tmp_path / "run",
+        recipe,
+        console=QUIET,
+    )
+    assert report["data"]["classes"] == ["a", "b"]
+    assert report["evaluate"]["accuracy"] == 1
+    assert report["evaluate"]["confusion"] is None
+    scores = load_task(tmp_path / "run").predict(["war x", "war z"], verbose=0)
+    assert (scores >= 0.5).tolist() == [[True, True], [False, False]]
+
+
+def test_rare_classes_count_as_much(preset, tmp_path):
+    records = TEXTS[:3] + [TEXTS[0]] * 6
+    found, report = data_of(records, tmp_path, test=0.0, validation=0.0)
+    model = classifier_of(load_task(preset), report.classes, recipe_of())
+    make_labelled(found, report, model.preprocessor, tmp_path / "out")
+    texts = Labelled(tmp_path / "out" / "train")
+    weights = np.array([3.0, 1.0, 2.0], "float32")
+    batches = LabelledBatches(texts, 4, weights=weights)
+    total = {}
+    for k in range(len(batches)):
+        _, classes, counts = batches.batch(k)
+        for row, count in zip(classes.argmax(axis=1), counts, strict=True):
+            total.setdefault(int(row), set()).add(float(count))
+    assert {label: values - {0.0} for label, values in total.items()} == {
+        0: {3.0},
+        1: {1.0},
+        2: {2.0},
+    }
+
+
+GOOD = {"text": "one", "label": "a"}
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([GOOD] * 9, "at least two classes .* Received: a alone"),
+        (TEXTS[:2] * 5 + [GOOD], "label 'a', and no text"),
+        (
+            [{"text": "one", "label": n + 0.5} for n in range(9)],
+            "must have labels, at most 1,000",
+        ),
+        ([{"text": " ", "label": "a"}] * 9, "No text .* 9 has no text"),
+        ([{"text": "a", "label": None}] * 9, "No text .* 9 has no label"),
+        ([{"title": "a", "kind": "b"}] * 9, "Received: title, kind"),
+    ],
+)
+def test_what_has_no_classes_is_named(records, expected, tmp_path):
+    with pytest.raises(InputError, match=expected):
+        data_of(records, tmp_path)
+
+
+def test_tables_without_a_header(tmp_path):
+    path = tmp_path / "texts.tsv"
+    path.write_text("ham\tGo on\nspam\tFree\nham\tOk\nspam\tWin\n")
+    settings = recipe_of(data={"columns": ["2", "1"], "test": 0.0}).data
+    found, report = read_labelled([str(path)], settings, False)
+    assert report.classes == ["ham", "spam"]
+    assert found["train"][0][1:] == ("Go on", ["ham"])
+
+
+def test_models_that_are_no_language_models_are_refused(tuned, tmp_path):
+    run, _ = tuned
+    source = write_data("classifier", tmp_path, TEXTS)
+    with pytest.raises(InputError, match="must be the preset of a CausalLM"):
+        workflow.tune_classifier(
+            run, source, tmp_path / "again", recipe_of(), console=QUIET
+        )
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_command(preset, tmp_path, capsys):
+    source = write_data("classifier", tmp_path, TEXTS)
+    line = (
+        f"tune classifier {preset} {source} --out {tmp_path / 'run'} "
+        "--training.steps 2 --training.epochs null --data.split position "
+        "--data.test 0.2 --classifier.compare false"
+    )
+    main(line.split())
+    said = capsys.readouterr()
+    assert "3 classes: " in said.err and "a linear model of wo" in said.err
+    assert "confusion" in said.out and "Next: keras-llm serve" in said.out
