@@ -121,7 +121,7 @@ def test_training(case, optimizer):
         pytest.param(untied, "sgd", 0.0, marks=pytest.mark.slow),
         pytest.param(classic, "sgd", 0.0, marks=pytest.mark.slow),
         pytest.param(untied, "sgd", 1.0, marks=pytest.mark.slow),
-        (untied, "adamw", 0.0),
+        pytest.param(untied, "adamw", 0.0, marks=pytest.mark.slow),
         pytest.param(classic, "adamw", 0.0, marks=pytest.mark.slow),
     ],
 )
