@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras_llm.corpus.records import Record, read_records
 
 from keras_llm.corpus.documents import SPLITS
+from keras_llm.corpus.sources.records import Record, read_records
 from keras_llm.datasets.labelled import write_labelled
 from keras_llm.datasets.shapes import Unusable
 from keras_llm.errors import InputError, first_of
