@@ -8,15 +8,18 @@ import os
 import shutil
 import tarfile
 import zipfile
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from keras_llm.cli import main
+from keras_llm.corpus import stages
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.report.corpus_report import load_report
+from keras_llm.corpus.sources.reader import make_tasks
 from keras_llm.recipes.corpus_settings import (
     CorpusSettings,
     ExecutionSettings,
@@ -85,9 +88,16 @@ def mixture(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(mixture):
     out = mixture.parent / "corpus"
-    return prepare(
-        str(mixture), out, AS_IT_IS, ExecutionSettings(workers=2)
-    ), out
+    return in_tasks(mixture, out, workers=2), out
+
+
+def in_tasks(folder, out, workers):
+    """Prepared in a few tasks, which a small folder is not by itself."""
+    small = partial(make_tasks, task_bytes=2**19)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "make_tasks", small)
+        settings = ExecutionSettings(workers=workers)
+        return prepare(str(folder), out, AS_IT_IS, settings)
 
 
 def contents(folder):
@@ -148,8 +158,10 @@ def test_no_text_is_lost(mixture, prepared):
 
 def test_workers_change_nothing(mixture, prepared, tmp_path):
     out = tmp_path / "out"
-    prepare(str(mixture), out, AS_IT_IS, ExecutionSettings(workers=1))
-    for name in ("report.json", "train/00000.jsonl"):
+    in_tasks(mixture, out, workers=1)
+    shards = [path.name for path in (out / "train").iterdir()]
+    assert len(shards) > 3
+    for name in ("report.json", *(f"train/{shard}" for shard in shards)):
         assert (out / name).read_bytes() == (prepared[1] / name).read_bytes()
 
 
