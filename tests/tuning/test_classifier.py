@@ -18,6 +18,7 @@ from keras_llm.tuning.classifier import classifier_of, freeze
 from keras_llm.tuning.labelled_data import make_labelled, read_labelled
 
 WORDS = ("war", "peace", "law", "hope", "justice", "the people", "a", "an")
+WORDS += tuple(f"{word} of the union" for word in WORDS)
 TEXTS = [
     {"text": f"{word} is {mood}.", "label": mood}
     for word in WORDS
@@ -60,16 +61,18 @@ def tuned(preset, tmp_path_factory):
 def test_classes_are_learned_and_compared(tuned):
     run, report = tuned
     found = report["evaluate"]
-    assert found["accuracy"] == 1 and found["split"] == "test"
+    assert found["accuracy"] > 0.8 and found["split"] == "test"
     assert [each["label"] for each in found["classes"]] == [
         "bad",
         "good",
         "new",
     ]
-    assert np.trace(found["confusion"]) == found["texts"]
+    right = np.trace(found["confusion"]) / found["texts"]
+    assert found["accuracy"] == pytest.approx(right)
     for simpler in ("linear", "untrained"):
         assert 0 <= found[simpler]["accuracy"] <= 1
-    assert report["tune"]["after"]["macro_f1"] == 1
+    before, after = (report["tune"][name] for name in ("before", "after"))
+    assert after["macro_f1"] > max(0.8, before["macro_f1"])
     saved = json.loads((run / "evaluation" / "report.json").read_text())
     assert saved == found
 
@@ -119,6 +122,7 @@ def test_only_the_last_blocks_are_trained(blocks, preset):
         freeze(model, 3)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged(preset, tmp_path):
     recipe = recipe_of({"compare": False}, steps=2)
     recipe = replace(recipe, adapter=replace(recipe.adapter, rank=2))
@@ -136,6 +140,7 @@ def test_an_adapter_is_merged(preset, tmp_path):
     assert changed and not [path for path in changed if "embedding" in path]
 
 
+@pytest.mark.slow
 def test_several_labels_a_text(preset, tmp_path):
     records = [
         {"text": f"{word} {mark}", "label": label}
