@@ -36,7 +36,9 @@ def served(tmp_path, monkeypatch):
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     server.requests, server.content = 0, CONTENT
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, args=(0.01,), daemon=True
+    ).start()
     digest = hashlib.sha256(CONTENT).hexdigest()
     address = f"http://127.0.0.1:{server.server_port}/story"
     file = PublishedFile("story.txt", address, len(CONTENT), digest)
