@@ -293,6 +293,17 @@ def test_a_fingerprint_tells_names_and_contents(tmp_path):
     assert len({first, second, fingerprint(source)}) == 3
 
 
+def test_a_fingerprint_is_of_text_whatever_it_is_called(tmp_path):
+    source = [str(tmp_path)]
+    readme = write(tmp_path / "README", "one")
+    film = write(tmp_path / "film.mp4", b"\0\0\1ftyp" * 99)
+    first = fingerprint(source)
+    write(film, b"\0\0\2ftyp" * 99)
+    assert fingerprint(source) == first
+    write(readme, "two")
+    assert fingerprint(source) != first
+
+
 def test_the_key_of_standard_input_is_what_it_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(listing, "CUT_BYTES", 10)
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from keras_llm.corpus.sources.catalogue import CATALOGUE, local_files
+from keras_llm.corpus.sources.encodings import looks_like_text
 from keras_llm.corpus.sources.fetching import DOWNLOAD_LIMIT, downloaded
 from keras_llm.corpus.sources.folders import (
     SourceFile,
@@ -24,9 +25,11 @@ from keras_llm.corpus.sources.folders import (
 )
 from keras_llm.corpus.sources.hugging_face import PREFIX, dataset_files
 from keras_llm.corpus.sources.kinds import (
+    UNKNOWN,
     Kind,
     kind_of,
 )
+from keras_llm.corpus.sources.streams import BUFFER
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
 from keras_llm.recipes.loading import nearest
@@ -88,9 +91,18 @@ def fingerprint(
     digest = hashlib.sha256()
     for file in list_sources(sources, stdin, download_limit):
         if file.start == 0 and not file.skipped:
-            content = file.trouble or file_digest(file.path)
+            content = file.trouble or _digest(file)
             digest.update(repr((file.id, file.split, content)).encode())
     return digest.hexdigest()
+
+
+def _digest(file: SourceFile) -> str:
+    """Of a file's content, if there is text in it: films may be beside it."""
+    if kind_of(file.id) == Kind(UNKNOWN):
+        with file.path.open("rb") as stream:
+            if not looks_like_text(stream.read(BUFFER)):
+                return ""
+    return file_digest(file.path)
 
 
 def contents_key(files: Iterable[SourceFile]) -> str:
