@@ -65,12 +65,9 @@ class CleanedReader(PipelineStep):
         plan = self.plans[rank]
         for number, record in enumerate(self.store.read(rank)):
             advance(record["bytes"])
-            metadata = {"source": record["source"], "leaks": False}
-            yield Document(
-                record["text"],
-                record["id"],
-                metadata=metadata | plan.of(number) | {"number": number},
-            )
+            metadata = {name: record[name] for name in ("source", "language")}
+            metadata |= {"number": number, "leaks": False} | plan.of(number)
+            yield Document(record["text"], record["id"], metadata=metadata)
 
 
 class DropDuplicates(BaseFilter):
@@ -225,8 +222,11 @@ class Contents:
                 if kind := suspicion(piece.text):
                     first = {"documents": 0, "id": piece.id}
                     self.suspects.setdefault(kind, first)["documents"] += 1
-                if identifies:
-                    self.languages[identify(piece.text)[0]] += 1
+                language = piece.metadata["language"]
+                if language is None and identifies:
+                    language = identify(piece.text)[0]
+                if language is not None:
+                    self.languages[language] += 1
             self.lengths[-1] += len(piece.text)
             self.characters.add(piece.id, piece.text)
             yield piece

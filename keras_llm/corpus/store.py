@@ -241,5 +241,6 @@ def _line(document: Document) -> bytes:
         "id": document.id,
         "text": document.text,
         "source": document.metadata["source"],
+        "language": document.metadata.get("language"),  # if a rule has asked
     }
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"

@@ -2,7 +2,6 @@
 
 import random
 import re
-import sys
 import unicodedata
 
 import numpy as np
@@ -46,13 +45,6 @@ def words_of(text):
     return [*words, word] if word else words
 
 
-def folded(word):
-    return "".join(
-        next(f for f in (c.casefold(), c.lower(), c) if len(f) == 1)
-        for c in word
-    )
-
-
 def awkward_text(seed, size=200):
     return "".join(random.Random(seed).choices(AWKWARD, k=size))
 
@@ -60,7 +52,7 @@ def awkward_text(seed, size=200):
 @pytest.mark.parametrize("seed", range(20))
 def test_equal_hashes_are_equal_words(seed):
     text = awkward_text(seed)
-    words = [folded(word) for word in words_of(text)]
+    words = [word.casefold() for word in words_of(text)]
     hashes = word_hashes(text).tolist()
     assert len(hashes) == len(words)
     assert len(set(zip(words, hashes, strict=True))) == len(set(words))
@@ -72,12 +64,7 @@ def test_no_two_words_of_a_real_text_collide():
     text = (DATA / "wikitext2.valid.txt").read_text(encoding="utf-8")
     words = [w for w in words_of(text) if not re.search("[฀-๿぀-鿿]", w)]
     hashes = np.concatenate([word_hashes(word) for word in set(words)])
-    assert len(set(hashes.tolist())) == len({folded(word) for word in words})
-
-
-def test_no_word_character_is_beyond_the_tables():
-    beyond = "".join(map(chr, range(0x40000, sys.maxunicode + 1)))
-    assert not re.search(r"\w", beyond)
+    assert len(set(hashes.tolist())) == len({word.casefold() for word in words})
 
 
 @pytest.mark.parametrize("text", ["", " ", "...", "\n\n", "\ud800", "❤\ufe0f"])
@@ -138,8 +125,8 @@ def test_bits_are_spread():
 
 def test_hashes_are_the_same_on_every_machine():
     words = word_hashes("To be, or not to be: être ou ne pas être")
-    assert int(words[0]) == 16765553918693626723
-    assert int(ngram_hashes(words, 5)[-1]) == 12401573019064286304
+    assert int(words[0]) == 17317425407431806273
+    assert int(ngram_hashes(words, 5)[-1]) == 17521786321266487911
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -118,7 +118,7 @@ def test_minima_agree_as_often_as_texts_are_alike(shared):
 def test_keys_are_the_same_on_every_machine():
     keys = Signer(0.8).band_keys(numbers((0, 1000)))
     assert keys.dtype == np.uint64 and keys.shape == (20,)
-    assert int(keys[0]) == 12309168421078211675
+    assert int(keys[0]) == 3691718906112028571
 
 
 def random_keys(documents, bands, values, seed=0):
