@@ -57,6 +57,8 @@ def servers_of(folder: Path) -> dict[str, Server]:
     subprocess.run(command, check=True, stdout=sys.stderr)
     port = ("--port", "PORT")
     llama = (sys.executable, "-m", "llama_cpp.server", "--n_ctx", "2048")
+    # Or a new request would end the one that is being answered.
+    llama += ("--interrupt_requests", "false")
     return {
         "keras-llm serve": Server("keras-llm", "serve", preset, *port),
         "transformers serve": Server("transformers", "serve", source, *port),

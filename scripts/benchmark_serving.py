@@ -75,7 +75,9 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         line = [port if word == "PORT" else word for word in self.line]
-        self.process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         url = f"http://127.0.0.1:{port}"
         while self.process.poll() is None:
             try:
