@@ -17,7 +17,15 @@ from keras_llm.models.adapters import (
 from keras_llm.models.lora import adapted_layers, matrix_shape, projections
 from keras_llm.recipes.settings import GenerationSettings
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow)
+        if kind in ("GPT2", "gru")  # as the others are made of
+        else kind
+        for kind in KINDS
+    ],
+)
 ALL = {"embeddings": True, "norms": True}
 GREEDY = GenerationSettings(sampler="greedy", max_new_tokens=8)
 
