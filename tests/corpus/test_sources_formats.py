@@ -25,7 +25,6 @@ from source_files import (
     zipped,
 )
 
-from keras_llm.corpus import sandbox
 from keras_llm.corpus.sources import books, list_sources, tables, texts
 from keras_llm.corpus.sources import records as json_lines_module
 from keras_llm.corpus.sources.reader import FileReader
@@ -366,9 +365,12 @@ def test_entities_of_a_book_do_not_expand(tmp_path):
 
 
 def test_a_book_that_unpacks_without_end_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(sandbox, "MOST_BYTES", 2**27)
-    data = epub(["a"], **{"META-INF/container.xml": b"\n" * 2**28})
-    assert read(tmp_path / "a.epub", data) == ["too_large"]
+    monkeypatch.setattr(books, "MOST_BYTES", 2**20)
+    long = "\n" * 2**21
+    wrong = {"META-INF/container.xml": long}, {"OEBPS/book.opf": long}
+    for data in (*(epub(["a"], **file) for file in wrong), epub([long])):
+        assert read(tmp_path / "a.epub", data) == ["too_large"]
+    assert read(tmp_path / "a.docx", docx([long])) == ["too_large"]
 
 
 def test_encrypted_books_are_named(tmp_path):

@@ -25,6 +25,7 @@ from keras_llm.corpus.sources.unreadable import Unreadable
 SECONDS = 60  # a book
 BOOK_BYTES = 2**28  # which are read whole
 MOST_CHARACTERS = 2**27  # of a PDF, whose pages may share what they draw
+MOST_BYTES = 2**27  # of the files in an EPUB or DOCX that hold text
 CONTAINER = "META-INF/container.xml"
 ENCRYPTION = "META-INF/encryption.xml"
 HIDDEN = {"head", "script", "style", "title", "template"}
@@ -115,13 +116,19 @@ def _docx_text(content: bytes) -> str:
     """The paragraphs, with an empty line between them."""
     from mammoth import extract_raw_text
 
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        _check_size(archive, [n for n in names if n.endswith(".xml")])
     return extract_raw_text(io.BytesIO(content)).value
 
 
 def _epub_text(content: bytes) -> str:
     """The chapters in reading order; paragraphs are an empty line apart."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        chapters = [_text_of(archive.read(path)) for path in _spine(archive)]
+        _check_size(archive, [CONTAINER])
+        spine = _spine(archive)
+        _check_size(archive, spine)
+        chapters = [_text_of(archive.read(path)) for path in spine]
     text = "\n\n".join(filter(None, chapters))
     return text and text + "\n"
 
@@ -143,6 +150,7 @@ def _spine(archive: zipfile.ZipFile) -> list[str]:
     if root is None or not root.get("full-path"):
         raise Unreadable("damaged", "It does not name its package file.")
     package = root.get("full-path")
+    _check_size(archive, [package])
     contents = _xml(archive.read(package))
     items = {
         item.get("id"): item.get("href", "")
@@ -162,6 +170,16 @@ def _spine(archive: zipfile.ZipFile) -> list[str]:
         if hidden & set(found):
             raise Unreadable("encrypted", "Its chapters are encrypted.")
     return found
+
+
+def _check_size(archive: zipfile.ZipFile, names: list[str]) -> None:
+    """Raises unless files together are of a size that a book can have.
+
+    What the archive says of them, for no more than that is read.
+    """
+    if sum(archive.getinfo(name).file_size for name in names) > MOST_BYTES:
+        detail = f"Its text has more than {MOST_BYTES} bytes."
+        raise Unreadable("too_large", detail)
 
 
 def _xml(content: bytes) -> Any:
