@@ -63,6 +63,28 @@ class BatchesByLength:
         return [batches[i] for i in draw.permutation(len(batches))]
 
 
+class ByLength:
+    """What batches of examples of like length have alike.
+
+    Attributes:
+        order: Which examples make up which batch.
+    """
+
+    order: BatchesByLength
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return self.order.num_batches
+
+    def padding_share(self) -> float:
+        """Share of an epoch's positions that hold padding, in [0, 1)."""
+        return self.order.padding_share()
+
+    def num_tokens(self, k: int) -> int:
+        """Tokens of batch `k`, padding left out."""
+        return int(self.order.lengths[self.order.indices(k)].sum())
+
+
 def _cut(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [
         order[start : start + batch_size]

@@ -4,27 +4,30 @@ An example is one row of tokens, or two that are compared; of each token is
 known whether it is part of an answer. Knows nothing of text.
 """
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_llm.artifacts import inside, read_artifact
+from keras_llm.artifacts import read_artifact
 from keras_llm.datasets.batches import (
     ArraySpec,
     token_batch,
     token_signature,
 )
-from keras_llm.datasets.batching import BatchesByLength
-from keras_llm.errors import InputError
-from keras_llm.files import file_digest
+from keras_llm.datasets.batching import BatchesByLength, ByLength
+from keras_llm.datasets.mapped import (
+    MAKE_AGAIN,
+    MANIFEST,
+    damaged,
+    load_array,
+    save_arrays,
+    save_manifest,
+)
 from keras_llm.recipes.checks import check
 
-MANIFEST = "manifest.json"
-MAKE_AGAIN = "Make them again with `--redo data`."
 ARRAYS = {
     "token_ids": np.int32,
     "is_answer": np.bool_,
@@ -105,17 +108,16 @@ def write_examples(
     }
     if labels is not None:
         arrays["labels"] = np.array(labels)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array.astype(ARRAYS[name]))
+    arrays = {name: x.astype(ARRAYS[name]) for name, x in arrays.items()}
+    sha256 = save_arrays(folder, arrays)
     manifest = ExamplesManifest(
         examples=len(examples),
         rows=len(rows) // len(examples),
         tokens=len(arrays["token_ids"]),
         answer_tokens=int(arrays["is_answer"].sum()),
-        sha256={name: file_digest(folder / f"{name}.npy") for name in arrays},
+        sha256=sha256,
     )
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1))
+    save_manifest(folder, manifest)
     return manifest
 
 
@@ -134,7 +136,7 @@ class Examples:
         self.manifest = _manifest(self.folder)
         self.rows = self.manifest.rows
         self._arrays = {
-            name: _array(self.folder, name, self.manifest)
+            name: load_array(self.folder, name, ARRAYS[name], self.manifest)
             for name in self.manifest.sha256
         }
         self._offsets = self._arrays["offsets"]
@@ -146,9 +148,9 @@ class Examples:
         offsets, tokens = self._offsets, self.manifest.tokens
         are_ends = (offsets[0], offsets[-1]) == (0, tokens)
         if not are_ends or np.diff(offsets).min() < 2:
-            raise _damaged(self.folder / "offsets.npy", "rows do not fit")
+            raise damaged(self.folder / "offsets.npy", "rows do not fit")
         if self._arrays["token_ids"].min() < 0:
-            raise _damaged(self.folder / "token_ids.npy", "an id is below 0")
+            raise damaged(self.folder / "token_ids.npy", "an id is below 0")
 
     def __len__(self) -> int:
         return self.manifest.examples
@@ -199,7 +201,7 @@ class Examples:
         return token_ids, labels, weights, mask
 
 
-class AnswerBatches:
+class AnswerBatches(ByLength):
     """Examples of one row each, by length; only answers have a weight.
 
     Args:
@@ -217,10 +219,6 @@ class AnswerBatches:
         self.examples = examples
         self.order = BatchesByLength(examples.lengths(), batch_size, seed)
 
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return self.order.num_batches
-
     @property
     def signature(self) -> tuple:
         return token_signature(self.order.batch_size, None, weighted=True)
@@ -236,15 +234,8 @@ class AnswerBatches:
         *arrays, mask = (array[:, 0] for array in arrays)
         return token_batch(*arrays, padding_mask=mask)
 
-    def padding_share(self) -> float:
-        """Share of an epoch's positions that hold padding, in [0, 1)."""
-        return self.order.padding_share()
 
-    def num_tokens(self, k: int) -> int:
-        return int(self.order.lengths[self.order.indices(k)].sum())
-
-
-class ComparisonBatches:
+class ComparisonBatches(ByLength):
     """Examples of two rows each, with what a reference model made of them.
 
     Args:
@@ -264,10 +255,6 @@ class ComparisonBatches:
         self.examples = examples
         self.targets = targets
         self.order = BatchesByLength(examples.lengths(), batch_size, seed)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return self.order.num_batches
 
     @property
     def signature(self) -> tuple:
@@ -300,13 +287,8 @@ class ComparisonBatches:
         counts = (np.arange(size) < len(indices)).astype(np.float32)
         return dict(zip(names, arrays, strict=True)), targets, counts
 
-    def padding_share(self) -> float:
-        """Share of an epoch's positions that hold padding, in [0, 1)."""
-        return self.order.padding_share()
-
     def num_tokens(self, k: int) -> int:
-        lengths = self.order.lengths[self.order.indices(k)]
-        return int(lengths.sum()) * self.examples.rows
+        return super().num_tokens(k) * self.examples.rows
 
 
 def _batch(examples: Examples, order: BatchesByLength, k: int):
@@ -317,25 +299,3 @@ def _batch(examples: Examples, order: BatchesByLength, k: int):
 def _manifest(folder: Path) -> ExamplesManifest:
     what = "the manifest of examples"
     return read_artifact(folder / MANIFEST, ExamplesManifest, what, MAKE_AGAIN)
-
-
-def _array(folder: Path, name: str, manifest: ExamplesManifest) -> np.ndarray:
-    path = inside(folder, folder / f"{name}.npy")
-    try:
-        # Mapped, so that nothing is held of what the file only claims.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        shape, dtype = manifest.shape(name), ARRAYS[name]
-        if array.shape != shape or array.dtype != dtype:
-            raise ValueError(
-                f"it has shape {array.shape} and dtype {array.dtype} instead "
-                f"of {shape} and {np.dtype(dtype)}"
-            )
-        if file_digest(path) != manifest.sha256[name]:
-            raise ValueError("its checksum is not the manifest's")
-        return array
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, reason: str | Exception) -> InputError:
-    return InputError(f"{path} is damaged: {reason}. {MAKE_AGAIN}")

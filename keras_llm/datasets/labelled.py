@@ -3,22 +3,25 @@
 Knows nothing of text.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from keras_llm.artifacts import inside, read_artifact
+from keras_llm.artifacts import read_artifact
 from keras_llm.datasets.batches import ArraySpec, token_batch
-from keras_llm.datasets.batching import BatchesByLength
-from keras_llm.errors import InputError
-from keras_llm.files import file_digest
+from keras_llm.datasets.batching import BatchesByLength, ByLength
+from keras_llm.datasets.mapped import (
+    MAKE_AGAIN,
+    MANIFEST,
+    damaged,
+    load_array,
+    save_arrays,
+    save_manifest,
+)
 from keras_llm.recipes.checks import check
 
-MANIFEST = "manifest.json"
-MAKE_AGAIN = "Make them again with `--redo data`."
 DTYPES = {"token_ids": np.int32, "offsets": np.int64, "classes": np.bool_}
 
 
@@ -70,16 +73,15 @@ def write_labelled(
         "offsets": np.cumsum([0, *map(len, rows)]),
         "classes": classes,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array.astype(DTYPES[name]))
+    arrays = {name: x.astype(DTYPES[name]) for name, x in arrays.items()}
+    sha256 = save_arrays(folder, arrays)
     manifest = LabelledManifest(
         texts=len(rows),
         num_classes=classes.shape[1],
         tokens=len(arrays["token_ids"]),
-        sha256={name: file_digest(folder / f"{name}.npy") for name in arrays},
+        sha256=sha256,
     )
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1))
+    save_manifest(folder, manifest)
     return manifest
 
 
@@ -102,11 +104,12 @@ class Labelled:
             folder / MANIFEST, LabelledManifest, what, MAKE_AGAIN
         )
         self._token_ids, self._offsets, self.classes = (
-            _array(folder, name, self.manifest) for name in DTYPES
+            load_array(folder, name, dtype, self.manifest)
+            for name, dtype in DTYPES.items()
         )
         ends = self._offsets[0], self._offsets[-1]
         if ends != (0, self.manifest.tokens) or self.lengths().min() < 1:
-            raise _damaged(folder / "offsets.npy", "texts do not fit")
+            raise damaged(folder / "offsets.npy", "texts do not fit")
 
     def __len__(self) -> int:
         return self.manifest.texts
@@ -125,7 +128,7 @@ class Labelled:
         return self._token_ids[self._offsets[index] : self._offsets[index + 1]]
 
 
-class LabelledBatches:
+class LabelledBatches(ByLength):
     """Batches of labelled texts of like length.
 
     Args:
@@ -148,10 +151,6 @@ class LabelledBatches:
         self.texts = texts
         self.weights = weights
         self.order = BatchesByLength(texts.lengths(), batch_size, seed)
-
-    def __len__(self) -> int:
-        """Batches an epoch."""
-        return self.order.num_batches
 
     @property
     def signature(self) -> tuple:
@@ -193,28 +192,3 @@ class LabelledBatches:
             means = (classes @ self.weights) / held
             counts *= np.where(classes.any(axis=1), means, 1).astype(np.float32)
         return *token_batch(token_ids, classes, padding_mask=mask), counts
-
-    def padding_share(self) -> float:
-        """Share of an epoch's positions that hold padding, in [0, 1)."""
-        return self.order.padding_share()
-
-    def num_tokens(self, k: int) -> int:
-        return int(self.order.lengths[self.order.indices(k)].sum())
-
-
-def _array(folder: Path, name: str, manifest: LabelledManifest) -> np.ndarray:
-    path = inside(folder, folder / f"{name}.npy")
-    try:
-        # Mapped, so that nothing is held of what the file only claims.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if (array.shape, array.dtype) != (manifest.shape(name), DTYPES[name]):
-            raise ValueError(f"it has shape {array.shape} of {array.dtype}")
-        if file_digest(path) != manifest.sha256[name]:
-            raise ValueError("its checksum is not the manifest's")
-        return array
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, reason: str | Exception) -> InputError:
-    return InputError(f"{path} is damaged: {reason}. {MAKE_AGAIN}")

@@ -14,6 +14,7 @@ from keras_llm.datasets.labelled import Labelled, LabelledBatches
 from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.evaluation.classification import (
+    Classification,
     judge_scores,
     most_wrong,
     said_classes,
@@ -142,7 +143,7 @@ def evaluate_classifier(
     multi_label = recipe.classifier.multi_label
     held, texts = Labelled(folder), read_texts(folder)
     true = np.asarray(held.classes)
-    scores = Scorer(model, recipe.training.batch_size).scores(held)
+    scores = Scorer(model, recipe).scores(held)
     labels = model.labels
     figures = judge_scores(scores, true, labels, multi_label)
     said = said_classes(scores, multi_label)
@@ -164,10 +165,10 @@ class Scorer:
 
     Args:
         model: a `ScratchTextClassifier`.
-        batch_size: Texts that are computed together.
+        recipe: All settings.
     """
 
-    def __init__(self, model: ScratchTextClassifier, batch_size: int):
+    def __init__(self, model: ScratchTextClassifier, recipe: TuningRecipe):
         def call(token_ids, padding_mask):
             inputs = {"token_ids": token_ids, "padding_mask": padding_mask}
             return model(inputs, training=False)
@@ -175,7 +176,16 @@ class Scorer:
         ids = keras.KerasTensor((None, None), "int32")
         mask = keras.KerasTensor((None, None), "bool")
         self._call = compile_function(call, model, (ids, mask))
-        self._batch_size = batch_size
+        self._labels = model.labels
+        self._multi_label = recipe.classifier.multi_label
+        self._batch_size = recipe.training.batch_size
+
+    def judge(self, texts: Labelled) -> Classification:
+        """How well the classes of texts are told."""
+        true = np.asarray(texts.classes)
+        return judge_scores(
+            self.scores(texts), true, self._labels, self._multi_label
+        )
 
     def scores(self, texts: Labelled) -> np.ndarray:
         """float32 `(texts, num_classes)`."""
@@ -214,15 +224,10 @@ def _validation(
     if not (data / "validation").is_dir():
         return None
     texts = Labelled(data / "validation")
-    scorer = Scorer(model, recipe.training.batch_size)
+    scorer = Scorer(model, recipe)
 
     def validate():
-        found = judge_scores(
-            scorer.scores(texts),
-            np.asarray(texts.classes),
-            model.labels,
-            recipe.classifier.multi_label,
-        )
+        found = scorer.judge(texts)
         return {
             "loss": found.loss,
             "accuracy": found.accuracy,

@@ -133,14 +133,7 @@ def make_examples(
             report.cut.add(record.id)
         by_split.setdefault(split, []).append((rows, sample))
     if "train" not in by_split:
-        reasons = ", ".join(
-            f"{found.count} {reason} (the first: {found.ids[0]})"
-            for reason, found in report.left_out.items()
-        )
-        raise InputError(
-            f"No example is left to train on, of {report.read} records: "
-            f"{reasons or 'there are none'}."
-        )
+        raise nothing_left("example", report.read, report.left_out)
     with written_beside(out) as folder:
         for split in SPLITS:
             if split in by_split:
@@ -167,14 +160,50 @@ def read_conversations(path: Path) -> list[Messages]:
     Raises:
         InputError: The file is missing or damaged.
     """
+    return read_column(path, "messages", "conversations")
+
+
+def read_column(path: Path, name: str, what: str) -> list[Any]:
+    """What each line of a file that `make_examples` or `make_labelled` wrote
+    has under a name.
+
+    Args:
+        path: The file.
+        name: The key.
+        what: What the file must hold.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line)["messages"] for line in lines]
+        # Texts may have other line ends than a file's.
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            return [json.loads(line)[name] for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} must hold conversations. It is damaged: {error!r}. Make "
-            "it again with `--redo data`."
+            f"{path} must hold {what}. It is damaged: {error!r}. Make it "
+            "again with `--redo data`."
         ) from error
+
+
+def nothing_left(
+    kind: str, read: int, left_out: dict[str, Finding]
+) -> InputError:
+    """What to raise if no record can be trained on.
+
+    Args:
+        kind: What would be trained on.
+        read: Records.
+        left_out: By reason.
+    """
+    reasons = ", ".join(
+        f"{found.count} {reason} (the first: {found.ids[0]})"
+        for reason, found in left_out.items()
+    )
+    return InputError(
+        f"No {kind} is left to train on, of {read} records: "
+        f"{reasons or 'there are none'}."
+    )
 
 
 def _write(folder, examples, split, report):

@@ -15,7 +15,13 @@ from keras_llm.datasets.shapes import Unusable
 from keras_llm.errors import InputError, first_of
 from keras_llm.files import write_json_lines, write_text, written_beside
 from keras_llm.recipes.tuning_settings import DataSettings
-from keras_llm.tuning.data import REPORT, Finding, divided
+from keras_llm.tuning.data import (
+    REPORT,
+    Finding,
+    divided,
+    nothing_left,
+    read_column,
+)
 
 TEXTS = "texts.jsonl"
 # What people call the two columns; the first pair that a record has counts.
@@ -132,15 +138,7 @@ def read_texts(folder: Path) -> list[str]:
     Raises:
         InputError: The file is missing or damaged.
     """
-    path = folder / TEXTS
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line)["text"] for line in lines]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} must hold texts. It is damaged: {error!r}. Make it again "
-            "with `--redo data`."
-        ) from error
+    return read_column(folder / TEXTS, "text", "texts")
 
 
 def _rows(preprocessor, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
@@ -234,14 +232,7 @@ def _classes(found, report: LabelledReport) -> list[str]:
     }
     known = by_split.get("train", set())
     if not known:
-        reasons = ", ".join(
-            f"{finding.count} {reason} (the first: {finding.ids[0]})"
-            for reason, finding in report.left_out.items()
-        )
-        raise InputError(
-            f"No text is left to train on, of {report.read} records: "
-            f"{reasons or 'there are none'}."
-        )
+        raise nothing_left("text", report.read, report.left_out)
     column = report.columns[1]
     if len(known) > MOST_CLASSES or _are_measures(known):
         raise InputError(

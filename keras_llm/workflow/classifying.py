@@ -29,18 +29,10 @@ def tune_classifier(
     Args:
         preset: A preset of this package, or the run that has one.
         data: Sources of records: texts and their labels.
-        out: Folder of the run.
         recipe: All settings; the recipe `classifier` if omitted.
-        redo: A stage to do again.
-        console: Where progress is shown; the terminal if omitted.
 
-    Returns:
-        The reports of the stages, and where the preset is.
-
-    Raises:
-        InputError: The preset, the data or the settings cannot be used, or
-            `out` is no run, or another one.
-        Interrupted: Ctrl-C, after a checkpoint.
+    The other arguments, what is returned and the errors are those of
+    `tune_instructions`.
     """
     from keras_llm.tuning.classifier import classifier_run
 
@@ -147,10 +139,7 @@ class _ClassifierTuning(Tuning):
         )
 
     def _train_untrained(self, recipe: TuningRecipe) -> dict[str, Any]:
-        import numpy as np
-
         from keras_llm.datasets.labelled import Labelled
-        from keras_llm.evaluation.classification import judge_scores
         from keras_llm.tuning.classifier import (
             Scorer,
             classifier_run,
@@ -162,12 +151,7 @@ class _ClassifierTuning(Tuning):
         training = classifier_run(model, self.data, recipe)
         training.train(folder, recipe.training, self.run.console)
         texts = Labelled(self.data / self._held_out)
-        return judge_scores(
-            Scorer(model, recipe.training.batch_size).scores(texts),
-            np.asarray(texts.classes),
-            model.labels,
-            recipe.classifier.multi_label,
-        ).to_dict()
+        return Scorer(model, recipe).judge(texts).to_dict()
 
     @property
     def _held_out(self) -> str | None:

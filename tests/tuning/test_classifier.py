@@ -15,7 +15,11 @@ from keras_llm.datasets.labelled import Labelled, LabelledBatches
 from keras_llm.errors import InputError
 from keras_llm.models import load_task
 from keras_llm.tuning.classifier import classifier_of, freeze
-from keras_llm.tuning.labelled_data import make_labelled, read_labelled
+from keras_llm.tuning.labelled_data import (
+    make_labelled,
+    read_labelled,
+    read_texts,
+)
 
 WORDS = ("war", "peace", "law", "hope", "justice", "the people", "a", "an")
 WORDS += tuple(f"{word} of the union" for word in WORDS)
@@ -91,12 +95,14 @@ def test_a_saved_model_says_the_same_by_the_same_names(tuned):
 def test_what_is_learned_is_what_is_asked_later(preset, tmp_path):
     """Rows of the data are those that the preprocessor makes of a text."""
     records = [*TEXTS, {"text": "war " * 200, "label": "bad"}]
+    records.append({"text": "war\u2028and\x85peace", "label": "bad"})
     found, report = data_of(records, tmp_path)
     model = classifier_of(load_task(preset), report.classes, recipe_of())
     made = make_labelled(found, report, model.preprocessor, tmp_path / "out")
     for split, samples in found.items():
         data = Labelled(tmp_path / "out" / split)
         texts = [text for _, text, _ in samples]
+        assert read_texts(tmp_path / "out" / split) == texts
         inputs = model.preprocessor(texts)
         rows = keras.ops.convert_to_numpy(inputs["token_ids"])
         masks = keras.ops.convert_to_numpy(inputs["padding_mask"]).astype(bool)
