@@ -20,6 +20,7 @@ from jsonargparse import (
 from rich.console import Console
 
 from keras_llm import __version__
+from keras_llm.commands import COMMANDS
 from keras_llm.commands.command import SECTIONS, Command
 from keras_llm.errors import InputError
 from keras_llm.quiet import import_keras
@@ -28,7 +29,6 @@ from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.recipes.loading import load_recipe, nearest
 from keras_llm.recipes.settings import Recipe, TrainingSettings, field_types
 from keras_llm.recipes.tuning_settings import TuningRecipe
-from keras_llm.subcommands import COMMANDS
 
 EPILOG = (
     "Any field of a recipe can be set on the line, e.g. "

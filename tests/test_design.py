@@ -15,7 +15,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = """
 entry
 cli
-subcommands
 commands
 inspection
 workflow

@@ -8,7 +8,8 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from keras_llm.commands import show
+from keras_llm.commands.command import Command
+from keras_llm.commands.showing import show
 from keras_llm.errors import InputError
 from keras_llm.files import (
     check_free,
@@ -292,3 +293,27 @@ def ask(values: Namespace, console: Console) -> dict[str, Any]:
 
 def _write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=1, default=str))
+
+
+COMMANDS = {
+    "evaluate": Command(
+        evaluate,
+        "Loss, perplexity, bits per byte and accuracy of a preset; or its "
+        "score in tasks of lm_eval; or how close its answers are to given "
+        "ones.",
+        [
+            ("preset", Path, "A preset, or the run that has one."),
+            ("tokens", Path | None, "Folder that `encode` wrote."),
+        ],
+        EVALUATE_OPTIONS,
+    ),
+    "ask": Command(
+        ask,
+        "Asks a preset a question, after examples or none.",
+        [
+            ("preset", Path, "A preset, or the run that has one."),
+            ("question", str, "The question."),
+        ],
+        ASK_OPTIONS,
+    ),
+}

@@ -12,8 +12,8 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from keras_llm.commands import show
 from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
+from keras_llm.commands.showing import show
 from keras_llm.errors import InputError
 from keras_llm.quiet import import_keras
 

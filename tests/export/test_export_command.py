@@ -9,9 +9,9 @@ from stock_models import generated_ids, stock_model
 from tiny_run import finished_run
 
 from keras_llm.cli import main
+from keras_llm.commands import COMMANDS
 from keras_llm.export import load_saved_model
 from keras_llm.export.step_formats import FORMATS
-from keras_llm.subcommands import COMMANDS
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from tiny_run import finished_run
 from twin_cases import batches, model_of
 
 from keras_llm.cli import main
+from keras_llm.commands import COMMANDS
 from keras_llm.errors import InputError
 from keras_llm.pytorch import certificate as certificates
 from keras_llm.pytorch import sides as measuring
@@ -24,7 +25,6 @@ from keras_llm.pytorch.sides import SIDES, measure_sides
 from keras_llm.pytorch.subject import Sizes, Subject, open_subject
 from keras_llm.pytorch.weights import make_twin, weights_of
 from keras_llm.recipes.settings import TrainingSettings
-from keras_llm.subcommands import COMMANDS
 
 QUICK = ["--steps=6", "--rounds=0"]
 TINY = {
