@@ -33,8 +33,8 @@ STAGES = {
     "reference": ("reference",),
     "pretrain": ("training", "preset"),
     "tune": ("training", "preset"),
-    "untrained": ("untrained",),
     "evaluate": ("evaluation",),
+    "untrained": ("untrained",),
     "judge": ("preset",),
     "export": (),
 }
@@ -53,7 +53,6 @@ CONTENTS = {
     "old_tokens": "the tokens that are replayed have changed",
     "pretrain": "the model was trained again",
     "tune": "the model was tuned again",
-    "untrained": "what it is compared with was trained again",
     "feedback": "the feedback has changed",
     "records": "the records were made again and are others",
     "judge": "the model was judged again",

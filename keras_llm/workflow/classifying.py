@@ -15,6 +15,8 @@ from keras_llm.run_folder import Run
 from keras_llm.workflow.pretraining import save_evaluation
 from keras_llm.workflow.tuning_stages import Tuning
 
+REPORTED = ("compare",)  # settings that change the report only
+
 
 def tune_classifier(
     preset: str | Path,
@@ -42,12 +44,16 @@ def tune_classifier(
         tuning = _ClassifierTuning(run, preset, recipe, "classifier")
         tuning.make_texts(data)
         tuning.tune(
-            {"classifier": to_dict(recipe.classifier)},
+            {"classifier": _learned_by(recipe)},
             lambda model, _: classifier_run(model, tuning.data, recipe),
         )
-        tuning.compare()
-        tuning.judge()
-        return tuning.reports()
+        return tuning.report()
+
+
+def _learned_by(recipe: TuningRecipe) -> dict[str, Any]:
+    """The settings that a classifier depends on, and not its report alone."""
+    settings = to_dict(recipe.classifier)
+    return {k: v for k, v in settings.items() if k not in REPORTED}
 
 
 class _ClassifierTuning(Tuning):
@@ -122,15 +128,37 @@ class _ClassifierTuning(Tuning):
 
         merge_adapter(model)
 
-    def compare(self) -> None:
-        """Trains the same network without what the preset knows."""
-        if not self.recipe.classifier.compare or self._held_out is None:
-            return
+    def report(self) -> dict[str, Any]:
+        """Judges the classifier, compares it, and says how it does."""
+        if self._held_out is None:
+            return self.reports()
+        report = dict(self._judge())
+        if self.recipe.classifier.compare:
+            report["untrained"] = self._compare()
+        save_evaluation(self.run.out, report)
+        self.run.console.print(_summary(report), markup=False)
+        return {**self.reports(), "evaluate": report}
+
+    def _judge(self) -> dict[str, Any]:
+        """How well what was held out is told."""
+        from keras_llm.tuning.classifier import evaluate_classifier
+
+        def work():
+            model = self.load(self.run.out / "preset")
+            report, rows = evaluate_classifier(model, self.data, self.recipe)
+            save_evaluation(self.run.out, report, rows)
+            return report
+
+        tune = {"tune": self.run.digest("tune")}
+        return self.run.stage("evaluate", {}, tune, work)
+
+    def _compare(self) -> dict[str, Any]:
+        """How the same network does without what the preset knows."""
         recipe = replace(self.recipe, adapter=type(self.recipe.adapter)())
-        self.run.stage(
+        return self.run.stage(
             "untrained",
             {
-                "classifier": to_dict(recipe.classifier),
+                "classifier": _learned_by(recipe),
                 "training": to_dict(recipe.training),
                 "seed": recipe.seed,
             },
@@ -158,28 +186,6 @@ class _ClassifierTuning(Tuning):
         from keras_llm.tuning.data import held_out
 
         return held_out(self.data)
-
-    def judge(self) -> None:
-        """Judges the classifier by what was held out, and says how it does."""
-        from keras_llm.tuning.classifier import evaluate_classifier
-
-        if self._held_out is None:
-            return
-
-        def work():
-            model = self.load(self.run.out / "preset")
-            report, rows = evaluate_classifier(model, self.data, self.recipe)
-            if "untrained" in self.run.records:
-                found = self.run.records["untrained"]["report"]
-                report["untrained"] = found
-            save_evaluation(self.run.out, report, rows)
-            return report
-
-        inputs = {"tune": self.run.digest("tune")}
-        if "untrained" in self.run.records:
-            inputs["untrained"] = self.run.digest("untrained")
-        report = self.run.stage("evaluate", {}, inputs, work)
-        self.run.console.print(_summary(report), markup=False)
 
 
 def _summary(report: dict[str, Any]) -> str:

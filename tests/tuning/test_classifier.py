@@ -1,6 +1,7 @@
 """Classifiers are tuned on labelled texts, and judged beside simpler ones."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import keras
@@ -79,6 +80,21 @@ def test_classes_are_learned_and_compared(tuned):
     assert after["macro_f1"] > max(0.8, before["macro_f1"])
     saved = json.loads((run / "evaluation" / "report.json").read_text())
     assert saved == found
+
+
+def test_a_comparison_changes_the_report_only(tuned, preset, tmp_path):
+    run = shutil.copytree(tuned[0], tmp_path / "run")
+    source = str(tuned[0].parent / "classifier.json")
+    recipe = recipe_of(
+        {"dropout": 0.0, "compare": False}, steps=80, validation_interval=40
+    )
+    weights = (run / "preset" / "task.weights.h5").stat().st_mtime_ns
+    report = workflow.tune_classifier(
+        preset, source, run, recipe, console=QUIET
+    )
+    assert "untrained" not in report["evaluate"]
+    assert report["evaluate"].items() < tuned[1]["evaluate"].items()
+    assert (run / "preset" / "task.weights.h5").stat().st_mtime_ns == weights
 
 
 def test_a_saved_model_says_the_same_by_the_same_names(tuned):
