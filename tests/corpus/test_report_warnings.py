@@ -94,6 +94,10 @@ WARNED = {
         {"files": Files(1, {".txt": 1}, {}, {"lines lost": 3})},
         r"3 line\(s\) are lost.*corpus.encoding",
     ),
+    "cut short": (
+        {"files": Files(1, {".gz": 1}, {}, {"compressed files cut short": 2})},
+        r"2 compressed file\(s\) end too early",
+    ),
     "unreadable": (
         of_rule("unreadable", 90, reasons={"not_text": 80, "encrypted": 10}),
         "90 of 100 documents could not be read.*80 of them for not_text",

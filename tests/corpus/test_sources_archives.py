@@ -62,23 +62,40 @@ def test_compressed_files_and_archives_are_one(tmp_path, suffix):
     assert list(found.values()) == ["in", "tar"]
 
 
+def read_one(path, data):
+    """The text of a file that is one document, and what was repaired."""
+    path.write_bytes(data)
+    saved = []
+    files = list_sources([str(path)])
+    reader = FileReader(
+        [files], CorpusSettings(), lambda *one: saved.append(one)
+    )
+    [document] = reader.run()
+    [(_, count)] = saved
+    return document.text, count["repaired"]
+
+
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
 def test_what_follows_compressed_text_does_not_cost_it(tmp_path, suffix):
     data = COMPRESSIONS[suffix]("é\n".encode() * 10**5)
     for extra in (b"garbage" * 999, b"\x1f", b"\0" * 512):
-        path = tmp_path / f"a.txt{suffix}"
-        path.write_bytes(data + extra)
-        saved = []
-        reader = FileReader(
-            [list_sources([str(path)])],
-            CorpusSettings(),
-            lambda *record, saved=saved: saved.append(record),
-        )
-        [document] = reader.run()
-        assert document.text == "é\n" * 10**5
+        text, repaired = read_one(tmp_path / f"a.txt{suffix}", data + extra)
+        assert text == "é\n" * 10**5
         told = {"files with something behind their end": 1}
-        [(_, count)] = saved
-        assert count["repaired"] == ({} if extra[0] == 0 else told)
+        assert repaired == ({} if extra[0] == 0 else told)
+
+
+@pytest.mark.parametrize("suffix", COMPRESSIONS)
+def test_of_what_is_cut_short_all_before_is_read(tmp_path, suffix):
+    draw = random.Random(0)
+    whole = "".join(f"{draw.random()} is a number.\n" for _ in range(10**5))
+    data = COMPRESSIONS[suffix](whole.encode())
+    text, repaired = read_one(tmp_path / f"a.txt{suffix}", data[:-1000])
+    assert whole.startswith(text)
+    assert repaired == {"compressed files cut short": 1}
+    assert len(text) > (0.95 if suffix == ".gz" else 0.6) * len(whole)
+    path = tmp_path / f"b.txt{suffix}"
+    assert read(path, data[:4]) == {path.name: "damaged_archive"}
 
 
 def test_archives_in_archives_are_named(tmp_path):

@@ -7,6 +7,7 @@ from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent
 from keras_llm.corpus.report.suspects import MARKUP, STUB
 
+CUT_SHORT = "compressed files cut short"
 FEW = 10  # documents below which a share says nothing
 MUCH_DROPPED = 0.4
 MUCH_REMOVED = 0.5
@@ -144,6 +145,11 @@ def _of_repairs(report: CorpusReport) -> Iterator[str]:
             f"{lost:,} line(s) are lost, for they are full of bytes that are "
             "no text: were files of several encodings joined, or is a binary "
             "named as text? Set corpus.encoding, or leave such files out."
+        )
+    if cut := report.files.repaired.get(CUT_SHORT, 0):
+        yield (
+            f"{cut:,} compressed file(s) end too early: what came before was "
+            "read. Were they downloaded whole?"
         )
 
 

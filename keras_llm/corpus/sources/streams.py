@@ -24,6 +24,7 @@ GRACE = 64 * 2**20
 RATIO = 200
 BUFFER = 2**18
 DAMAGED = "damaged_archive"  # the reason, however it was found
+CUT_SHORT = "compressed files cut short"
 LOG_2_WINDOW = 27  # of zstd, 128 MiB: what `zstd -d` takes without asking
 XZ_MEMORY = 2**27 + 2**20  # `xz -9` takes half of it
 
@@ -104,7 +105,8 @@ class Budget:
     Args:
         size: Tells how many bytes of it were read so far; what is unread does
             not count, so that a bomb in front of much else is found.
-        repaired: Counts files that had something behind what is compressed.
+        repaired: Counts files that had something behind what is compressed,
+            and those that end within it.
     """
 
     def __init__(
@@ -125,9 +127,9 @@ class Budget:
                 f"{self._size()} bytes decompress to {self._spent} and more.",
             )
 
-    def passed_over(self) -> None:
-        """Counts a file that goes on after what is compressed in it."""
-        self._repaired["files with something behind their end"] += 1
+    def repaired(self, what: str) -> None:
+        """Counts a file of which not all was as it should be."""
+        self._repaired[what] += 1
 
 
 class Guarded(io.RawIOBase):
@@ -202,7 +204,7 @@ def decompressed(
     if not compression:
         return stream
     begin = _decompressor(compression)
-    chunks = _unpacked(stream, begin, budget.passed_over)
+    chunks = _unpacked(stream, begin, budget.repaired)
     return io.BufferedReader(Guarded(chunks, budget), BUFFER)
 
 
@@ -222,12 +224,13 @@ def _decompressor(compression: str) -> Callable[[], Any]:
 def _unpacked(
     stream: BinaryIO,
     begin: Callable[[], Any],
-    passed_over: Callable[[], None],
+    repaired: Callable[[str], None],
 ) -> Iterator[bytes]:
     """What compressed streams hold, one after the other.
 
     Hand-written, for with the files of Python's modules a stream is lost where
-    anything but another follows it, and that of `lzma` has no bounds.
+    anything but another follows it or it is cut short, and that of `lzma` has
+    no bounds.
     """
     data = stream.read1(BUFFER)
     is_first = True
@@ -238,6 +241,9 @@ def _unpacked(
             while not current.eof:
                 if current.needs_input and not data:
                     data = stream.read1(BUFFER)
+                    if not data and has_begun:
+                        repaired(CUT_SHORT)
+                        return
                     if not data:
                         raise EOFError("It is cut short.")
                 piece = current.decompress(data, BUFFER)
@@ -250,7 +256,7 @@ def _unpacked(
         except Exception:  # each library has its own
             if is_first or has_begun:
                 raise
-            passed_over()  # it is no other stream
+            repaired("files with something behind their end")
             return
         is_first = False
         data = current.unused_data.lstrip(b"\0")  # as padding is
