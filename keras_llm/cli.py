@@ -217,13 +217,14 @@ def _with_lists(arguments: list[str], types: dict[str, Any]) -> list[str]:
 
 
 # How many of a positional argument there may be, and how usage writes it.
-_COUNTS = {list[str]: "+", Path | None: "?", str | None: "?"}
-_WRITTEN = {list[str]: "{}… ", Path | None: "[{}] ", str | None: "[{}] "}
+_COUNTS = {list[str]: "+", list[str] | None: "*"}
+_COUNTS |= dict.fromkeys([Path | None, str | None], "?")
+_WRITTEN = {"+": "{}… ", "*": "[{}…] ", "?": "[{}] "}
 
 
 def _parser_of(name: str, command: Command) -> ArgumentParser:
     positionals = "".join(
-        _WRITTEN.get(kind, "{} ").format(each.upper())
+        _WRITTEN.get(_COUNTS.get(kind), "{} ").format(each.upper())
         for each, kind, _ in command.positionals
     )
     needed = (command.options or {}).get("--out", {}).get("required")
@@ -237,7 +238,7 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
     parser.command = command
     for positional, kind, text in command.positionals:
         count = {"nargs": _COUNTS[kind]} if kind in _COUNTS else {}
-        kind = str if kind == list[str] else kind
+        kind = str if count.get("nargs") in ("+", "*") else kind
         parser.add_argument(positional, type=kind, help=text, **count)
     for option, options in (command.options or {}).items():
         parser.add_argument(option, **options)

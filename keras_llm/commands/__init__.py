@@ -1,6 +1,7 @@
 """The subcommands of `keras-llm`: call one function, print what it returns."""
 
 from keras_llm.commands import (
+    classifying,
     evaluation,
     formats,
     generation,
@@ -16,6 +17,7 @@ COMMANDS = {
     **serving.COMMANDS,
     **evaluation.COMMANDS,
     **generation.COMMANDS,
+    **classifying.COMMANDS,
     **formats.COMMANDS,
     **inspection.COMMANDS,
 }

@@ -29,7 +29,7 @@ SHAPES = {
     "classifier": "Columns text and label, or two that --data.columns names.",
 }
 # What a model that was tuned is tried by.
-NEXT = {"domain": "generate {} --prompt TEXT", "classifier": "serve {}"}
+NEXT = {"domain": "generate {} --prompt TEXT", "classifier": "classify {} TEXT"}
 
 
 def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:

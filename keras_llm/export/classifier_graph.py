@@ -9,11 +9,12 @@ import keras_hub
 import tensorflow as tf
 
 from keras_llm.errors import InputError
+from keras_llm.export.loading import LABELS
 from keras_llm.export.without_xla import without_xla
+from keras_llm.models.class_scores import without_padding
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
 from keras_llm.tokenizers.byte_pair_files import from_keras_hub
 
-LABELS = "labels.txt"
 EXACT = (
     keras_hub.tokenizers.SentencePieceTokenizer,
     keras_hub.tokenizers.WordPieceTokenizer,
@@ -76,7 +77,7 @@ class ClassifierGraph(tf.Module):
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
         preprocessor = self._model.preprocessor
         with without_xla(), _as_servers_run_it(preprocessor, self._tokenizer):
-            inputs = preprocessor(text)
+            inputs = without_padding(preprocessor(text))
             scores = self._model(inputs, training=False)
         scores = tf.cast(scores, tf.float32)
         label = self._labels.lookup(tf.argmax(scores, axis=-1))

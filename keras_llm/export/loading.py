@@ -4,10 +4,14 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from keras_llm.errors import InputError
 from keras_llm.quiet import quiet_native_code
 
+LABELS = "labels.txt"  # of a classifier, in its assets
 VERSIONS = "tensorflow>=2.21,<2.22", "tensorflow-text>=2.21,<2.22"
 
 
@@ -25,14 +29,8 @@ def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
         InputError: No such SavedModel there, or TensorFlow is missing.
     """
     folder = version_folder(Path(path))
-    tf = import_tensorflow()
-    try:
-        with quiet_native_code():
-            model = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder} cannot be read: {first_line}") from error
-    _check_answers_text(model, folder)
+    model, tf = _loaded(folder), import_tensorflow()
+    _check_has(model, folder, "prompt", "text")
 
     def answer(prompts: list[str]) -> list[str]:
         if not prompts:
@@ -45,16 +43,49 @@ def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
     return answer
 
 
-def _check_answers_text(model, folder: Path) -> None:
+def load_saved_classifier(
+    path: Path,
+) -> tuple[list[str], Callable[[list[str]], np.ndarray]]:
+    """Loads a SavedModel that tells the classes of texts.
+
+    The argument and the errors are those of `load_saved_model`.
+
+    Returns:
+        The names of the classes, and a function from texts to their scores,
+        float32 `(texts, classes)`.
+    """
+    folder = version_folder(Path(path))
+    model, tf = _loaded(folder), import_tensorflow()
+    _check_has(model, folder, "text", "scores")
+    labels = (folder / "assets" / LABELS).read_text("utf-8").splitlines()
+
+    def scores(texts: list[str]) -> np.ndarray:
+        serve = model.signatures["serving_default"]
+        return serve(text=tf.constant(texts))["scores"].numpy()
+
+    return labels, scores
+
+
+def _loaded(folder: Path) -> Any:
+    tf = import_tensorflow()
+    try:
+        with quiet_native_code():
+            return tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder} cannot be read: {first_line}") from error
+
+
+def _check_has(model, folder: Path, taken: str, given: str) -> None:
     serve = model.signatures.get("serving_default")
     if serve is not None:
         _, inputs = serve.structured_input_signature
-        if "prompt" in inputs and "text" in serve.structured_outputs:
+        if taken in inputs and given in serve.structured_outputs:
             return
     raise InputError(
-        f"{folder} must have the signature serving_default, from prompt to "
-        f"text. Its signatures are: {', '.join(model.signatures) or 'none'}. "
-        "Make one with `keras-llm export`."
+        f"{folder} must have the signature serving_default, from {taken} to "
+        f"{given}. Its signatures are: {', '.join(model.signatures) or 'none'}."
+        " Make one with `keras-llm export`."
     )
 
 

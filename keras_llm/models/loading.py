@@ -64,6 +64,11 @@ def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
     return _load(_address_of(preset), [CausalLM, TextClassifier], **kwargs)
 
 
+def load_classifier(preset: str | Path, **kwargs) -> TextClassifier:
+    """The text classifier of any preset; see `load_task`."""
+    return _load(_address_of(preset), [TextClassifier], **kwargs)
+
+
 def check_preset(preset: str | Path) -> None:
     """Raises `InputError` unless there is such a preset; see `load_task`."""
     _address_of(preset)

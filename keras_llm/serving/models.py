@@ -10,8 +10,8 @@ from pathlib import Path
 import keras_hub
 
 from keras_llm.errors import InputError
-from keras_llm.export.classifier_graph import LABELS, labels_of
-from keras_llm.export.loading import is_saved_model, version_folder
+from keras_llm.export.classifier_graph import labels_of
+from keras_llm.export.loading import LABELS, is_saved_model, version_folder
 from keras_llm.export.parts import graph_of
 from keras_llm.models import ScratchCausalLM
 from keras_llm.models.loading import load_task, preset_digest, preset_folder

@@ -2,6 +2,7 @@
 
 from keras_llm.workflow.classifying import tune_classifier
 from keras_llm.workflow.improvement import improve
+from keras_llm.workflow.labelling import classify
 from keras_llm.workflow.pretraining import (
     encode_corpus,
     evaluate_preset,
@@ -18,6 +19,7 @@ from keras_llm.workflow.tuning import (
 )
 
 __all__ = [
+    "classify",
     "encode_corpus",
     "evaluate_preset",
     "held_out_splits",

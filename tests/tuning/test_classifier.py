@@ -1,5 +1,6 @@
 """Classifiers are tuned on labelled texts, and judged beside simpler ones."""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -246,6 +247,56 @@ def test_models_that_are_no_language_models_are_refused(tuned, tmp_path):
     assert not (tmp_path / "again").exists()
 
 
+def test_classify_says_what_the_model_predicts(tuned, tmp_path, capsys):
+    run, _ = tuned
+    model = load_task(run)
+    texts = [TEXTS[0]["text"], TEXTS[1]["text"], "war " * 200]
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    expected = model.predict(texts, verbose=0)
+    for given in (texts, ["--file", str(file)]):
+        assert main(["classify", str(run), *given, "--json"]) == 0
+        said = capsys.readouterr()
+        assert "1 texts are longer than the context" in said.err
+        for row, each in zip(expected, json.loads(said.out), strict=True):
+            assert each["labels"] == [model.labels[row.argmax()]]
+            found = [each["scores"][label] for label in model.labels]
+            np.testing.assert_allclose(found, row, atol=1e-5)
+    main(["classify", str(run), texts[0]])
+    first, likeliest, *_ = capsys.readouterr().out.splitlines()
+    assert first == texts[0] and likeliest.startswith("  * ")
+    assert likeliest.endswith(f"%  {model.labels[expected[0].argmax()]}")
+
+
+def test_what_cannot_be_classified_is_named(tuned, preset, capsys, monkeypatch):
+    run, _ = tuned
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"war\n\n")))
+    for given, expected in {
+        (str(run), "war", " "): "text 2 of 2 is empty",
+        (str(run),): "text 2 of 2 is empty",
+        (str(preset), "war"): "must be the preset of a TextClassifier",
+        ("nothing", "war"): "must be a preset",
+    }.items():
+        assert main(["classify", *given]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert expected in line
+
+
+@pytest.mark.slow
+def test_classify_asks_a_saved_model(tuned, tmp_path, capsys):
+    run, _ = tuned
+    text = TEXTS[0]["text"]
+    assert main(["export", str(run), str(tmp_path / "model")]) == 0
+    capsys.readouterr()
+    answers = []
+    for model in (run, tmp_path / "model"):
+        assert main(["classify", str(model), text, "--json"]) == 0
+        answers += json.loads(capsys.readouterr().out)
+    ours, saved = answers
+    assert [*ours["scores"]] == [*saved["scores"]]
+    assert ours["scores"] == pytest.approx(saved["scores"], abs=1e-5)
+
+
 def test_the_command(preset, tmp_path, capsys):
     source = write_data("classifier", tmp_path, TEXTS)
     line = (
@@ -256,4 +307,4 @@ def test_the_command(preset, tmp_path, capsys):
     main(line.split())
     said = capsys.readouterr()
     assert "3 classes: " in said.err and "a linear model of wo" in said.err
-    assert "confusion" in said.out and "Next: keras-llm serve" in said.out
+    assert "confusion" in said.out and "Next: keras-llm classify" in said.out
