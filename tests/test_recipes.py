@@ -130,6 +130,10 @@ def test_nano_is_within_the_budget_of_its_lesson():
         ({"model": {"hidden_dim": [1]}}, "model.hidden_dim .* whole number"),
         ({"model": {"block_types": []}}, "one of attention, gru, lstm, rnn"),
         ({"model": {"block_types": "gru,x"}}, "Received: 'x'"),
+        (
+            {"model": {"block_types": "gru", "causal": False}},
+            "model.block_types must be attention where causal is false",
+        ),
         ({"corpus": {"split": 0.1}}, "corpus.split must hold settings"),
         ({"corpus": {"split": {"test": 1}}}, r"corpus.split.test .* \[0, 1\)"),
         ({"generation": {"stop": "x"}}, "generation.stop must be a list"),

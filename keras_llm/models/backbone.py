@@ -9,7 +9,7 @@ from keras_llm.errors import InputError
 from keras_llm.layers import ResidualBlock, TokenAndPositionEmbedding
 from keras_llm.layers.residual_block import make_norm
 from keras_llm.models.shared_blocks import SharedBlocks
-from keras_llm.recipes.checks import check
+from keras_llm.recipes.checks import check, check_looks_ahead
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
 
@@ -61,7 +61,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
             omitted.
         sliding_window_layers: bool or list of bool, repeated to
             `num_layers`. Which blocks have the window.
-        causal: bool. Whether attention looks only back.
+        causal: bool. Whether attention looks only back; `False` for an
+            encoder, whose blocks are all attention.
         tie_word_embeddings: bool. Whether the output projection is tied.
         use_bias: bool. Whether projections and layer norms have a bias.
         attention_bias, attention_output_bias, feed_forward_bias: bool. Whether
@@ -80,8 +81,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
         float tensor `(batch, length, hidden_dim)`.
 
     Raises:
-        InputError: an unknown option, a size below 1, or heads that do not
-            divide the width.
+        InputError: an unknown option, a size below 1, heads that do not
+            divide the width, or a recurrent block with `causal=False`.
 
     Example:
         >>> backbone = ScratchBackbone(
@@ -304,6 +305,8 @@ def _check(settings: dict) -> None:
         size = settings[name]
         valid = isinstance(size, Integral) and size >= 1
         check(valid, name, "a whole number of at least 1", size)
+    types = settings["block_types"]
+    check_looks_ahead(settings["causal"], types, "block_types")
 
 
 def _make_block(settings, block_type, index, dtype):

@@ -102,6 +102,13 @@ def check_ranges(
             check(is_valid, f"{section}.{name}".lstrip("."), expected, value)
 
 
+def check_looks_ahead(causal: bool, block_types: list[str], name: str) -> None:
+    """Raises `InputError` if blocks that read forward should look ahead."""
+    recurrent = [kind for kind in block_types if kind != "attention"]
+    expected = "attention where causal is false, for others only look back"
+    check(causal or not recurrent, name, expected, block_types)
+
+
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of an annotated type; an int is also a float."""
     kind, parts = get_origin(hint), get_args(hint)

@@ -7,7 +7,12 @@ and check a recipe at once.
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
-from keras_llm.recipes.checks import check, check_ranges, check_types
+from keras_llm.recipes.checks import (
+    check,
+    check_looks_ahead,
+    check_ranges,
+    check_types,
+)
 from keras_llm.recipes.corpus_settings import CorpusSettings
 
 ModelType = Literal["unigram", "bpe", "char", "word"]
@@ -71,6 +76,8 @@ class ModelSettings:
             `"relu_squared"`, `"silu"` or `"swiglu"`.
         query_key_norm: Whether queries and keys are normalised.
         sliding_window: How many tokens back attention sees; all if omitted.
+        causal: Whether attention looks only back (a decoder, which predicts
+            the next token); false for an encoder, which fills masks.
         tie_word_embeddings: Whether the output projection is the transposed
             token embedding.
         use_bias: Whether projections have a bias.
@@ -91,6 +98,7 @@ class ModelSettings:
     activation: Activation = "gelu"
     query_key_norm: bool = False
     sliding_window: int | None = None
+    causal: bool = True
     tie_word_embeddings: bool = True
     use_bias: bool = False
     zero_init_outputs: bool = False
@@ -123,6 +131,8 @@ class ModelSettings:
             "at most 100,000,000": ["num_key_value_heads", "sliding_window"],
         }
         check_ranges(self, "model", ranges)
+        types = self.block_types
+        check_looks_ahead(self.causal, types, "model.block_types")
         if "attention" in self.block_types:
             self._check_heads()
 

@@ -43,8 +43,17 @@ def test_a_window_is_as_long_as_it_says():
     )
 
 
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+@pytest.mark.parametrize("block_types", ["gru", ["attention", "rnn"]])
+def test_blocks_that_read_forward_cannot_look_ahead(block_types):
+    expected = "block_types must be attention where causal is false"
+    with pytest.raises(InputError, match=expected):
+        tiny_backbone(block_types, causal=False)
+
+
+@pytest.mark.parametrize(
+    ("block_types", "causal"),
+    [*((types, True) for types in BLOCK_TYPES), ("attention", False)],
+)
 def test_padding_never_changes_real_positions(block_types, causal):
     backbone = tiny_backbone(block_types, causal=causal)
     lengths = np.array([5, 9])
@@ -91,7 +100,6 @@ def test_backbone_is_made_again_from_its_config():
         activation="swiglu",
         query_key_norm=True,
         sliding_window=5,
-        causal=False,
         tie_word_embeddings=False,
         use_bias=True,
         zero_init_outputs=True,
