@@ -14,6 +14,8 @@ _HOMES = {
     "ScratchBackbone": "keras_llm.models",
     "ScratchCausalLM": "keras_llm.models",
     "ScratchCausalLMPreprocessor": "keras_llm.models",
+    "ScratchMaskedLM": "keras_llm.models",
+    "ScratchMaskedLMPreprocessor": "keras_llm.models",
     "ScratchTextClassifier": "keras_llm.models",
     "ScratchTextClassifierPreprocessor": "keras_llm.models",
     "ScratchTokenizer": "keras_llm.tokenizers",

@@ -160,6 +160,8 @@ def test_public_names_are_those_of_the_package():
         "ScratchBackbone",
         "ScratchCausalLM",
         "ScratchCausalLMPreprocessor",
+        "ScratchMaskedLM",
+        "ScratchMaskedLMPreprocessor",
         "ScratchTextClassifier",
         "ScratchTextClassifierPreprocessor",
         "ScratchTokenizer",

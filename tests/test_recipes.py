@@ -134,6 +134,10 @@ def test_nano_is_within_the_budget_of_its_lesson():
             {"model": {"block_types": "gru", "causal": False}},
             "model.block_types must be attention where causal is false",
         ),
+        (
+            {"model": {"causal": False}},
+            "tokenizer.mask_token must be true where model.causal is false",
+        ),
         ({"corpus": {"split": 0.1}}, "corpus.split must hold settings"),
         ({"corpus": {"split": {"test": 1}}}, r"corpus.split.test .* \[0, 1\)"),
         ({"generation": {"stop": "x"}}, "generation.stop must be a list"),

@@ -25,12 +25,13 @@ BLOCK_TYPES = ("attention", "gru", "lstm", "rnn", ["gru", "attention"])
 
 
 @functools.cache
-def tiny_tokenizer():
+def tiny_tokenizer(mask_token=False):
     """A unigram tokenizer of 360 pieces, with bytes to fall back on."""
     from keras_llm.tokenizers import ScratchTokenizer
 
     with TemporaryDirectory() as folder:
-        return ScratchTokenizer.from_file(sample_tokenizer(Path(folder)))
+        made = sample_tokenizer(Path(folder), mask_token=mask_token)
+        return ScratchTokenizer.from_file(made)
 
 
 def tiny_backbone(block_types="attention", **overrides):
@@ -64,6 +65,26 @@ def tiny_model(block_types="attention", **overrides):
     model = ScratchCausalLM(backbone, preprocessor)
     # XLA would compile for longer than these models run.
     model.compile(optimizer="adam", sampler="greedy", jit_compile=False)
+    return model
+
+
+def tiny_encoder(**overrides):
+    """A `ScratchMaskedLM` of `tiny_backbone`, whose tokenizer has a mask."""
+    from keras_llm.models import ScratchMaskedLM, ScratchMaskedLMPreprocessor
+
+    tokenizer = tiny_tokenizer(mask_token=True)
+    size = tokenizer.vocabulary_size()
+    backbone = tiny_backbone(causal=False, vocabulary_size=size, **overrides)
+    model = ScratchMaskedLM(
+        backbone,
+        ScratchMaskedLMPreprocessor(
+            tokenizer,
+            sequence_length=backbone.max_sequence_length,
+            mask_selection_length=8,
+        ),
+    )
+    randomize(model)
+    model.compile(optimizer="adam", jit_compile=False)
     return model
 
 

@@ -58,11 +58,15 @@ def sample_corpus(folder: Path) -> Path:
     return write_corpus(folder, train=train, validation=[sample_text(50, 9)])
 
 
-def sample_tokenizer(folder: Path, model_type: str = "unigram") -> Path:
+def sample_tokenizer(
+    folder: Path, model_type: str = "unigram", mask_token: bool = False
+) -> Path:
     """Trains a tokenizer on `sample_corpus`; returns its folder."""
     corpus = sample_corpus(folder / "corpus")
     settings = TokenizerSettings(
-        model_type=model_type, vocabulary_size=VOCABULARY_SIZES[model_type]
+        model_type=model_type,
+        vocabulary_size=VOCABULARY_SIZES[model_type],
+        mask_token=mask_token,
     )
     train_tokenizer(corpus, folder / "tokenizer", settings)
     return folder / "tokenizer"

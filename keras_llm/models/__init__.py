@@ -10,6 +10,10 @@ from keras_llm.models.build import build_model, save_preset
 from keras_llm.models.causal_lm import ScratchCausalLM
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
 from keras_llm.models.loading import load_preset, load_task
+from keras_llm.models.masked_lm import (
+    ScratchMaskedLM,
+    ScratchMaskedLMPreprocessor,
+)
 from keras_llm.models.recurrent_language_model import recurrent_language_model
 from keras_llm.models.text_classifier import (
     ScratchTextClassifier,
@@ -20,6 +24,8 @@ __all__ = [
     "ScratchBackbone",
     "ScratchCausalLM",
     "ScratchCausalLMPreprocessor",
+    "ScratchMaskedLM",
+    "ScratchMaskedLMPreprocessor",
     "ScratchTextClassifier",
     "ScratchTextClassifierPreprocessor",
     "add_adapter",

@@ -39,11 +39,13 @@ class TokenizerSettings:
             `"char"` the most there may be: the alphabet decides.
         model_path: An existing SentencePiece `.model` to use instead of
             training one.
+        mask_token: Whether there is a mask token, which an encoder needs.
     """
 
     model_type: ModelType = "unigram"
     vocabulary_size: int = 8000
     model_path: str | None = None
+    mask_token: bool = False
 
     def __post_init__(self) -> None:
         check_types(self, "tokenizer")
@@ -347,6 +349,14 @@ class Recipe:
     def __post_init__(self) -> None:
         check_types(self)
         check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+        tokenizer = self.tokenizer
+        has_mask = tokenizer.mask_token or tokenizer.model_path is not None
+        check(
+            self.model.causal or has_mask,
+            "tokenizer.mask_token",
+            "true where model.causal is false: an encoder learns from masks",
+            tokenizer.mask_token,
+        )
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

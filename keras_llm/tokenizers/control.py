@@ -14,6 +14,9 @@ USER = "<|user|>"
 ASSISTANT = "<|assistant|>"
 END_OF_TURN = "<|end_of_turn|>"
 
+# In place of a token that an encoder is to tell.
+MASK = "<|mask|>"
+
 PAD_ID = 0
 UNK_ID = 1
 END_ID = 2

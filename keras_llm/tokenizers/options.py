@@ -11,6 +11,7 @@ from keras_llm.tokenizers.control import (
     CHAT_TOKENS,
     END,
     END_ID,
+    MASK,
     PAD,
     PAD_ID,
     UNK,
@@ -56,7 +57,7 @@ def _common_options(settings: TokenizerSettings) -> dict[str, Any]:
         "bos_id": -1,
         "eos_id": END_ID,
         "eos_piece": END,
-        "control_symbols": list(CHAT_TOKENS),
+        "control_symbols": [*CHAT_TOKENS, *[MASK] * settings.mask_token],
         # Longer texts are otherwise left out without a word.
         "max_sentence_length": 1 << 20,
         # The order of float sums follows this number, not that of the cores.

@@ -11,7 +11,7 @@ from keras_hub.src.utils import tensor_utils
 from keras_llm.errors import InputError
 from keras_llm.quiet import quiet_native_code
 from keras_llm.registration import register
-from keras_llm.tokenizers.control import END, PAD, UNK
+from keras_llm.tokenizers.control import END, MASK, PAD, UNK
 from keras_llm.tokenizers.processor import (
     AFTER_SPACE,
     FIRST_CHARACTER,
@@ -205,6 +205,11 @@ class ScratchTokenizer(Published, keras_hub.tokenizers.SentencePieceTokenizer):
     def sha256(self) -> str:
         """Of all that decides the ids of a corpus."""
         return digest_of_pieces(self.proto, self.add_prefix_space)
+
+    @property
+    def mask_token_id(self) -> int | None:
+        """Of the token in place of one that is to be told, if there is one."""
+        return self.control_tokens.get(MASK)
 
     @property
     def control_tokens(self) -> dict[str, int]:
