@@ -2,6 +2,8 @@
 
 import gc
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from keras_hub.src.utils import preset_utils
 
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
+from keras_llm.models.text_classifier import ScratchTextClassifier
 from keras_llm.recipes.loading import nearest
 from keras_llm.tokenizers.hugging_face_settings import TEMPLATE
 
@@ -64,6 +67,24 @@ def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
     return _load(_address_of(preset), [CausalLM, TextClassifier], **kwargs)
 
 
+def load_backbone(
+    preset: str | Path, **kwargs
+) -> tuple[keras_hub.models.Backbone, keras_hub.tokenizers.Tokenizer]:
+    """The backbone and the tokenizer of any preset of a model of text.
+
+    The arguments are those of `load_task`.
+
+    Raises:
+        InputError: No such preset, or one that cannot be read or downloaded.
+    """
+    gc.collect()  # a model is a circle, and would stay in memory
+    address = _address_of(preset)
+    with _read_errors(address):
+        backbone = keras_hub.models.Backbone.from_preset(address, **kwargs)
+        tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(address)
+    return backbone, _lasting(tokenizer)
+
+
 def load_classifier(preset: str | Path, **kwargs) -> TextClassifier:
     """The text classifier of any preset; see `load_task`."""
     return _load(_address_of(preset), [TextClassifier], **kwargs)
@@ -90,10 +111,15 @@ def preset_digest(preset: str | Path) -> str:
 
 def context_length(model: CausalLM) -> int:
     """Tokens that prompt and answer may have together."""
-    known = [model.preprocessor.sequence_length]
-    for name in ("max_sequence_length", "max_position_embeddings"):
-        known.append(getattr(model.backbone, name, None))
+    known = [model.preprocessor.sequence_length, context_of(model.backbone)]
     return min(int(length) for length in known if length)
+
+
+def context_of(backbone: keras_hub.models.Backbone) -> int | None:
+    """Most tokens that a backbone takes, if it knows a limit."""
+    names = "max_sequence_length", "max_position_embeddings"
+    known = [getattr(backbone, name, None) for name in names]
+    return min((int(length) for length in known if length), default=None)
 
 
 def _address_of(preset: str | Path) -> str:
@@ -131,15 +157,16 @@ def _check_name(name: str) -> None:
 
 def _load(preset: str, kinds: list[type], **kwargs) -> Any:
     """The task of a preset, which must be of one of these kinds."""
-    try:
+    with _read_errors(preset):
         task = _task_class(preset)
         kind = next((kind for kind in kinds if issubclass(task, kind)), None)
         if kind is not None:
-            loaded = _lasting(kind.from_preset(preset, **kwargs))
+            # Of a backbone of KerasHub it would find KerasHub's classifier.
+            kind = task if task is ScratchTextClassifier else kind
+            loaded = kind.from_preset(preset, **kwargs)
+            if loaded.preprocessor is not None:
+                _lasting(loaded.preprocessor.tokenizer)
             return _with_template(loaded, preset)
-    except Exception as error:  # h5py, SentencePiece, the network: each its own
-        first_line = (str(error).strip() or repr(error)).splitlines()[0]
-        raise InputError(f"{preset} cannot be read: {first_line}") from error
     expected = " or a ".join(kind.__name__ for kind in kinds)
     raise InputError(
         f"{preset} must be the preset of a {expected}. Received: that of a "
@@ -147,14 +174,23 @@ def _load(preset: str, kinds: list[type], **kwargs) -> Any:
     )
 
 
-def _lasting(task: Any) -> Any:
-    """The task, whose tokenizer outlives `keras.utils.set_random_seed`."""
-    tokenizer = getattr(task.preprocessor, "tokenizer", None)
+@contextmanager
+def _read_errors(preset: str) -> Iterator[None]:
+    """Says in one line what h5py, SentencePiece or the network say."""
+    try:
+        yield
+    except Exception as error:  # each has its own
+        first_line = (str(error).strip() or repr(error)).splitlines()[0]
+        raise InputError(f"{preset} cannot be read: {first_line}") from error
+
+
+def _lasting(tokenizer: Any) -> Any:
+    """The tokenizer, outliving `keras.utils.set_random_seed`."""
     if getattr(tokenizer, "_sentence_piece", None) is not None:
         from keras_llm.tokenizers.sentence_piece_lifetime import outlive_kernels
 
         outlive_kernels(tokenizer, tokenizer.proto)
-    return task
+    return tokenizer
 
 
 def _with_template(task: Any, preset: str) -> Any:

@@ -4,12 +4,18 @@ from collections.abc import Sequence
 
 import keras
 import keras_hub
+from keras import ops
+from keras_hub.src.utils.preset_utils import get_preset_loader, list_subclasses
 
 from keras_llm.layers.pooling import SequencePooling
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.recipes.checks import check
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
+
+CausalLM = keras_hub.models.CausalLM
+# What a model may take beside token ids and their mask.
+SEGMENTS = "segment_ids"
 
 
 @register
@@ -18,19 +24,39 @@ class ScratchTextClassifierPreprocessor(
 ):
     """Texts to token ids: a start token, the text's beginning, an end token.
 
+    KerasHub's own takes for padding whatever has the id of the pad token,
+    which in GPT-2's vocabulary is an exclamation mark.
+
     Args:
-        tokenizer: a `ScratchTokenizer` or a `ScratchBytePairTokenizer`.
+        tokenizer: a `keras_hub.tokenizers.Tokenizer`. One without a start or
+            end token has none put there.
         sequence_length: int. Length that texts are padded and cut to.
         **kwargs: forwarded to `keras_hub.models.TextClassifierPreprocessor`.
+
+    Call arguments:
+        x: str, or a list or tensor of them.
+
+    Returns:
+        dict of int32 `token_ids` and bool `padding_mask`, each
+        `(batch, sequence_length)`.
     """
 
     backbone_cls = ScratchBackbone
     tokenizer_cls = ScratchTokenizer
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.packer = keras_hub.layers.StartEndPacker(
+            sequence_length=self.sequence_length,
+            start_value=self.tokenizer.start_token_id,
+            end_value=self.tokenizer.end_token_id,
+            pad_value=self.tokenizer.pad_token_id,
+            return_padding_mask=True,
+        )
+
     def call(self, x, y=None, sample_weight=None):
-        x = super().call(x)
-        # Our models have no segments.
-        x = {name: x[name] for name in ("token_ids", "padding_mask")}
+        token_ids, padding_mask = self.packer(self.tokenizer(x))
+        x = {"token_ids": token_ids, "padding_mask": padding_mask}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 
 
@@ -39,8 +65,9 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
     """Says how likely each class is for a text.
 
     Args:
-        backbone: a `ScratchBackbone`: a decoder, an encoder or a recurrent
-            network.
+        backbone: a `ScratchBackbone`, or another backbone of KerasHub that
+            takes `token_ids` and `padding_mask`: a decoder, an encoder or a
+            recurrent network.
         num_classes: int. Number of classes, at least 2.
         labels: list of str. A name for each class; their numbers if omitted.
         preprocessor: a `ScratchTextClassifierPreprocessor`, or `None` to work
@@ -60,7 +87,8 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         float32 probabilities `(batch, num_classes)`.
 
     Raises:
-        InputError: fewer than two classes, or other labels.
+        InputError: fewer than two classes, other labels, or a backbone that
+            takes something else.
 
     Example:
         >>> backbone = keras_llm.ScratchBackbone(
@@ -77,7 +105,7 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
 
     def __init__(
         self,
-        backbone: ScratchBackbone,
+        backbone: keras_hub.models.Backbone,
         num_classes: int,
         labels: Sequence[str] | None = None,
         preprocessor: ScratchTextClassifierPreprocessor | None = None,
@@ -90,7 +118,7 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         labels = labels or [str(number) for number in range(num_classes)]
         expected = f"names of {num_classes} classes"
         check(len(set(labels)) == num_classes, "labels", expected, labels)
-        pooling = pooling or ("last" if backbone.causal else "mean")
+        pooling = pooling or ("last" if _is_causal(backbone) else "mean")
         # === Layers ===
         # In float32, as losses want their probabilities.
         head = keras.layers.Dense(
@@ -99,8 +127,8 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         pool = SequencePooling(pooling, dtype="float32", name="pooling")
         drop = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
         # === Functional model ===
-        inputs = backbone.input
-        x = pool(backbone(inputs), inputs["padding_mask"])
+        inputs = _inputs_of(backbone)
+        x = pool(_states(backbone, inputs), inputs["padding_mask"])
         super().__init__(inputs=inputs, outputs=head(drop(x)), **kwargs)
         # === Config ===
         self.backbone = backbone
@@ -120,3 +148,44 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
         }
+
+    @classmethod
+    def from_preset(cls, preset: str, **kwargs):
+        """The classifier of a preset, whatever its backbone is.
+
+        `keras_hub.models.TextClassifier.from_preset` finds a class by the
+        backbone's, and for those that are not ours another or none.
+        """
+        loader = get_preset_loader(preset)
+        return loader.load_task(
+            cls, True, "num_classes" not in kwargs, **kwargs
+        )
+
+
+def _is_causal(backbone) -> bool:
+    """Whether no state of it depends on what follows."""
+    if isinstance(backbone, ScratchBackbone):
+        return backbone.causal
+    tasks = list_subclasses(CausalLM)
+    return any(task.backbone_cls is type(backbone) for task in tasks)
+
+
+def _inputs_of(backbone) -> dict:
+    """The inputs that a preprocessor of ours gives."""
+    inputs = backbone.input
+    names = {"token_ids", "padding_mask"}
+    received = {*inputs} if isinstance(inputs, dict) else set()
+    expected = f"one that takes {' and '.join(sorted(names))}"
+    is_text = names <= received <= names | {SEGMENTS}
+    name = type(backbone).__name__
+    received = f"{name}, which takes {', '.join(sorted(received)) or 'others'}"
+    check(is_text, "backbone", expected, received)
+    return {each: inputs[each] for each in sorted(names)}
+
+
+def _states(backbone, inputs: dict):
+    """Of every position, `(batch, length, hidden_dim)`."""
+    if SEGMENTS in backbone.input:
+        inputs = inputs | {SEGMENTS: ops.zeros_like(inputs["token_ids"])}
+    outputs = backbone(inputs)
+    return outputs["sequence_output"] if isinstance(outputs, dict) else outputs

@@ -20,7 +20,7 @@ from keras_llm.evaluation.classification import (
     said_classes,
 )
 from keras_llm.evaluation.linear_baseline import linear_scores
-from keras_llm.models import ScratchCausalLM
+from keras_llm.models.loading import context_of
 from keras_llm.models.text_classifier import (
     ScratchTextClassifier,
     ScratchTextClassifierPreprocessor,
@@ -34,37 +34,37 @@ from keras_llm.training import TrainingRun
 from keras_llm.tuning.data import held_out
 from keras_llm.tuning.labelled_data import read_texts
 
+USUAL_CONTEXT = 512  # of a model that knows no limit, as KerasHub has it
+
 
 def classifier_of(
-    model: keras_hub.models.CausalLM,
+    backbone: keras_hub.models.Backbone,
+    tokenizer: keras_hub.tokenizers.Tokenizer,
     labels: list[str],
     recipe: TuningRecipe,
 ) -> ScratchTextClassifier:
-    """A classifier on the backbone of a language model.
+    """A classifier on the backbone of a pretrained model.
 
     Args:
-        model: Whose states are used; the weights are shared.
+        backbone: Whose states are used; the weights are shared.
+        tokenizer: That it was trained with.
         labels: Name of each class.
         recipe: All settings.
 
     Raises:
-        InputError: The model is none of this package.
+        InputError: The backbone is none of a model of text.
     """
-    if not isinstance(model, ScratchCausalLM):
-        raise InputError(
-            "A classifier must be tuned on a model of this package. Received: "
-            f"{type(model).__name__}. Load KerasHub's own with "
-            "keras_hub.models.TextClassifier.from_preset, and fit that."
-        )
-    context = model.backbone.max_sequence_length
-    length = min(context, recipe.data.sequence_length or context)
+    context = context_of(backbone) or USUAL_CONTEXT
     settings = recipe.classifier
     return ScratchTextClassifier(
-        model.backbone,
+        backbone,
         len(labels),
         labels,
         ScratchTextClassifierPreprocessor(
-            model.preprocessor.tokenizer, sequence_length=length
+            tokenizer,
+            sequence_length=min(
+                context, recipe.data.sequence_length or context
+            ),
         ),
         settings.pooling,
         "sigmoid" if settings.multi_label else "softmax",
@@ -93,14 +93,28 @@ def freeze(model: ScratchTextClassifier, trained_blocks: int | None) -> None:
     if trained_blocks is None:
         return
     backbone = model.backbone
-    count = len(backbone.blocks)
-    expected = f"at most {count}, the model's blocks"
+    blocks = _blocks_of(backbone)
+    expected = f"at most {len(blocks)}, the model's blocks"
     name = "classifier.trained_blocks"
-    check(trained_blocks <= count, name, expected, trained_blocks)
-    trained = backbone.blocks[count - trained_blocks :]
-    trained += [backbone.final_norm] if trained_blocks else []
-    for layer in (backbone.embedding, *backbone.blocks, backbone.final_norm):
-        layer.trainable = layer in trained
+    check(trained_blocks <= len(blocks), name, expected, trained_blocks)
+    # In the order of computing: what follows the first that is trained is too.
+    layers = [layer for layer in backbone.layers if layer.weights]
+    first = len(layers)
+    if trained_blocks:
+        first = layers.index(blocks[-trained_blocks])
+    for layer in layers[:first]:
+        layer.trainable = False
+
+
+def _blocks_of(backbone) -> list[keras.layers.Layer]:
+    """The layers that follow one another; KerasHub has a name for them."""
+    for name in ("blocks", "transformer_layers"):
+        if blocks := getattr(backbone, name, None):
+            return list(blocks)
+    raise InputError(
+        f"classifier.trained_blocks must be left out: {type(backbone).__name__}"
+        " has no list of blocks."
+    )
 
 
 def classifier_run(

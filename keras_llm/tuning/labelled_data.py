@@ -143,16 +143,17 @@ def read_texts(folder: Path) -> list[str]:
 
 def _rows(preprocessor, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
     """Token ids as the model will get them, and how many there would be."""
-    most, rows, lengths = preprocessor.sequence_length, [], []
-    tokenizer = preprocessor.tokenizer
-    start, end = tokenizer.start_token_id, tokenizer.end_token_id
-    around = (start is not None) + 1
+    tokenizer, rows, lengths = preprocessor.tokenizer, [], []
+    before, after = (
+        [] if token is None else [token]
+        for token in (tokenizer.start_token_id, tokenizer.end_token_id)
+    )
+    around = len(before + after)
     for row in tokenizer.tokenize(texts):
         ids = np.asarray(row, np.int32)
         lengths.append(len(ids) + around)
-        kept = ids[: most - around]
-        before = [] if start is None else [start]
-        rows.append(np.concatenate([before, kept, [end]]).astype(np.int32))
+        kept = ids[: preprocessor.sequence_length - around]
+        rows.append(np.concatenate([before, kept, after]).astype(np.int32))
     return rows, lengths
 
 

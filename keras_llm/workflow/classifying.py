@@ -29,7 +29,7 @@ def tune_classifier(
     """Makes a classifier of a language model, or finishes what was begun.
 
     Args:
-        preset: A preset of this package, or the run that has one.
+        preset: A preset of any model of text, or the run that has one.
         data: Sources of records: texts and their labels.
         recipe: All settings; the recipe `classifier` if omitted.
 
@@ -61,32 +61,39 @@ class _ClassifierTuning(Tuning):
 
     def load(self, preset: str | Path | None = None):
         """The classifier before it is tuned; or that of a preset."""
-        from keras_llm.models.loading import load_task
-        from keras_llm.tuning.classifier import classifier_of
+        from keras_llm.models.loading import load_classifier
 
         if preset is not None:
-            return load_task(preset)
-        return classifier_of(super().load(), self._labels, self.recipe)
+            return load_classifier(preset)
+        return self._begun(self.run.records["data"]["report"]["classes"])
 
-    @property
-    def _labels(self) -> list[str]:
-        return self.run.records["data"]["report"]["classes"]
+    def _begun(self, labels: list[str]):
+        """A classifier that has learned nothing of these labels."""
+        import keras
+
+        from keras_llm.models.loading import load_backbone
+        from keras_llm.tuning.classifier import classifier_of
+
+        # The seeds of dropout are drawn while it is made.
+        keras.utils.set_random_seed(self.recipe.seed)
+        dtype = self.recipe.training.dtype
+        found = load_backbone(self.preset, dtype=dtype)
+        return classifier_of(*found, labels, self.recipe)
 
     def make_texts(self, sources: str | Sequence[str]) -> None:
         """Records to labelled texts."""
-        from keras_llm.tuning.classifier import classifier_of
         from keras_llm.tuning.labelled_data import (
             make_labelled,
             read_labelled,
         )
 
         sources = as_sources(sources)
-        settings, recipe = self.recipe.data, self.recipe
-        multi_label = recipe.classifier.multi_label
+        settings = self.recipe.data
+        multi_label = self.recipe.classifier.multi_label
 
         def work():
             found, report = read_labelled(sources, settings, multi_label)
-            model = classifier_of(Tuning.load(self), report.classes, recipe)
+            model = self._begun(report.classes)
             return make_labelled(found, report, model.preprocessor, self.data)
 
         self._made = "data"

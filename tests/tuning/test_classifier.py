@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 from served import serve
@@ -16,6 +17,7 @@ from keras_llm.cli import main
 from keras_llm.datasets.labelled import Labelled, LabelledBatches
 from keras_llm.errors import InputError
 from keras_llm.models import load_task
+from keras_llm.models.loading import load_backbone
 from keras_llm.tuning.classifier import classifier_of, freeze
 from keras_llm.tuning.labelled_data import (
     make_labelled,
@@ -114,7 +116,7 @@ def test_what_is_learned_is_what_is_asked_later(preset, tmp_path):
     records = [*TEXTS, {"text": "war " * 200, "label": "bad"}]
     records.append({"text": "war\u2028and\x85peace", "label": "bad"})
     found, report = data_of(records, tmp_path)
-    model = classifier_of(load_task(preset), report.classes, recipe_of())
+    model = classifier_of(*load_backbone(preset), report.classes, recipe_of())
     made = make_labelled(found, report, model.preprocessor, tmp_path / "out")
     for split, samples in found.items():
         data = Labelled(tmp_path / "out" / split)
@@ -131,7 +133,7 @@ def test_what_is_learned_is_what_is_asked_later(preset, tmp_path):
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 def test_only_the_last_blocks_are_trained(blocks, preset):
-    model = classifier_of(load_task(preset), ["a", "b"], recipe_of())
+    model = classifier_of(*load_backbone(preset), ["a", "b"], recipe_of())
     freeze(model, blocks)
     layers = {weight.path.split("/")[-2] for weight in model.head.weights}
     trained = {weight.path.split("/")[1] for weight in model.trainable_weights}
@@ -189,7 +191,7 @@ def test_several_labels_a_text(preset, tmp_path):
 def test_rare_classes_count_as_much(preset, tmp_path):
     records = TEXTS[:3] + [TEXTS[0]] * 6
     found, report = data_of(records, tmp_path, test=0.0, validation=0.0)
-    model = classifier_of(load_task(preset), report.classes, recipe_of())
+    model = classifier_of(*load_backbone(preset), report.classes, recipe_of())
     make_labelled(found, report, model.preprocessor, tmp_path / "out")
     texts = Labelled(tmp_path / "out" / "train")
     weights = np.array([3.0, 1.0, 2.0], "float32")
@@ -237,14 +239,21 @@ def test_tables_without_a_header(tmp_path):
     assert found["train"][0][1:] == ("Go on", ["ham"])
 
 
-def test_models_that_are_no_language_models_are_refused(tuned, tmp_path):
-    run, _ = tuned
+def test_models_that_read_no_text_are_refused(tmp_path):
+    images = keras_hub.models.ViTBackbone(
+        (8, 8, 3), 4, 1, 2, 8, 16, name="images"
+    )
+    images.save_to_preset(str(tmp_path / "images"))
     source = write_data("classifier", tmp_path, TEXTS)
-    with pytest.raises(InputError, match="must be the preset of a CausalLM"):
+    with pytest.raises(InputError, match="cannot be read: "):
         workflow.tune_classifier(
-            run, source, tmp_path / "again", recipe_of(), console=QUIET
+            tmp_path / "images",
+            source,
+            tmp_path / "run",
+            recipe_of(),
+            console=QUIET,
         )
-    assert not (tmp_path / "again").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_classify_says_what_the_model_predicts(tuned, tmp_path, capsys):
