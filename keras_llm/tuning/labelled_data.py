@@ -36,6 +36,7 @@ COLUMNS = (
     ("message", "label"),
 )
 MOST_CLASSES = 1000
+FEW_CLASSES = 20  # which may be numbers, whatever they are
 SEPARATORS = ("|", ";", ",")  # of several labels in one text
 
 
@@ -235,11 +236,14 @@ def _classes(found, report: LabelledReport) -> list[str]:
     if not known:
         raise nothing_left("text", report.read, report.left_out)
     column = report.columns[1]
-    if len(known) > MOST_CLASSES or _are_measures(known):
+    number = sum(map(len, found.values()))
+    if len(known) > MOST_CLASSES or _are_measures(known, number):
         raise InputError(
-            f"Column {column} must have labels, at most {MOST_CLASSES:,} of "
-            f"them. Received: {len(known):,}, {first_of(sorted(known), 3)}. "
-            "Name the columns of text and label with --data.columns."
+            f"Column {column} must have labels, at most {MOST_CLASSES:,} and "
+            "each of several texts, not amounts. Received: "
+            f"{len(known):,} in {number:,} texts, "
+            f"{first_of(sorted(known, key=_order), 3)}. Name the columns of "
+            "text and label with --data.columns."
         )
     if len(known) < 2:
         raise InputError(
@@ -255,13 +259,18 @@ def _classes(found, report: LabelledReport) -> list[str]:
     return sorted(known, key=_order)
 
 
-def _are_measures(labels: set[str]) -> bool:
-    """Whether they are numbers, and many of them with a fraction."""
+def _are_measures(labels: set[str], texts: int) -> bool:
+    """Whether they are numbers that say how much, and not which class.
+
+    Many of them have a fraction, or they are many and hardly come again.
+    """
     try:
         values = [float(label) for label in labels]
     except ValueError:
         return False
-    return sum(value % 1 != 0 for value in values) > len(values) / 2
+    fractions = sum(value % 1 != 0 for value in values)
+    hardly_again = len(values) > FEW_CLASSES and texts < 5 * len(values)
+    return fractions > len(values) / 2 or hardly_again
 
 
 def _order(label: str) -> tuple:

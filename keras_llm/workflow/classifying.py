@@ -110,6 +110,10 @@ class _ClassifierTuning(Tuning):
         kept = ", ".join(f"{n:,} {name}" for name, n in report["kept"].items())
         classes = len(report["classes"])
         self.run.console.print(f"{classes} classes: {kept}")
+        for reason, finding in report["left_out"].items():
+            self.run.console.print(
+                f"{finding['count']:,} records are left out: each {reason}."
+            )
         if cut := report["cut"]["count"]:
             self.run.console.print(
                 f"{cut:,} texts are longer than the context: their ends are "

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -209,25 +210,42 @@ def test_rare_classes_count_as_much(preset, tmp_path):
 
 
 GOOD = {"text": "one", "label": "a"}
+SPLIT = "--data.split position --data.validation 0 --data.test 0.1"
 
 
 @pytest.mark.parametrize(
     ("records", "expected"),
     [
         ([GOOD] * 9, "at least two classes .* Received: a alone"),
-        (TEXTS[:2] * 5 + [GOOD], "label 'a', and no text"),
+        (TEXTS[:2] * 5 + [GOOD], "The test split has the label 'a', and no"),
         (
             [{"text": "one", "label": n + 0.5} for n in range(9)],
-            "must have labels, at most 1,000",
+            r"column label must have labels.* 9 in 9 texts, 0\.5; 1\.5;",
+        ),
+        (
+            [{"text": "one", "label": 1900 + n % 45} for n in range(90)],
+            "45 in 90 texts, 1900; 1901; 1902 and 42",
         ),
         ([{"text": " ", "label": "a"}] * 9, "No text .* 9 has no text"),
         ([{"text": "a", "label": None}] * 9, "No text .* 9 has no label"),
         ([{"title": "a", "kind": "b"}] * 9, "Received: title, kind"),
     ],
 )
-def test_what_has_no_classes_is_named(records, expected, tmp_path):
-    with pytest.raises(InputError, match=expected):
-        data_of(records, tmp_path)
+def test_what_has_no_classes_is_named(
+    records, expected, preset, tmp_path, capsys
+):
+    source = write_data("classifier", tmp_path, records)
+    line = f"tune classifier {preset} {source} --out {tmp_path / 'run'} {SPLIT}"
+    assert main(line.split()) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[:-1] == ["data"] and re.search(expected, said[-1], re.I), said
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_numbers_may_be_classes(tmp_path):
+    records = [{"text": "one", "label": n % 30} for n in range(300)]
+    _, report = data_of(records, tmp_path)
+    assert report.classes == [str(number) for number in range(30)]
 
 
 def test_tables_without_a_header(tmp_path):
@@ -307,7 +325,8 @@ def test_classify_asks_a_saved_model(tuned, tmp_path, capsys):
 
 
 def test_the_command(preset, tmp_path, capsys):
-    source = write_data("classifier", tmp_path, TEXTS)
+    odd = [{"text": text, "label": "bad"} for text in (" ", "war " * 200)]
+    source = write_data("classifier", tmp_path, odd + TEXTS)
     line = (
         f"tune classifier {preset} {source} --out {tmp_path / 'run'} "
         "--training.steps 2 --training.epochs null --data.split position "
@@ -316,4 +335,6 @@ def test_the_command(preset, tmp_path, capsys):
     main(line.split())
     said = capsys.readouterr()
     assert "3 classes: " in said.err and "a linear model of wo" in said.err
+    assert "1 records are left out: each has no text." in said.err
+    assert "1 texts are longer than the context: their ends" in said.err
     assert "confusion" in said.out and "Next: keras-llm classify" in said.out
