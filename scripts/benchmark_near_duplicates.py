@@ -13,7 +13,6 @@ share nothing with the code that is measured. Speeds are of one core.
 import argparse
 import random
 import re
-import tempfile
 import time
 import tracemalloc
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ import numpy as np
 from keras_llm.corpus.duplicates.hashing import word_hashes
 from keras_llm.corpus.duplicates.minhash import (
     Signer,
-    VerifyPairs,
     candidate_pairs,
     recall,
+    verified,
 )
 from keras_llm.corpus.leaks import HeldOut
 from keras_llm.corpus.plan import BYTES_PER_DOCUMENT
@@ -72,23 +71,19 @@ def near_duplicate_figures(
     signer = Signer(similarity)
     keys = np.stack([signer.band_keys(text) for text in texts])
     candidates = candidate_pairs([keys], np.ones(len(texts), bool))
-    with tempfile.TemporaryDirectory() as folder:
-        pairs, out = Path(folder, "pairs.npy"), Path(folder, "verified")
-        np.save(pairs, candidates)
-        VerifyPairs(pairs, out, texts.__getitem__, similarity).run()
-        verified = np.load(out / "00000.npy")
+    near = verified(candidates, texts.__getitem__, similarity)
     exact = {
         pair: similarity_of_sets(texts[pair[0]], texts[pair[1]])
         for pair in planted + as_tuples(candidates)
     }
-    found = set(as_tuples(verified))
+    found = set(as_tuples(near))
     return Figures(
         similarities=np.array([exact[pair] for pair in planted]),
         is_found=np.array([pair in found for pair in planted]),
         candidates=len(candidates),
         near_candidates=count_near(candidates, exact, similarity),
-        verified=len(verified),
-        near_verified=count_near(verified, exact, similarity),
+        verified=len(near),
+        near_verified=count_near(near, exact, similarity),
     )
 
 

@@ -1,42 +1,35 @@
 """The word 13-grams of what is held out, and which documents share them.
 
 Held-out texts are the test split, or files that a model will be evaluated on.
-`NgramIndexer` indexes them in tasks, `HeldOut.merge` makes one index of it;
-`FindLeaks` marks the documents of the train split that share an n-gram, and
-`DropLeaks` drops them. A held-out text of 8 to 12 words is one n-gram of its
-own length; a shorter one says too little to be looked for, and is counted
-(Brown et al. 2020, appendix C, https://arxiv.org/abs/2005.14165).
+A text of 8 to 12 words is one n-gram of its own length; a shorter one says too
+little to be looked for, and is counted (Brown et al. 2020, appendix C,
+https://arxiv.org/abs/2005.14165).
 
 datatrove's `NGramsDecontIndexer` needs lighteval, hashes in a Python loop and
 holds a dictionary in every process, and its filter says nothing of the
-held-out side. Ours have the same interface, and can go where those go.
+held-out side.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from datatrove.data import Document, DocumentsPipeline
-from datatrove.pipeline.base import PipelineStep
-from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.data import Document
 
 from keras_llm.artifacts import read_object
-from keras_llm.corpus.arrays import (
+from keras_llm.corpus.counts import EXAMPLES, Leak, Leaks, merged
+from keras_llm.corpus.duplicates.hashing import (
     counted,
     distinct,
     hash_range,
-    save_array,
-    task_files,
-)
-from keras_llm.corpus.counts import EXAMPLES, Leak, Leaks, merged
-from keras_llm.corpus.duplicates.hashing import (
     ngram_hashes,
     word_hashes,
     word_spans,
 )
 from keras_llm.corpus.splitting import cut
+from keras_llm.corpus.store import Store, save_array
 from keras_llm.files import write_text
 
 WORDS = 13
@@ -68,28 +61,40 @@ class HeldOut:
     def of(cls, texts: Iterable[str]) -> "HeldOut":
         """Indexes texts, of which all n-grams fit in memory."""
         found = [ngrams_of(text) for text in texts]
-        hashes = np.concatenate(
-            [np.empty(0, np.uint64), *(mine for mine, _ in found)]
-        )
         words = np.array([length for _, length in found], np.int64)
-        return _merged([hashes], words, common_above=None)
+        return cls.merge([mine for mine, _ in found], words)
 
     @classmethod
-    def merge(cls, folder: Path, common_above: int | None = None) -> "HeldOut":
-        """Indexes what the tasks of `NgramIndexer` found.
+    def merge(
+        cls,
+        tasks: Sequence[np.ndarray],
+        words: np.ndarray,
+        common_above: int | None = None,
+    ) -> "HeldOut":
+        """Indexes what tasks found, one range of hashes after the other.
 
         Args:
-            folder: Their folder.
-            common_above: Leaves out n-grams of more texts than this: licences
-                and phrases that come with every document are no leak. Give
-                `COMMON` for a test split; `None` for evaluation files, where
-                many questions may share a passage, which is none less leaked.
+            tasks: uint64 arrays, of each the n-grams of some texts.
+            words: int64 array, the words of an n-gram of each text.
+            common_above: As in `LeakCheck`.
         """
-        paths = task_files(folder)
-        tasks = [np.load(path, mmap_mode="r") for path in paths]
-        words = [np.load(_words_beside(path)) for path in paths]
-        words = np.concatenate([np.empty(0, np.int64), *words])
-        return _merged(tasks, words, common_above)
+        passes = max(1, -(-sum(len(task) for task in tasks) // _PASS))
+        kept = []
+        for part in range(passes):
+            mine = [task[hash_range(task, passes) == part] for task in tasks]
+            values, counts = counted(
+                np.concatenate([np.empty(0, np.uint64), *mine])
+            )
+            if common_above is not None:
+                values = values[counts <= common_above]
+            kept.append(values)
+        is_long = words >= FEWEST_WORDS
+        return cls(
+            np.concatenate(kept),
+            texts=len(words),
+            too_short=int((~is_long).sum()),
+            lengths=tuple(distinct(words[is_long]).tolist()),
+        )
 
     def save(self, folder: Path) -> None:
         """Writes the index; what is not complete cannot be loaded."""
@@ -139,60 +144,53 @@ def ngrams_of(text: str) -> tuple[np.ndarray, int]:
     return distinct(ngram_hashes(words, length)), length
 
 
-class NgramIndexer(PipelineStep):
-    """Writes the n-grams of every document that passes, for `HeldOut.merge`.
+class LeakCheck:
+    """Texts that are held out, and what the train split shares with them.
+
+    Tasks `collect` the texts, `merge` makes one index of them, tasks have
+    documents `marked`, and `leaks` says what was found.
 
     Args:
-        out: Folder for `{rank:05d}.npy`, the task's hashes, and
-            `{rank:05d}.words.npy`, how many words each document's have.
+        folder: Of these texts alone.
+        common_above: Leaves out n-grams of more texts than this: licences and
+            phrases that come with every document are no leak. Give `COMMON`
+            for a test split; `None` for evaluation files, where many questions
+            may share a passage, which is none less leaked.
     """
 
-    type = "leaks"
-    name = "index"
+    def __init__(self, folder: Path, common_above: int | None = None):
+        self.store = Store(folder)
+        self.common_above = common_above
 
-    def __init__(self, out: Path):
-        super().__init__()
-        self.out = out
-
-    def run(
-        self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
-    ) -> DocumentsPipeline:
+    def collect(self, documents: Iterable[Document], rank: int = 0) -> None:
+        """Saves the n-grams of a task's held-out texts."""
         hashes, words = [np.empty(0, np.uint64)], []
-        for document in data:
+        for document in documents:
             mine, length = ngrams_of(document.text)
             hashes.append(mine)
             words.append(length)
-            yield document
-        path = self.out / f"{rank:05d}.npy"
-        save_array(_words_beside(path), np.array(words, np.int64))
-        save_array(path, np.concatenate(hashes))
+        self.store.save("words", rank, np.array(words, np.int64))
+        self.store.save("ngrams", rank, np.concatenate(hashes))
 
+    def merge(self) -> None:
+        """Makes one index of what the tasks collected."""
+        words = [np.empty(0, np.int64), *self.store.arrays("words")]
+        HeldOut.merge(
+            self.store.arrays("ngrams"),
+            np.concatenate(words),
+            self.common_above,
+        ).save(self.store.folder)
 
-class FindLeaks(PipelineStep):
-    """Marks documents of the train split that share a held-out n-gram.
+    def marked(
+        self, documents: Iterable[Document], rank: int = 0
+    ) -> Iterator[Document]:
+        """The documents; those that leak have `leaks` set in their metadata.
 
-    They have `leaks` set in their metadata; others are not looked at.
-
-    Args:
-        index: Folder of a saved `HeldOut`.
-        out: Folder for `{rank:05d}.npy`, which held-out n-grams the task
-            found, and `{rank:05d}.json`, its `Leaks`.
-    """
-
-    type = "leaks"
-    name = "find"
-
-    def __init__(self, index: Path, out: Path):
-        super().__init__()
-        self.index = index
-        self.out = out
-
-    def run(
-        self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
-    ) -> DocumentsPipeline:
-        held_out, leaks = HeldOut.load(self.index), Leaks()
+        Only what a document has in the train split is looked at.
+        """
+        held_out, leaks = HeldOut.load(self.store.folder), Leaks()
         is_found = np.zeros(len(held_out.hashes), bool)
-        for document in data:
+        for document in documents:
             for text in _trained_on(document):
                 where, excerpt = held_out.shared(text)
                 is_found[where] = True
@@ -202,38 +200,8 @@ class FindLeaks(PipelineStep):
                     if len(leaks.examples) < EXAMPLES:
                         leaks.examples.append(Leak(document.id, excerpt))
             yield document
-        save_array(self.out / f"{rank:05d}.npy", np.flatnonzero(is_found))
-        write_text(self.out / f"{rank:05d}.json", json.dumps(asdict(leaks)))
-
-
-class DropLeaks(BaseFilter):
-    """Leaves out the documents that `FindLeaks` marked.
-
-    A document that is cut between splits stays: its own end is what is held
-    out.
-    """
-
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        if doc.metadata["leaks"] and doc.metadata["cuts"] is None:
-            return False, "held_out"
-        return True
-
-
-class LeakCheck:
-    """Texts that are held out, and where the search for them is kept.
-
-    Args:
-        folder: Of these texts alone.
-    """
-
-    def __init__(self, folder: Path):
-        self.ngrams = folder / "ngrams"  # of each task
-        self.index = folder / "index"
-        self.found = folder / "found"  # of each task
-
-    def merge(self, common_above: int | None) -> None:
-        """Makes one index of what the tasks found."""
-        HeldOut.merge(self.ngrams, common_above).save(self.index)
+        self.store.save("found", rank, np.flatnonzero(is_found))
+        self.store.save_record("leaks", rank, asdict(leaks))
 
     def leaks(self, dropped: int) -> Leaks:
         """What the train split shares with these texts.
@@ -241,12 +209,11 @@ class LeakCheck:
         Args:
             dropped: Documents that were left out for it.
         """
-        index = HeldOut.load(self.index)
-        paths = task_files(self.found, ".json")
-        leaks = merged(Leaks, map(read_object, paths))
+        index = HeldOut.load(self.store.folder)
+        leaks = merged(Leaks, self.store.records("leaks"))
         is_found = np.zeros(len(index.hashes), bool)
-        for path in task_files(self.found):
-            is_found[np.load(path)] = True
+        for found in self.store.arrays("found"):
+            is_found[found] = True
         leaks.texts, leaks.too_short = index.texts, index.too_short
         leaks.ngrams, leaks.found = len(is_found), int(is_found.sum())
         leaks.dropped = dropped
@@ -259,32 +226,6 @@ def _trained_on(document: Document) -> list[str]:
         pieces = cut(document.text, spans)
         return [text for split, text in pieces if split == "train"]
     return [document.text] if document.metadata["split"] == "train" else []
-
-
-def _words_beside(path: Path) -> Path:
-    return path.with_suffix(".words.npy")
-
-
-def _merged(
-    tasks: Sequence[np.ndarray], words: np.ndarray, common_above: int | None
-) -> HeldOut:
-    """The index of what tasks found, one range of hashes after the other."""
-    passes = max(1, -(-sum(len(task) for task in tasks) // _PASS))
-    kept = []
-    for part in range(passes):
-        mine = [task[hash_range(task, passes) == part] for task in tasks]
-        hashes = np.concatenate([np.empty(0, np.uint64), *mine])
-        values, counts = counted(hashes)
-        if common_above is not None:
-            values = values[counts <= common_above]
-        kept.append(values)
-    is_long = words >= FEWEST_WORDS
-    return HeldOut(
-        np.concatenate(kept),
-        texts=len(words),
-        too_short=int((~is_long).sum()),
-        lengths=tuple(distinct(words[is_long]).tolist()),
-    )
 
 
 def _excerpt(text: str, first: int, words: int) -> str:

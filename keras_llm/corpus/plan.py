@@ -4,15 +4,13 @@ Reads the index of all documents, never their texts; only suspected
 near-duplicates are read again, in tasks of their own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
-from datatrove.pipeline.base import PipelineStep
 
-from keras_llm.corpus.arrays import save_array, task_files
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.clusters import (
     PRIORITY,
@@ -20,10 +18,10 @@ from keras_llm.corpus.duplicates.clusters import (
     exact,
     representatives,
 )
-from keras_llm.corpus.duplicates.minhash import VerifyPairs, candidate_pairs
+from keras_llm.corpus.duplicates.minhash import candidate_pairs, verified
 from keras_llm.corpus.duplicates.paragraphs import repeated
-from keras_llm.corpus.splitting import Division, Span, divide
-from keras_llm.corpus.store import Store
+from keras_llm.corpus.splitting import Division, divide
+from keras_llm.corpus.store import Store, save_array
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
 # What a plan keeps in memory at most, for each document and for each pair that
@@ -31,31 +29,14 @@ from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 BYTES_PER_DOCUMENT = 133
 BYTES_PER_PAIR = 64
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE = range(3)
+PAIRS = "pairs.npy"
 PAIRS_OF_A_TASK = 50_000
 PRIORITIES = np.array([PRIORITY[split] for split in (*SPLITS, None)])
 
-# Runs a pipeline for so many tasks; the name is that of the stage.
-RunTasks = Callable[[str, list[PipelineStep], int], None]
-
-
-@dataclass(frozen=True)
-class TaskPlan:
-    """The share of a `Plan` that one task needs, numbered from zero."""
-
-    verdicts: np.ndarray
-    splits: np.ndarray
-    repeated: np.ndarray
-    cuts: dict[int, list[Span]]
-
-    def of(self, number: int) -> dict[str, Any]:
-        """What is planned for a document, as metadata."""
-        start, stop = np.searchsorted(self.repeated[:, 0], [number, number + 1])
-        return {
-            "verdict": int(self.verdicts[number]),
-            "split": SPLITS[self.splits[number]],
-            "repeated": self.repeated[start:stop, 1],
-            "cuts": self.cuts.get(number),
-        }
+# Called with nothing, the rank and the number of tasks.
+Task = Callable[[None, int, int], None]
+# Runs so many tasks; the name is that of the stage.
+RunTasks = Callable[[str, Task, int], None]
 
 
 @dataclass(frozen=True)
@@ -88,25 +69,31 @@ class Plan:
                 found[span.split] += 1
         return {split: count for split, count in found.items() if count}
 
-    def of_tasks(self, starts: Sequence[int]) -> list[TaskPlan]:
-        """Each task's share; `starts` are numbers of their first documents."""
-        plans = []
-        for start, stop in pairwise(starts):
-            first, last = np.searchsorted(self.repeated[:, 0], [start, stop])
-            cuts = {
-                number - start: spans
-                for number, spans in self.division.cuts.items()
-                if start <= number < stop
-            }
-            plans.append(
-                TaskPlan(
-                    self.verdicts[start:stop],
-                    self.division.splits[start:stop],
-                    self.repeated[first:last] - [start, 0],
-                    cuts,
-                )
-            )
-        return plans
+    def part(self, start: int, stop: int) -> "Plan":
+        """That of some documents alone, numbered from zero."""
+        first, last = np.searchsorted(self.repeated[:, 0], [start, stop])
+        cuts = {
+            number - start: spans
+            for number, spans in self.division.cuts.items()
+            if start <= number < stop
+        }
+        splits = self.division.splits[start:stop]
+        return Plan(
+            self.verdicts[start:stop],
+            self.clusters[start:stop] - start,
+            Division(self.division.method, splits, cuts),
+            self.repeated[first:last] - [start, 0],
+        )
+
+    def of(self, number: int) -> dict[str, Any]:
+        """What is planned for a document, as metadata."""
+        start, stop = np.searchsorted(self.repeated[:, 0], [number, number + 1])
+        return {
+            "verdict": int(self.verdicts[number]),
+            "split": SPLITS[self.division.splits[number]],
+            "repeated": self.repeated[start:stop, 1].tolist(),
+            "cuts": self.division.cuts.get(number),
+        }
 
 
 def make_plan(
@@ -152,13 +139,21 @@ def _near_clusters(
 ) -> np.ndarray:
     pairs = candidate_pairs(store.arrays("keys"), is_kept)
     if len(pairs):
-        path, found = store.folder / "pairs.npy", store.folder / "verified"
-        save_array(path, pairs)
-        verify = VerifyPairs(path, found, store.text, settings.similarity)
-        run("verify", [verify], -(-len(pairs) // PAIRS_OF_A_TASK))
-        parts = [np.load(path) for path in task_files(found)]
-        pairs = np.concatenate(parts)
+        save_array(store.folder / PAIRS, pairs)
+        verify = partial(_verify, store, settings.similarity)
+        run("verify", verify, -(-len(pairs) // PAIRS_OF_A_TASK))
+        pairs = np.concatenate(store.arrays("verified"))
     return cluster(len(is_kept), pairs)
+
+
+def _verify(
+    store: Store, similarity: float, _: None, rank: int, world_size: int
+) -> None:
+    """The task that compares its share of the pairs, in order."""
+    pairs = np.load(store.folder / PAIRS, mmap_mode="r")
+    ends = (len(pairs) * part // world_size for part in (rank, rank + 1))
+    mine = np.array(pairs[slice(*ends)])
+    store.save("verified", rank, verified(mine, store.text, similarity))
 
 
 def _named_by(stays: np.ndarray, roots: np.ndarray) -> np.ndarray:

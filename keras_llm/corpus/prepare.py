@@ -1,23 +1,44 @@
 """From sources of raw text to a corpus folder: cleaned, divided, reported.
 
-What a stage leaves is in a folder beside the corpus, so that a killed run goes
-on where it was: see `keras_llm.corpus.stages`.
+The stages are in a folder beside the corpus, so that a killed run goes on
+where it was. Tasks depend on the sources alone: the same sources and settings
+give the same bytes on any number of workers.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from keras_llm import __version__
-from keras_llm.corpus.report.corpus_report import CorpusReport
-from keras_llm.corpus.rules import build_rules
+from keras_llm.corpus.counts import RuleCount
+from keras_llm.corpus.documents import SPLITS
+from keras_llm.corpus.duplicates.hashing import distinct
+from keras_llm.corpus.duplicates.minhash import Signer
+from keras_llm.corpus.leaks import COMMON, LeakCheck
+from keras_llm.corpus.plan import Task, make_plan
+from keras_llm.corpus.report.corpus_report import CorpusReport, save_report
+from keras_llm.corpus.report.page import save_page
+from keras_llm.corpus.report.summary import (
+    merged_files,
+    merged_rules,
+    summarise,
+)
+from keras_llm.corpus.report.timings import (
+    Speed,
+    Timings,
+    rule_speeds,
+    save_timings,
+)
+from keras_llm.corpus.rules import Rule, build_rules
 from keras_llm.corpus.sources import as_sources, list_sources
 from keras_llm.corpus.sources.kinds import kind_of
 from keras_llm.corpus.sources.listing import (
@@ -25,14 +46,31 @@ from keras_llm.corpus.sources.listing import (
     SourceFile,
     contents_key,
 )
-from keras_llm.corpus.stages import ProgressHook, Stages
+from keras_llm.corpus.sources.reader import FileReader, make_tasks
+from keras_llm.corpus.splitting import NO_SPLIT, check_splits
+from keras_llm.corpus.store import SavedTasks, Store
+from keras_llm.corpus.tasks import (
+    Clean,
+    IndexQuestions,
+    IndexTest,
+    Planned,
+    Write,
+)
 from keras_llm.errors import InputError
-from keras_llm.executors import check_executor
-from keras_llm.files import check_free, resumable_work
+from keras_llm.executors import (
+    advance,
+    check_executor,
+    run_tasks,
+    usable_cores,
+)
+from keras_llm.files import MADE, check_free, resumable_work, write_text
 from keras_llm.recipes.corpus_settings import CorpusSettings, ExecutionSettings
 
 # What cleaning does not depend on: a change of these keeps what is cleaned.
 SPLITTING = ("contamination", "leaks", "split")
+SHOWN = 120  # characters of what was dropped, in a message
+# Called with the stage, and the bytes done and in all.
+ProgressHook = Callable[[str, int, int], None]
 
 
 def prepare(
@@ -69,7 +107,7 @@ def prepare(
     check_free(out)
     execution = execution or ExecutionSettings()
     check_executor(execution, out)
-    cleaning = build_rules(settings)  # says what is wrong with them first
+    rules = build_rules(settings)  # says what is wrong with them first
     held_out = []
     if settings.contamination and settings.leaks != "ignore":
         held_out = list_sources(settings.contamination)
@@ -77,16 +115,184 @@ def prepare(
         files = list_sources(sources, stdin, include=settings.include)
         _check_columns(files, settings)
         with resumable_work(out, _key(files, settings)) as work:
-            stages = Stages(work, settings, execution, progress)
+            stages = _Stages(work, files, settings, execution, progress)
             stages.forget_unless(_key(held_out, settings, SPLITTING))
             if held_out:
-                stages.collect_contamination(held_out)
-            stages.clean(files, cleaning)
-            stages.plan(files)
-            stages.collect_test_split()
+                stages.index_questions(held_out)
+            stages.clean(rules)
+            stages.plan()
+            stages.index_test_split()
             stages.write()
-            report = stages.report(files)
+            report = stages.report()
     return report
+
+
+class _Stages:
+    """The stages of one corpus, in a folder that outlives an interruption."""
+
+    def __init__(
+        self,
+        work: Path,
+        files: list[SourceFile],
+        settings: CorpusSettings,
+        execution: ExecutionSettings,
+        progress: ProgressHook | None,
+    ):
+        is_web = settings.cleaning == "web"
+        self._work = work
+        self._corpus = work / MADE
+        self._store = Store(work / "cleaned")
+        self._files = files
+        self._settings = settings
+        self._execution = execution
+        self._near = settings.near_duplicates or ("drop" if is_web else "keep")
+        paragraphs = settings.paragraph_duplicates
+        self._paragraphs = is_web if paragraphs is None else paragraphs
+        self._held_out: dict[str, LeakCheck] = {}
+        self._seconds: dict[str, float] = {}
+        self._progress = progress
+
+    def forget_unless(self, key: str) -> None:
+        """Deletes what depends on more than cleaning, if that has changed."""
+        path = self._work / "splitting.key"
+        if path.is_file() and path.read_text(encoding="utf-8") == key:
+            return
+        path.unlink(missing_ok=True)
+        for name in ("contamination", "leaks", "write"):
+            shutil.rmtree(self._work / "stages" / name, ignore_errors=True)
+            shutil.rmtree(self._work / name, ignore_errors=True)
+        shutil.rmtree(self._corpus)
+        self._corpus.mkdir()
+        write_text(path, key)
+
+    def index_questions(self, files: list[SourceFile]) -> None:
+        """Indexes evaluation files, which training text must not hold."""
+        reader = self._reader("contamination", files)
+        held_out = LeakCheck(self._work / "contamination")
+        index = IndexQuestions(reader, held_out)
+        self._run("contamination", index, len(reader.tasks), _bytes_of(files))
+        held_out.merge()
+        self._held_out["contamination"] = held_out
+
+    def clean(self, rules: list[Rule]) -> None:
+        """Reads and cleans the sources, into the store."""
+        reader = self._reader("clean", self._files)
+        compares = self._near != "keep"
+        signer = Signer(self._settings.similarity) if compares else None
+        clean = Clean(reader, rules, self._store, signer, self._paragraphs)
+        self._tasks = len(reader.tasks)
+        self._run("clean", clean, self._tasks, _bytes_of(self._files))
+        if not len(self._store.index()):
+            raise self._nothing_left()
+
+    def plan(self) -> None:
+        """Decides which documents stay, and in which split."""
+        self._plan = make_plan(
+            self._store, self._settings, self._near, self._run
+        )
+        self._check_splits(self._plan.documents())
+        starts = self._store.starts().tolist()
+        plans = (self._plan.part(*ends) for ends in itertools.pairwise(starts))
+        saved = SavedTasks.save(self._work / "plan.tasks", plans)
+        drops = self._near == "drop"
+        self._planned = Planned(self._store, saved, drops, self._paragraphs)
+
+    def index_test_split(self) -> None:
+        """Indexes the test split, which training text must not hold."""
+        has_test = "test" in self._plan.documents()
+        if self._settings.leaks == "ignore" or not has_test:
+            return
+        held_out = LeakCheck(self._work / "leaks", COMMON)
+        index = IndexTest(self._planned, held_out)
+        self._run("leaks", index, self._tasks, self._store.size())
+        held_out.merge()
+        self._held_out["leaks"] = held_out
+
+    def write(self) -> None:
+        """Writes the splits."""
+        held_out = list(self._held_out.values())
+        drops = self._settings.leaks == "drop"
+        write = Write(self._planned, self._corpus, held_out, drops)
+        self._run("write", write, self._tasks, self._store.size())
+
+    def report(self) -> CorpusReport:
+        """Writes the report into the corpus folder, and returns it."""
+        stages = [self._store.records(name) for name in ("cleaning", "writing")]
+        rules = {
+            name: count
+            for records in stages
+            for name, count in merged_rules(records).items()
+        }
+        dropped = rules.get("leaks", RuleCount()).dropped
+        leaks = {k: each.leaks(dropped) for k, each in self._held_out.items()}
+        report = summarise(
+            self._files, self._settings, self._store, self._plan, rules, leaks
+        )
+        self._check_splits(
+            {split: count.documents for split, count in report.splits.items()}
+        )
+        workers = self._execution.workers or usable_cores()
+        seconds = sum(self._seconds.values())
+        timings = Timings(
+            total=Speed.of(seconds, _bytes_of(self._files)),
+            workers=min(workers, self._tasks),
+            rules=rule_speeds(itertools.chain(*stages)),
+            stages=self._seconds,
+        )
+        save_report(report, self._corpus)
+        save_timings(timings, self._corpus)
+        save_page(report, timings, self._corpus)
+        return report
+
+    def _reader(self, name: str, files: list[SourceFile]) -> FileReader:
+        tasks = make_tasks(files)
+        saved = SavedTasks.save(self._work / f"{name}.tasks", tasks)
+        return FileReader(saved, self._settings, advance)
+
+    def _nothing_left(self) -> InputError:
+        rules = merged_rules(self._store.records("cleaning"))
+        why = [
+            f"{name} dropped {rule.dropped} (e.g. {drop.id}, "
+            f"{drop.reason}: {drop.before[:SHOWN]!r})"
+            for name, rule in rules.items()
+            for drop in rule.drops[:1]
+        ]
+        files = merged_files(self._store.records("files"))
+        return InputError(
+            "The sources must hold text. Nothing is left of "
+            f"{rules['unreadable'].seen} documents ({files}): "
+            f"{'; '.join(why)}. Pass other sources, --corpus.rules or, for "
+            "tables, --corpus.text."
+        )
+
+    def _check_splits(self, documents: dict[str, int]) -> None:
+        """Raises `Interrupted` if a split is empty that must not be."""
+        method = self._plan.division.method
+        if method == "given":
+            given = distinct(self._store.index()["given"])
+            named = {SPLITS[split] for split in given[given != NO_SPLIT]}
+            named |= {file.split for file in self._files} - {None}
+            documents = dict.fromkeys(named, 0) | documents
+        check_splits(documents, method, self._settings.split)
+
+    def _run(
+        self, stage: str, task: Task, tasks: int, total: int | None = None
+    ) -> None:
+        """Runs the tasks of a stage; `total` is what they advance by."""
+        start = time.perf_counter()
+        hook = self._progress if total is not None else None
+        run_tasks(
+            [task],
+            tasks,
+            self._work / "stages" / stage,
+            self._execution,
+            hook and (lambda done: hook(stage, done, total)),
+        )
+        self._seconds[stage] = time.perf_counter() - start
+
+
+def _bytes_of(files: Sequence[SourceFile]) -> int:
+    return sum(file.bytes for file in files)
 
 
 @contextmanager

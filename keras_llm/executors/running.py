@@ -49,7 +49,7 @@ def run_tasks(
     skipped. So a task must write each of its files beside and rename it: one
     that was killed runs again from its start.
 
-    Each task has a pipeline of its own, pickled: steps import no Keras where
+    Each task has a pipeline of its own, pickled: tasks import no Keras where
     they are defined, and hold little. What differs from rank to rank is read
     from files.
 

@@ -14,7 +14,7 @@ from keras_llm.corpus.counts import (
     RuleCount,
 )
 from keras_llm.corpus.documents import SplitCount
-from keras_llm.corpus.report.characters import CharacterCounter
+from keras_llm.corpus.report.contents import CharacterCounter
 from keras_llm.corpus.report.corpus_report import (
     Cluster,
     CorpusReport,

@@ -1,27 +1,24 @@
 """MinHash: signatures, candidates beside all pairs, and verified pairs."""
 
 import itertools
-import pickle
 import re
 import tracemalloc
-from functools import partial
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from keras_llm.corpus.arrays import save_array
 from keras_llm.corpus.duplicates import minhash
 from keras_llm.corpus.duplicates.clusters import cluster
 from keras_llm.corpus.duplicates.minhash import (
     NEIGHBOURS,
     NO_KEY,
     Signer,
-    VerifyPairs,
     bands_and_rows,
     candidate_pairs,
     jaccard,
     recall,
+    verified,
 )
 from keras_llm.corpus.plan import (
     BYTES_PER_DOCUMENT,
@@ -181,16 +178,15 @@ def peak_of_plan(folder, documents):
     keys = draw.integers(1, 2**63, (documents, 20), dtype=np.uint64)
     copies = documents // 20
     keys[:copies] = keys[copies : 2 * copies]
-    save_array(store.array("keys", 0), np.asfortranarray(keys))
+    store.save("keys", 0, np.asfortranarray(keys))
     index = np.zeros(documents, INDEX)
     index["digest"] = draw.integers(0, 2**63, (documents, 2), dtype=np.uint64)
     index["characters"] = draw.integers(1, 10**6, documents)
     index["given"] = NO_SPLIT
-    save_array(store.array("index", 0), index)
+    store.save("index", 0, index)
 
-    def all_are_near(stage, pipeline, tasks):
-        [step] = pipeline
-        save_array(step.out / "00000.npy", np.load(step.pairs))
+    def all_are_near(stage, task, tasks):
+        store.save("verified", 0, np.load(folder / "pairs.npy"))
 
     del keys, index
     tracemalloc.start()
@@ -218,64 +214,37 @@ TEXTS = [" ".join(WORDS[:stop]) for stop in range(60, 101, 4)] + [
 ]
 
 
-def read(texts, document):
-    return texts[document]
-
-
-def verified(tmp_path, pairs, similarity, tasks=1, texts=TEXTS):
-    np.save(tmp_path / "pairs.npy", np.array(pairs, np.int64).reshape(-1, 2))
-    out = tmp_path / f"verified-{tasks}"
-    step = VerifyPairs(
-        tmp_path / "pairs.npy", out, partial(read, texts), similarity
-    )
-    for rank in range(tasks):
-        pickle.loads(pickle.dumps(step)).run(rank=rank, world_size=tasks)
-    paths = sorted(out.iterdir())
-    assert [path.name for path in paths] == [
-        f"{rank:05d}.npy" for rank in range(tasks)
-    ]
-    return np.concatenate([np.load(path) for path in paths]).tolist()
+def near(pairs, similarity, texts=TEXTS):
+    pairs = np.array(pairs, np.int64).reshape(-1, 2)
+    return verified(pairs, texts.__getitem__, similarity).tolist()
 
 
 @pytest.mark.parametrize("similarity", [0.1, 0.55, 0.7, 0.8, 1.0])
-def test_the_pairs_that_reach_the_similarity_stay(tmp_path, similarity):
+def test_the_pairs_that_reach_the_similarity_stay(similarity):
     pairs = list(itertools.combinations(range(len(TEXTS)), 2))
     expected = [
         [a, b] for a, b in pairs if jaccard(TEXTS[a], TEXTS[b]) >= similarity
     ]
-    assert verified(tmp_path, pairs, similarity) == expected
+    assert near(pairs, similarity) == expected
+    assert near([], similarity) == []
 
 
-def test_the_threshold_itself_is_reached(tmp_path):
+def test_the_threshold_itself_is_reached():
     # 55 of 100 shingles: 0.55 * 100 is a little more than 55.
     texts = [" ".join(WORDS[:59]), " ".join([*WORDS, "a", "b", "c", "d"])]
-    assert verified(tmp_path, [[0, 1]], 0.55, texts=texts) == [[0, 1]]
-
-
-@pytest.mark.parametrize("tasks", [2, 7, 200])
-def test_the_number_of_tasks_does_not_matter(tmp_path, tasks):
-    pairs = list(itertools.combinations(range(len(TEXTS)), 2))
-    expected = verified(tmp_path, pairs, 0.8)
-    assert verified(tmp_path, pairs, 0.8, tasks) == expected
-
-
-def test_no_pairs_give_an_empty_file(tmp_path):
-    assert verified(tmp_path, [], 0.8, tasks=2) == []
+    assert near([[0, 1]], 0.55, texts) == [[0, 1]]
 
 
 @pytest.mark.parametrize("bound", [1, 3, 64])
-def test_what_is_kept_in_memory_is_bounded(tmp_path, monkeypatch, bound):
+def test_what_is_kept_in_memory_is_bounded(monkeypatch, bound):
     monkeypatch.setattr(minhash, "_KEPT_SETS", bound)
-    pairs = [[0, n] for n in range(1, 11)] + [[0, 1]]
-    np.save(tmp_path / "pairs.npy", np.array(pairs))
+    pairs = np.array([[0, n] for n in range(1, 11)] + [[0, 1]])
     reads = []
 
     def read_text(document):
         reads.append(document)
         return TEXTS[document]
 
-    VerifyPairs(tmp_path / "pairs.npy", tmp_path, read_text, 0.8).run()
+    verified(pairs, read_text, 0.8)
     read_again = len(reads) - len(set(reads))
     assert (read_again == 0) == (bound == 64)
-    expected = [[a, b] for a, b in pairs if jaccard(TEXTS[a], TEXTS[b]) >= 0.8]
-    assert np.load(tmp_path / "00000.npy").tolist() == expected

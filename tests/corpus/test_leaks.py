@@ -9,11 +9,8 @@ from datatrove.data import Document
 from keras_llm.corpus import leaks as leaks_module
 from keras_llm.corpus.leaks import (
     COMMON,
-    DropLeaks,
-    FindLeaks,
     HeldOut,
     LeakCheck,
-    NgramIndexer,
 )
 from keras_llm.corpus.splitting import Span
 
@@ -36,15 +33,13 @@ def documents(texts):
     ]
 
 
-def indexed(tmp_path, texts, tasks=1):
-    """Indexes texts in tasks; the folders of tasks and of the index."""
-    folder = tmp_path / "ngrams"
+def indexed(folder, texts, tasks=1, common_above=None):
+    """Texts that are held out, collected in tasks."""
+    check = LeakCheck(folder, common_above)
     for rank in range(tasks):
-        mine = documents(texts)[rank::tasks]
-        passed = NgramIndexer(folder).run(iter(mine), rank, tasks)
-        assert list(passed) == mine
-    HeldOut.merge(folder).save(tmp_path / "index")
-    return folder, tmp_path / "index"
+        check.collect(documents(texts)[rank::tasks], rank)
+    check.merge()
+    return check
 
 
 def test_ngrams_found_are_those_that_sets_share():
@@ -90,8 +85,8 @@ def test_a_short_text_is_one_ngram(count, is_found):
 
 @pytest.mark.parametrize("texts", [[], [""], ["too short to tell"]])
 def test_nothing_held_out_is_found_nowhere(tmp_path, texts):
-    _, index = indexed(tmp_path, texts)
-    held = HeldOut.load(index)
+    indexed(tmp_path, texts)
+    held = HeldOut.load(tmp_path)
     assert (held.texts, held.too_short) == (len(texts), len(texts))
     assert len(held.shared(" ".join(words(50, 1)))[0]) == 0
 
@@ -102,7 +97,8 @@ def test_tasks_and_passes_do_not_matter(tmp_path, tasks, at_once, monkeypatch):
     monkeypatch.setattr(leaks_module, "_PASS", at_once)
     texts = [" ".join(words(40, seed)) for seed in range(6)] + [texts_short()]
     expected = HeldOut.of(texts)
-    loaded = HeldOut.load(indexed(tmp_path, texts, tasks)[1])
+    indexed(tmp_path, texts, tasks)
+    loaded = HeldOut.load(tmp_path)
     assert (loaded.hashes == expected.hashes).all()
     assert (np.diff(loaded.hashes.astype(object)) > 0).all()
     assert loaded.lengths == expected.lengths == (9, 13)
@@ -116,9 +112,10 @@ def texts_short():
 def test_what_many_held_out_texts_share_is_common(tmp_path):
     licence = " ".join(words(20, 1))
     texts = [f"{' '.join(words(30, 10 + n))} {licence}" for n in range(12)]
-    folder, _ = indexed(tmp_path, texts)
-    strict = HeldOut.merge(folder)
-    lenient = HeldOut.merge(folder, common_above=COMMON)
+    indexed(tmp_path / "strict", texts)
+    strict = HeldOut.load(tmp_path / "strict")
+    indexed(tmp_path / "lenient", texts, common_above=COMMON)
+    lenient = HeldOut.load(tmp_path / "lenient")
     assert len(strict.shared(licence)[0]) == 8
     assert len(lenient.shared(licence)[0]) == 0
     assert len(lenient.shared(texts[0])[0]) == 38 - 8
@@ -131,17 +128,16 @@ def leaking(tmp_path):
     others = [words(60, 100 + seed) for seed in range(10)]
     others[3][10:30] = held[1].split()[5:25]
     others[7][10:24] = held[1].split()[20:34]
-    _, index = indexed(tmp_path, held)
-    return index, documents(map(" ".join, others))
+    return indexed(tmp_path, held), documents(map(" ".join, others))
 
 
-def test_everything_passes_and_is_counted(leaking, tmp_path):
-    index, others = leaking
+def test_everything_passes_and_is_counted(leaking):
+    check, others = leaking
     for rank in range(2):
-        report = FindLeaks(index, tmp_path / "found")
         mine = others[rank * 5 : rank * 5 + 5]
-        assert list(report.run(iter(mine), rank, 2)) == mine
-    leaks = LeakCheck(tmp_path).leaks(dropped=1)
+        assert list(check.marked(mine, rank)) == mine
+    assert [n for n in range(10) if others[n].metadata["leaks"]] == [3, 7]
+    leaks = check.leaks(dropped=1)
     assert (leaks.texts, leaks.too_short, leaks.dropped) == (4, 0, 1)
     assert (leaks.ngrams, leaks.found) == (4 * 28, 10)
     assert leaks.documents == 2
@@ -149,16 +145,9 @@ def test_everything_passes_and_is_counted(leaking, tmp_path):
     assert leaks.examples[0].phrase in others[3].text
 
 
-def test_what_leaks_is_dropped_unless_it_is_cut(leaking, tmp_path):
-    index, others = leaking
-    others[7].metadata["cuts"] = [Span("train", 0, 9), Span("test", 9, 99)]
-    marked = FindLeaks(index, tmp_path / "found").run(iter(others))
-    kept = [document.id for document in DropLeaks().run(marked)]
-    assert kept == [f"doc-{n}" for n in range(10) if n != 3]
-
-
-def test_other_splits_are_not_looked_at(leaking, tmp_path):
-    index, others = leaking
+def test_other_splits_are_not_looked_at(leaking):
+    check, others = leaking
     others[3].metadata["split"] = "validation"
-    list(FindLeaks(index, tmp_path / "found").run(iter(others)))
-    assert LeakCheck(tmp_path).leaks(0).documents == 1
+    others[7].metadata["cuts"] = [Span("test", 0, 999), Span("train", 999, 1e4)]
+    list(check.marked(others))
+    assert check.leaks(0).documents == 0

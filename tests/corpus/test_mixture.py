@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from keras_llm.cli import main
-from keras_llm.corpus import stages
+from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.report.corpus_report import load_report
@@ -95,7 +95,7 @@ def in_tasks(folder, out, workers):
     """Prepared in a few tasks, which a small folder is not by itself."""
     small = partial(make_tasks, task_bytes=2**19)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, "make_tasks", small)
+        patch.setattr(prepare_module, "make_tasks", small)
         settings = ExecutionSettings(workers=workers)
         return prepare(str(folder), out, AS_IT_IS, settings)
 

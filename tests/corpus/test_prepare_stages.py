@@ -17,7 +17,7 @@ import pytest
 from testing import DATA, needs_data
 
 from keras_llm import files
-from keras_llm.corpus import stages
+from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.sources.reader import make_tasks
@@ -154,7 +154,7 @@ def many(tmp_path, monkeypatch):
         write(folder / f"{number:03d}.txt", " ".join(content) + "  \n")
     write(folder / "200.txt", (folder / "007.txt").read_bytes())
     few = partial(make_tasks, task_bytes=12_000)
-    monkeypatch.setattr(stages, "make_tasks", few)
+    monkeypatch.setattr(prepare_module, "make_tasks", few)
     return folder
 
 
@@ -394,10 +394,10 @@ PREPARE = """
 import sys
 from functools import partial
 from pathlib import Path
-from keras_llm.corpus import stages
-from keras_llm.corpus.prepare import prepare
+from keras_llm.corpus import prepare as prepare_module
+from keras_llm.corpus.prepare import make_tasks, prepare
 from keras_llm.recipes.corpus_settings import CorpusSettings, ExecutionSettings
-stages.make_tasks = partial(stages.make_tasks, task_bytes=2_000_000)
+prepare_module.make_tasks = partial(make_tasks, task_bytes=2_000_000)
 source, out = sys.argv[1:]
 settings = CorpusSettings("web", near_duplicates="drop")
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from keras_llm.corpus.report.characters import CharacterCounter, script_of
+from keras_llm.corpus.report.contents import CharacterCounter, script_of
 
 TEXTS = {
     "ascii": "to be, or not to be\n" * 40,

@@ -12,9 +12,9 @@ from keras_llm.corpus.report.corpus_report import (
     CorpusReport,
     Duplicates,
     Lengths,
+    Suspects,
     UnusualCount,
 )
-from keras_llm.corpus.report.suspects import Suspects
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of
 
 SIZE = 1_000_000  # characters of a report that says nothing

@@ -65,14 +65,10 @@ def test_compressed_files_and_archives_are_one(tmp_path, suffix):
 def read_one(path, data):
     """The text of a file that is one document, and what was repaired."""
     path.write_bytes(data)
-    saved = []
     files = list_sources([str(path)])
-    reader = FileReader(
-        [files], CorpusSettings(), lambda *one: saved.append(one)
-    )
+    reader = FileReader([files], CorpusSettings())
     [document] = reader.run()
-    [(_, count)] = saved
-    return document.text, count["repaired"]
+    return document.text, reader.count.repaired
 
 
 @pytest.mark.parametrize("suffix", COMPRESSIONS)

@@ -211,7 +211,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = [
     (document.metadata.get("unreadable"), len(document.text))
     for rank in range(len(tasks))
-    for document in reader.run(None, rank)
+    for document in reader.run(rank)
 ]
 most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print("RESULT", (most - before) // 1024, len(tasks), found[:3], found[-1])

@@ -38,12 +38,12 @@ def test_a_folder_is_read_in_order_without_hidden_files_and_binaries(tmp_path):
     names = ["README", "a/b/c.TXT", "a/z.md", "b.txt", "c.jsonl.gz"]
     assert ids(tmp_path) == [*names, "image.png"]
     files = list_sources([str(tmp_path)])
-    count = {}
-    reader = FileReader([files], CorpusSettings(), lambda _, c: count.update(c))
+    reader = FileReader([files], CorpusSettings())
     assert len(list(reader.run())) == 5
     read = {"no suffix": 1, ".txt": 2, ".md": 1, ".gz": 1}
-    assert count["found"] == 6
-    assert (count["read"], count["skipped"]) == (read, {".png": 1})
+    count = reader.count
+    assert count.found == 6
+    assert (count.read, count.skipped) == (read, {".png": 1})
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
@@ -242,12 +242,11 @@ def test_what_is_taken_is_named_by_patterns(tmp_path):
         source = [str(tmp_path)]
         files = list_sources(source, include=patterns)
         settings = CorpusSettings(include=list(patterns))
-        count = {}
-        reader = FileReader([files], settings, lambda _, c: count.update(c))
+        reader = FileReader([files], settings)
         found = [document.id for document in reader.run()]
-        assert count["found"] == len(names) + 1 + 3
+        assert reader.count.found == len(names) + 1 + 3
         skipped = len(names) + 3 - len(found)
-        assert count["skipped"] == {"not in corpus.include": skipped}
+        assert reader.count.skipped == {"not in corpus.include": skipped}
         return found
 
     assert taken("*.txt") == ["a.txt", "docs/d.txt", "i.zip/f.txt"]
@@ -345,7 +344,7 @@ def test_records_do_not_depend_on_where_a_file_is_cut(
     found = [
         document
         for rank in range(len(tasks))
-        for document in FileReader(tasks, CorpusSettings()).run(None, rank)
+        for document in FileReader(tasks, CorpusSettings()).run(rank)
     ]
     assert [document.text for document in found] == texts
     for document, line in zip(found[1:], lines[1:], strict=True):

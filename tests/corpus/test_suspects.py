@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.report.suspects import suspicion
+from keras_llm.corpus.report.contents import suspicion
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
 ROFF = """.TH TRUE 1 "May 2024" "coreutils" "User Commands"

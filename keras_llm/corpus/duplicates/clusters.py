@@ -6,7 +6,7 @@ function of the arguments, not of the order in which pairs were found.
 
 import numpy as np
 
-from keras_llm.corpus.arrays import (
+from keras_llm.corpus.duplicates.hashing import (
     distinct,
     is_among,
     is_first,

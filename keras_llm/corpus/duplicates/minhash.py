@@ -16,21 +16,15 @@ key for a duplicate.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
-from datatrove.data import DocumentsPipeline
-from datatrove.pipeline.base import PipelineStep
 
-from keras_llm.corpus.arrays import (
+from keras_llm.corpus.duplicates.hashing import (
     distinct,
     is_among,
-    repeated_values,
-    save_array,
-)
-from keras_llm.corpus.duplicates.hashing import (
     mixed,
     ngram_hashes,
+    repeated_values,
     word_hashes,
 )
 from keras_llm.errors import InputError
@@ -247,59 +241,30 @@ def _packed(
     return members[first] << _HALF | members[second]
 
 
-class VerifyPairs(PipelineStep):
-    """Keeps the pairs whose exact Jaccard similarity reaches a threshold.
-
-    Each task takes its share of the pairs, in order, so that the tasks'
-    results one after the other are the same for any number of tasks.
+def verified(
+    pairs: np.ndarray, read_text: Callable[[int], str], similarity: float
+) -> np.ndarray:
+    """The pairs whose exact Jaccard similarity reaches a threshold.
 
     Args:
-        pairs: The `.npy` file of candidates, int64 `(pairs, 2)`.
-        out: Folder for `{rank:05d}.npy`, the task's verified pairs.
-        read_text: Gives a document's text by its index in the corpus; goes to
-            other processes.
+        pairs: int64 array `(pairs, 2)` of indices of documents.
+        read_text: Gives a document's text by its index in the corpus.
         similarity: Least Jaccard similarity of duplicates.
     """
 
-    type = "duplicates"
-    name = "verify"
+    @functools.lru_cache(_KEPT_SETS)
+    def shingles(document: int) -> np.ndarray:
+        return shingle_set(read_text(document))
 
-    def __init__(
-        self,
-        pairs: Path,
-        out: Path,
-        read_text: Callable[[int], str],
-        similarity: float,
-    ):
-        super().__init__()
-        self.pairs = pairs
-        self.out = out
-        self.read_text = read_text
-        self.similarity = similarity
+    is_near = [
+        _is_near(shingles(a), shingles(b), similarity)
+        for a, b in pairs.tolist()
+    ]
+    return pairs[np.array(is_near, bool)]
 
-    def run(
-        self,
-        data: DocumentsPipeline = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> DocumentsPipeline:
-        @functools.lru_cache(_KEPT_SETS)
-        def shingles(document: int) -> np.ndarray:
-            return shingle_set(self.read_text(document))
 
-        pairs = np.load(self.pairs, mmap_mode="r")
-        start, stop = (
-            len(pairs) * part // world_size for part in (rank, rank + 1)
-        )
-        mine = np.array(pairs[start:stop])
-        is_near = [
-            self._is_near(shingles(a), shingles(b)) for a, b in mine.tolist()
-        ]
-        save_array(self.out / f"{rank:05d}.npy", mine[np.array(is_near, bool)])
-        return data
-
-    def _is_near(self, a: np.ndarray, b: np.ndarray) -> bool:
-        fewer, more = sorted((len(a), len(b)))
-        if not fewer or fewer / more < self.similarity:
-            return False  # whatever they share
-        return jaccard_of_sets(a, b) >= self.similarity
+def _is_near(a: np.ndarray, b: np.ndarray, similarity: float) -> bool:
+    fewer, more = sorted((len(a), len(b)))
+    if not fewer or fewer / more < similarity:
+        return False  # whatever they share
+    return jaccard_of_sets(a, b) >= similarity

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_llm.corpus.arrays import (
+from keras_llm.corpus.duplicates.hashing import (
+    hash_bytes,
     hash_range,
     is_among,
     is_first,
     repeated_values,
 )
-from keras_llm.corpus.duplicates.hashing import hash_bytes
 
 LEAST = 60  # characters: shorter lines (headings, refrains) repeat by nature
 PARAGRAPHS = np.dtype(
@@ -89,9 +89,9 @@ def repeated(
     return [np.sort(np.concatenate(each)) for each in found]
 
 
-def without(text: str, numbers: np.ndarray) -> str:
+def without(text: str, numbers: Sequence[int]) -> str:
     """Removes lines by number, each with its line end; the rest stays."""
-    removed = set(np.asarray(numbers).tolist())
+    removed = set(numbers)
     lines = text.split("\n")
     last = len(lines) - 1
     return "".join(

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from keras_llm.artifacts import read_artifact
-from keras_llm.corpus.arrays import counted
 from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
-from keras_llm.corpus.report.suspects import Suspects
+from keras_llm.corpus.duplicates.hashing import counted
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
 
@@ -104,6 +103,19 @@ class Characters:
     rare: list[CharacterCount] = field(default_factory=list)
     scripts: dict[str, int] = field(default_factory=dict)
     unusual: dict[str, UnusualCount] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Documents that look alike in what is wrong with them.
+
+    Args:
+        documents: How many.
+        id: Of the first.
+    """
+
+    documents: int = 0
+    id: str = ""
 
 
 @dataclass(frozen=True)

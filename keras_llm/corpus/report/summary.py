@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_llm.corpus.arrays import counted
 from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount, merged
-from keras_llm.corpus.documents import SPLITS, SplitCount
+from keras_llm.corpus.duplicates.hashing import counted
 from keras_llm.corpus.plan import EXACT_DUPLICATE, Plan
-from keras_llm.corpus.report.characters import CharacterCounter
+from keras_llm.corpus.report.contents import merged_contents
 from keras_llm.corpus.report.corpus_report import (
     Cluster,
     CorpusReport,
     Duplicates,
-    lengths_of,
 )
-from keras_llm.corpus.report.suspects import merged_suspects
 from keras_llm.corpus.report.warnings import warnings_of
 from keras_llm.corpus.sources.listing import SourceFile
 from keras_llm.corpus.store import Store
@@ -57,7 +54,6 @@ def summarise(
     settings: CorpusSettings,
     store: Store,
     plan: Plan,
-    written: list[dict[str, Any]],
     rules: dict[str, RuleCount],
     leaks: Mapping[str, Leaks],
 ) -> CorpusReport:
@@ -68,7 +64,6 @@ def summarise(
         settings: How.
         store: Holds the records of all tasks.
         plan: What was decided about each document.
-        written: Records of the tasks that wrote the splits.
         rules: What each did, in the order in which they ran.
         leaks: `"leaks"` from the test split and `"contamination"` from
             evaluation files, if they were looked for.
@@ -89,16 +84,10 @@ def summarise(
             sum(rule.characters_dropped for rule in rules.values()),
         ),
         rules=rules,
-        splits=_splits(written),
-        lengths=lengths_of(
-            [n for record in written for n in record["lengths"]]
-        ),
-        characters=_characters(written),
-        languages=_languages(written),
-        suspects=merged_suspects([each["suspects"] for each in written]),
         duplicates=_duplicates(store, plan, rules),
         leaks=leaks.get("leaks"),
         contamination=leaks.get("contamination"),
+        **merged_contents(store.records("written")),
     )
     return replace(report, warnings=warnings_of(report))
 
@@ -111,32 +100,6 @@ def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
     )
     rest = sum(count for _, count in ordered[MOST_KINDS:])
     return dict(ordered[:MOST_KINDS]) | ({"others": rest} if rest else {})
-
-
-def _splits(written: list[dict]) -> dict[str, SplitCount]:
-    splits = {}
-    for split in SPLITS:
-        counts = [r["splits"][split] for r in written if split in r["splits"]]
-        if counts:
-            names = counts[0]
-            sums = {name: sum(c[name] for c in counts) for name in names}
-            splits[split] = SplitCount(**sums)
-    return splits
-
-
-def _characters(written: list[dict]):
-    counter = CharacterCounter()
-    for record in written:
-        counter.merge(CharacterCounter.from_dict(record["characters"]))
-    return counter.inventory()
-
-
-def _languages(written: list[dict]) -> dict[str, int] | None:
-    counts: Counter[str] = Counter()
-    for record in written:
-        counts.update(record["languages"] or {})
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return dict(ordered) or None
 
 
 def _duplicates(

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from keras_llm.corpus.counts import Leaks, RuleCount
+from keras_llm.corpus.report.contents import MARKUP, STUB
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent
-from keras_llm.corpus.report.suspects import MARKUP, STUB
 
 CUT_SHORT = "compressed files cut short"
 FEW = 10  # documents below which a share says nothing

@@ -14,7 +14,11 @@ from datatrove.pipeline.filters.gopher_repetition_filter import (
 )
 from datatrove.utils.text import split_into_words
 
-from keras_llm.corpus.arrays import counted, is_among, repeated_values
+from keras_llm.corpus.duplicates.hashing import (
+    counted,
+    is_among,
+    repeated_values,
+)
 from keras_llm.corpus.rules.words import WORDS
 from keras_llm.recipes.checks import check
 

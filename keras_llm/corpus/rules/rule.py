@@ -1,26 +1,32 @@
-"""A rule: a block of the pipeline that changes or drops documents, measured.
+"""A rule: what changes or drops documents, measured.
 
-Any formatter, filter or extractor of datatrove is one, and ours have the same
-interface. Knows nothing of what the rules do.
+Any formatter or filter of datatrove is one, and ours have the same interface.
+Knows nothing of what the rules do.
 """
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
 
-from datatrove.data import Document, DocumentsPipeline
+from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
+from datatrove.pipeline.formatters.base import BaseFormatter
 
 from keras_llm.corpus.counts import RuleCount
 
+# Whether a document goes on, and if not why.
+Verdict = bool | tuple[bool, str]
 
-class Rule(PipelineStep):
+
+class Rule:
     """Runs a block on every document, and counts what it did.
 
     Args:
         name: Name of the rule in recipes and reports.
         block: A formatter (`format(text)`) or a filter (`filter(document)`)
-            of datatrove, or of ours. One that keeps a process has a `close`.
+            of datatrove, or of ours, or a function that judges as a filter
+            does. One that keeps a process has a `close`.
 
     Attributes:
         count: What it has done in the task at hand.
@@ -28,21 +34,19 @@ class Rule(PipelineStep):
         seconds: Time that it took.
     """
 
-    type = "rule"
-
-    def __init__(self, name: str, block: PipelineStep):
-        super().__init__()
+    def __init__(
+        self, name: str, block: PipelineStep | Callable[[Document], Verdict]
+    ):
         self.name = name
         self.block = block
         self.count, self.bytes, self.seconds = RuleCount(), 0, 0.0
 
-    def run(
-        self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1
-    ) -> DocumentsPipeline:
+    def run(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Yields those that go on."""
         self.count, self.bytes, self.seconds = RuleCount(), 0, 0.0
         keeps_process = hasattr(self.block, "close")
         with closing(self.block) if keeps_process else nullcontext():
-            for document in data:
+            for document in documents:
                 if self._passes(document):
                     yield document
 
@@ -61,11 +65,13 @@ class Rule(PipelineStep):
 
     def _work(self, document: Document) -> str | None:
         """Changes the text; returns the reason to drop it, if there is one."""
-        if not isinstance(self.block, BaseFilter):
-            document.text = self.block.format(document.text)
+        block = self.block
+        if isinstance(block, BaseFormatter):
+            document.text = block.format(document.text)
             return None
+        judge = block.filter if isinstance(block, BaseFilter) else block
         try:
-            result = self.block.filter(document)
+            result = judge(document)
         except ZeroDivisionError:  # they divide by numbers of words and lines
             return "no_words"
         kept, reason = result if isinstance(result, tuple) else (result, "")

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from datatrove.data import Document, DocumentsPipeline
-from datatrove.pipeline.base import PipelineStep
+from datatrove.data import Document
 
 from keras_llm.corpus.counts import Files
 from keras_llm.corpus.sources.archives import Member, members
@@ -70,78 +69,64 @@ def make_tasks(
     return tasks
 
 
-class FileReader(PipelineStep):
+class FileReader:
     """Yields the documents of the files of a task, in order.
 
     Their metadata are `source`, `split` and `format` (`"text"` or `"html"`);
     `unreadable` (a reason) and `detail` (a sentence) only where there is no
     text because it could not be read.
 
-    `progress` is called with numbers of bytes, as they are read from disk;
-    over a task they add up to `sum(file.bytes for file in task)`.
-
     Args:
         tasks: The files of every task.
         settings: `encoding`, `include`, `text`, `template` and
             `split_column` are used.
-        save: Called with a task's rank and, when all of it is read, with
-            `Files` as a mapping.
+        progress: Called with numbers of bytes, as they are read from disk;
+            over a task they add up to `sum(file.bytes for file in task)`.
+
+    Attributes:
+        count: `Files` of the task that was read last.
 
     Raises:
         InputError: A setting cannot be used.
     """
 
-    name = "files"
-    type = "reader"
-
     def __init__(
         self,
         tasks: Sequence[Sequence[SourceFile]],
         settings: CorpusSettings,
-        save: Callable[[int, dict], None] | None = None,
+        progress: Callable[[int], None] = nothing,
     ) -> None:
-        super().__init__()
         self.tasks = tasks
-        self._save = save
+        self.progress = progress
         self._include = tuple(settings.include)
-        self.progress: Callable[[int], None] = nothing
         self._encoding = settings.encoding
         self._fields = Fields(settings)
         Decoder(settings.encoding)  # says what is wrong with it
 
-    def run(
-        self,
-        data: DocumentsPipeline = None,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> DocumentsPipeline:
+    def run(self, rank: int = 0) -> Iterator[Document]:
         """Yields the documents of task `rank`.
 
         Raises:
             InputError: A library that its files need is not installed.
         """
-        if data:
-            yield from data
         self._decoder = Decoder(self._encoding)
         repaired = self._decoder.repaired
-        self._count = Files(0, Counter(), Counter(), repaired)
+        self.count = Files(0, Counter(), Counter(), repaired)
         self._books = Books()
         try:
             for file in self.tasks[rank]:
                 yield from self._documents(file)
         finally:
             self._books.close()
-        if self._save:
-            self._save(rank, vars(self._count))
 
     def _documents(self, file: SourceFile) -> Iterator[Document]:
-        self._count.found += file.start == 0
+        self.count.found += file.start == 0
         if file.skipped:
-            self._count.skipped[file.skipped] += 1
+            self.count.skipped[file.skipped] += 1
             return
         kind = kind_of(file.id)
         if file.trouble or kind.archive:
-            self._count.read[label_of(file.id)] += 1
+            self.count.read[label_of(file.id)] += 1
         origin = Origin(file.id, file.source, file.split)
         if file.trouble:
             yield origin.unreadable(Unreadable("unavailable", file.trouble))
@@ -152,11 +137,11 @@ class FileReader(PipelineStep):
         except Unreadable as error:
             self.progress(file.bytes)
             if not (file.start or kind.archive):
-                self._count.read[label_of(file.id)] += 1
+                self.count.read[label_of(file.id)] += 1
             yield origin.unreadable(error)
             return
         with disk:
-            found = members(disk, kind, self._include, self._count.repaired)
+            found = members(disk, kind, self._include, self.count.repaired)
             for member in _safely(found, origin):
                 if isinstance(member, Document):
                     yield member
@@ -167,7 +152,7 @@ class FileReader(PipelineStep):
     def _in_member(
         self, member: Member, file: SourceFile, origin: Origin
     ) -> Iterator[Document]:
-        count, label = self._count, label_of(member.name or file.id)
+        count, label = self.count, label_of(member.name or file.id)
         if member.name:
             origin = origin.inner(f"/{member.name}")
             count.found += 1

