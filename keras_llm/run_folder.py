@@ -35,6 +35,7 @@ STAGES = {
     "tune": ("training", "preset"),
     "evaluate": ("evaluation",),
     "untrained": ("untrained",),
+    "learning_curve": ("learning_curve",),
     "judge": ("preset",),
     "export": (),
 }

@@ -33,7 +33,7 @@ tokenizers
 corpus
 executors
 artifacts
-registration recipes files quiet
+registration recipes files pictures quiet
 errors
 """.strip().splitlines()
 LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}

@@ -234,7 +234,10 @@ COMMANDS = {
             ("preset", str, PRESET),
             ("records", list[str], RECORDS + SHAPES["classifier"]),
         ],
-        {**OUT, **_redo("data", "tune", "untrained", "evaluate")},
+        {
+            **OUT,
+            **_redo("data", "tune", "evaluate", "untrained", "learning_curve"),
+        },
         ["data", "classifier", "adapter", "training"],
         "classifier",
     ),

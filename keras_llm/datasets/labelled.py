@@ -90,6 +90,7 @@ class Labelled:
 
     Args:
         folder: As `write_labelled` left it.
+        indices: int64 `(some,)`. Which of the texts; all if omitted.
 
     Attributes:
         classes: bool `(texts, num_classes)`.
@@ -98,7 +99,7 @@ class Labelled:
         InputError: It is missing or damaged; the message names the file.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, indices: np.ndarray | None = None):
         what = "the manifest of labelled texts"
         self.manifest = read_artifact(
             folder / MANIFEST, LabelledManifest, what, MAKE_AGAIN
@@ -108,11 +109,15 @@ class Labelled:
             for name, dtype in DTYPES.items()
         )
         ends = self._offsets[0], self._offsets[-1]
-        if ends != (0, self.manifest.tokens) or self.lengths().min() < 1:
+        lengths = np.diff(self._offsets)
+        if ends != (0, self.manifest.tokens) or lengths.min() < 1:
             raise damaged(folder / "offsets.npy", "texts do not fit")
+        self._indices = np.arange(len(lengths)) if indices is None else indices
+        if indices is not None:
+            self.classes = self.classes[indices]
 
     def __len__(self) -> int:
-        return self.manifest.texts
+        return len(self._indices)
 
     @property
     def vocabulary_size(self) -> int:
@@ -121,11 +126,12 @@ class Labelled:
 
     def lengths(self) -> np.ndarray:
         """int64 `(texts,)`: tokens of each."""
-        return np.diff(self._offsets)
+        return np.diff(self._offsets)[self._indices]
 
     def token_ids(self, index: int) -> np.ndarray:
         """int32 `(length,)`: those of one text."""
-        return self._token_ids[self._offsets[index] : self._offsets[index + 1]]
+        start, stop = self._offsets[self._indices[index] + np.arange(2)]
+        return self._token_ids[start:stop]
 
 
 class LabelledBatches(ByLength):

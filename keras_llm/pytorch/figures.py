@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_llm.pictures import picture
 from keras_llm.pytorch.certificate import Certificate, Row
 from keras_llm.pytorch.sides import ABOUT
 
@@ -42,19 +43,10 @@ def draw_figures(certificate: Certificate, folder: Path) -> dict[str, str]:
         section = name.removesuffix(".png")
         if section in ("speed", "memory") and not certificate.section(section):
             continue
-        _draw(folder / name, certificate, draw, size)
+        with picture(folder / name, *size) as figure:
+            draw(figure, certificate)
         made[name] = title
     return made
-
-
-def _draw(path, certificate, draw, size):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    draw(figure, certificate)
-    figure.savefig(path, format="png")
 
 
 def _losses(figure, certificate):

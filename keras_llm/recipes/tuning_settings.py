@@ -144,6 +144,9 @@ class ClassifierSettings:
         dropout: Share of the state dropped while training, in [0, 1).
         compare: Whether the same network is trained without what the preset
             knows, too, to see what that was worth.
+        learning_curve: Whether it is trained on an eighth, a quarter and half
+            of the texts, too, to see what more of them would be worth. Takes
+            almost as long again.
     """
 
     multi_label: bool = False
@@ -152,6 +155,7 @@ class ClassifierSettings:
     class_weights: ClassWeights = "none"
     dropout: float = 0.1
     compare: bool = True
+    learning_curve: bool = False
 
     def __post_init__(self) -> None:
         check_types(self, "classifier")

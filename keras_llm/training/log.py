@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from keras_llm.errors import InputError
+from keras_llm.pictures import picture
 
 # The columns in which two runs of one recipe may differ.
 TIMINGS = ("tokens_per_second", "seconds")
@@ -73,15 +74,13 @@ def draw_curves(log: Path, out: Path) -> None:
 
     Whatever else the log has, accuracy say, gets a picture of its own.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = read_log(log)
     panels = _panels(rows)
-    figure = Figure(
-        figsize=(8, 3 + 1.5 * len(panels)), dpi=120, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    with picture(out, 8, 3 + 1.5 * len(panels)) as figure:
+        _draw_panels(figure, rows, panels)
+
+
+def _draw_panels(figure, rows: list[dict], panels: dict) -> None:
     heights = [3] + [1] * (len(panels) - 1)
     all_axes = figure.subplots(
         len(panels), 1, sharex=True, gridspec_kw={"height_ratios": heights}
@@ -108,9 +107,6 @@ def draw_curves(log: Path, out: Path) -> None:
         )
     loss.legend(frameon=False)
     all_axes[-1].set_xlabel("step")
-    beside = out.with_name(f".{out.name}.partial")
-    figure.savefig(beside, format="png")
-    beside.replace(out)
 
 
 TRAINING = {"color": "#9bb7d4", "linewidth": 1, "label": "training"}

@@ -118,7 +118,10 @@ def _blocks_of(backbone) -> list[keras.layers.Layer]:
 
 
 def classifier_run(
-    model: ScratchTextClassifier, data: Path, recipe: TuningRecipe
+    model: ScratchTextClassifier,
+    data: Path,
+    recipe: TuningRecipe,
+    indices: np.ndarray | None = None,
 ) -> TrainingRun:
     """What the training of a classifier has of its own.
 
@@ -126,8 +129,9 @@ def classifier_run(
         model: What is trained.
         data: Folder of labelled texts.
         recipe: All settings.
+        indices: int64 `(some,)`. Which texts it learns from; all if omitted.
     """
-    texts = Labelled(data / "train")
+    texts = Labelled(data / "train", indices)
     size = model.backbone.vocabulary_size
     check_vocabulary(data, texts.vocabulary_size, size)
     settings, training = recipe.classifier, recipe.training
@@ -171,7 +175,33 @@ def evaluate_classifier(
         for index in most_wrong(scores, true)
     ]
     report = {"split": folder.name, "texts": len(held), **figures.to_dict()}
-    return report | {"linear": _linear(data, texts, true, labels, recipe)}, rows
+    return report | {"linear": linear_figures(data, labels, recipe)}, rows
+
+
+def linear_figures(
+    data: Path,
+    labels: list[str],
+    recipe: TuningRecipe,
+    indices: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """How well a linear model of word counts tells what was held out.
+
+    Args:
+        data: Folder of labelled texts.
+        labels: Name of each class.
+        recipe: All settings.
+        indices: int64 `(some,)`. Which texts it learns from; all if omitted.
+    """
+    multi_label = recipe.classifier.multi_label
+    train, held = data / "train", data / held_out(data)
+    texts, known = read_texts(train), Labelled(train, indices)
+    if indices is not None:
+        texts = [texts[index] for index in indices]
+    scores = linear_scores(
+        texts, np.asarray(known.classes), read_texts(held), multi_label
+    )
+    true = np.asarray(Labelled(held).classes)
+    return judge_scores(scores, true, labels, multi_label).to_dict()
 
 
 class Scorer:
@@ -249,24 +279,6 @@ def _validation(
         }
 
     return validate
-
-
-def _linear(
-    data: Path,
-    texts: list[str],
-    true: np.ndarray,
-    labels: list[str],
-    recipe: TuningRecipe,
-) -> dict[str, Any]:
-    multi_label = recipe.classifier.multi_label
-    train = Labelled(data / "train")
-    scores = linear_scores(
-        read_texts(data / "train"),
-        np.asarray(train.classes),
-        texts,
-        multi_label,
-    )
-    return judge_scores(scores, true, labels, multi_label).to_dict()
 
 
 def _names(labels: list[str], which: np.ndarray) -> list[str]:

@@ -1,6 +1,6 @@
 """Composes the stages of a classifier: from labelled texts to a preset."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from keras_llm.run_folder import Run
 from keras_llm.workflow.pretraining import save_evaluation
 from keras_llm.workflow.tuning_stages import Tuning
 
-REPORTED = ("compare",)  # settings that change the report only
+REPORTED = ("compare", "learning_curve")  # settings that change the report only
 
 
 def tune_classifier(
@@ -141,12 +141,19 @@ class _ClassifierTuning(Tuning):
 
     def report(self) -> dict[str, Any]:
         """Judges the classifier, compares it, and says how it does."""
+        from keras_llm.evaluation.classification_pictures import (
+            draw_classification,
+        )
+
         if self._held_out is None:
             return self.reports()
         report = dict(self._judge())
         if self.recipe.classifier.compare:
             report["untrained"] = self._compare()
+        if self.recipe.classifier.learning_curve:
+            report["learning_curve"] = self._learning_curve(report)
         save_evaluation(self.run.out, report)
+        draw_classification(report, self.run.out / "evaluation")
         self.run.console.print(_summary(report), markup=False)
         return {**self.reports(), "evaluate": report}
 
@@ -166,16 +173,48 @@ class _ClassifierTuning(Tuning):
     def _compare(self) -> dict[str, Any]:
         """How the same network does without what the preset knows."""
         recipe = replace(self.recipe, adapter=type(self.recipe.adapter)())
+        return self._again(
+            "untrained", recipe, lambda: self._train_untrained(recipe)
+        )
+
+    def _again(
+        self, name: str, recipe: TuningRecipe, work: Callable
+    ) -> dict[str, Any]:
+        """A stage that trains as `tune` does, to compare with it."""
         return self.run.stage(
-            "untrained",
+            name,
             {
+                "adapter": to_dict(recipe.adapter),
                 "classifier": _learned_by(recipe),
                 "training": to_dict(recipe.training),
                 "seed": recipe.seed,
             },
             {"base": self._base, "data": self.run.digest("data")},
-            lambda: self._train_untrained(recipe),
+            work,
         )
+
+    def _learning_curve(self, report: dict[str, Any]) -> list[dict[str, Any]]:
+        """How it does with less data, and with all of it."""
+        from keras_llm.tuning.learning_curve import learning_curve, whole_point
+
+        def make_model():
+            model = self.load()
+            self._choose_weights(model)
+            return model
+
+        def work():
+            points = learning_curve(
+                make_model,
+                self.data,
+                self.run.out / "learning_curve",
+                self.recipe,
+                self.run.console,
+            )
+            return {"points": points}
+
+        found = self._again("learning_curve", self.recipe, work)["points"]
+        texts = self.run.records["data"]["report"]["kept"]["train"]
+        return [*found, whole_point(report, texts)]
 
     def _train_untrained(self, recipe: TuningRecipe) -> dict[str, Any]:
         from keras_llm.datasets.labelled import Labelled
@@ -212,6 +251,12 @@ def _summary(report: dict[str, Any]) -> str:
         for name, found in names.items()
         if found
     ]
+    for point in report.get("learning_curve", [])[:-1]:
+        linear = point["linear"]["accuracy"]
+        lines.append(
+            f"{point['accuracy']:.1%} with {point['texts']:,} texts to learn "
+            f"from; the linear model {linear:.1%}"
+        )
     if report["accuracy"] <= report["linear"]["accuracy"]:
         lines.append(
             "! The linear model is as good, and much cheaper: use that, or "

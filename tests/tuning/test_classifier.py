@@ -25,6 +25,7 @@ from keras_llm.tuning.labelled_data import (
     read_labelled,
     read_texts,
 )
+from keras_llm.tuning.learning_curve import some_texts
 
 WORDS = ("war", "peace", "law", "hope", "justice", "the people", "a", "an")
 WORDS += tuple(f"{word} of the union" for word in WORDS)
@@ -330,7 +331,8 @@ def test_the_command(preset, tmp_path, capsys):
     line = (
         f"tune classifier {preset} {source} --out {tmp_path / 'run'} "
         "--training.steps 2 --training.epochs null --data.split position "
-        "--data.test 0.2 --classifier.compare false"
+        "--data.test 0.2 --classifier.compare false "
+        "--classifier.learning_curve true"
     )
     main(line.split())
     said = capsys.readouterr()
@@ -338,3 +340,29 @@ def test_the_command(preset, tmp_path, capsys):
     assert "1 records are left out: each has no text." in said.err
     assert "1 texts are longer than the context: their ends" in said.err
     assert "confusion" in said.out and "Next: keras-llm classify" in said.out
+    folder = tmp_path / "run" / "evaluation"
+    report = json.loads((folder / "report.json").read_text())
+    texts = [point["texts"] for point in report["learning_curve"]]
+    assert texts == [5, 9, 18, 37]
+    assert f"with {texts[0]} texts to learn from; the linear model" in said.err
+    assert report["learning_curve"][-1]["accuracy"] == report["accuracy"]
+    for name in ("calibration", "confusion", "learning_curve"):
+        image = (folder / f"{name}.png").read_bytes()
+        assert image.startswith(b"\x89PNG") and len(image) > 5000
+
+
+def test_fewer_texts_are_some_of_them(preset, tmp_path):
+    found, report = data_of(TEXTS * 3, tmp_path, test=0.0, validation=0.0)
+    model = classifier_of(*load_backbone(preset), report.classes, recipe_of())
+    make_labelled(found, report, model.preprocessor, tmp_path / "out")
+    texts = Labelled(tmp_path / "out" / "train")
+    half, quarter = (some_texts(texts.classes, n, 7) for n in (0.5, 0.25))
+    assert {*quarter} < {*half} and len(half) == round(len(texts) / 2)
+    few = some_texts(texts.classes, 1e-9, 7)
+    assert texts.classes[few].any(axis=0).all() and len(few) <= 3
+    some = Labelled(tmp_path / "out" / "train", half)
+    assert len(some) == len(half)
+    for place, index in enumerate(half):
+        assert (some.token_ids(place) == texts.token_ids(index)).all()
+    assert (some.classes == texts.classes[half]).all()
+    assert (some.lengths() == texts.lengths()[half]).all()
