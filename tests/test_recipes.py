@@ -74,6 +74,7 @@ def test_listed_parameters_are_those_of_the_model(name):
         {"intermediate_dim": 0, "block_types": "gru"},
         {"intermediate_dim": 24, "block_types": ["lstm", "attention"]},
         {"block_types": "rnn,gru", "use_bias": True},
+        {"block_types": "min_gru,gated_delta,mlstm", "num_layers": 3},
     ],
 )
 def test_parameters_are_counted_with_mixed_options(options):

@@ -22,6 +22,8 @@ needs_data = pytest.mark.skipif(
 )
 
 BLOCK_TYPES = ("attention", "gru", "lstm", "rnn", ["gru", "attention"])
+# Slower to trace; tested where it is about blocks.
+EVERY_TYPE = (*BLOCK_TYPES, "min_gru", "gated_delta", "mlstm")
 
 
 @functools.cache

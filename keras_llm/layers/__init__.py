@@ -6,6 +6,9 @@ from keras_llm.layers.embeddings import (
     TokenAndPositionEmbedding,
 )
 from keras_llm.layers.feed_forward import FeedForward
+from keras_llm.layers.gated_delta import GatedDeltaNet
+from keras_llm.layers.min_gru import MinGRU
+from keras_llm.layers.mlstm import MLSTM
 from keras_llm.layers.recurrent import (
     GRUCell,
     LSTMCell,
@@ -19,7 +22,10 @@ __all__ = [
     "CausalSelfAttention",
     "FeedForward",
     "GRUCell",
+    "GatedDeltaNet",
     "LSTMCell",
+    "MLSTM",
+    "MinGRU",
     "RNNCell",
     "RecurrentLayer",
     "ResidualBlock",

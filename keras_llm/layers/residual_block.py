@@ -5,10 +5,14 @@ import keras
 from keras_llm.errors import InputError
 from keras_llm.layers.attention import CausalSelfAttention
 from keras_llm.layers.feed_forward import FeedForward
+from keras_llm.layers.gated_delta import GatedDeltaNet
+from keras_llm.layers.min_gru import MinGRU
+from keras_llm.layers.mlstm import MLSTM
 from keras_llm.layers.recurrent import CELLS, RecurrentLayer
 from keras_llm.registration import register
 
-BLOCK_TYPES = ("attention", *CELLS)
+MEMORIES = {"gated_delta": GatedDeltaNet, "mlstm": MLSTM}
+BLOCK_TYPES = ("attention", *CELLS, "min_gru", *MEMORIES)
 
 
 @register
@@ -20,7 +24,7 @@ class ResidualBlock(keras.layers.Layer):
 
     Args:
         hidden_dim: int. Width of input and output.
-        block_type: str. `"attention"`, `"gru"`, `"lstm"` or `"rnn"`.
+        block_type: str. One of `BLOCK_TYPES`.
         intermediate_dim: int. Width inside the feed-forward layer,
             `4 * hidden_dim` if omitted; 0 for a block without one.
         num_heads, num_key_value_heads, head_dim, rotary, rope_max_wavelength,
@@ -157,6 +161,21 @@ class ResidualBlock(keras.layers.Layer):
                 self.block_type,
                 dtype=self.dtype_policy,
                 name="recurrent_layer",
+            )
+        if self.block_type == "min_gru":
+            return MinGRU(
+                self.hidden_dim, dtype=self.dtype_policy, name="min_gru"
+            )
+        if self.block_type in MEMORIES:
+            return MEMORIES[self.block_type](
+                self.hidden_dim,
+                num_heads=self.num_heads,
+                head_dim=self.head_dim,
+                epsilon=self.layer_norm_epsilon,
+                kernel_initializer=self.kernel_initializer,
+                output_initializer=self.output_initializer,
+                dtype=self.dtype_policy,
+                name=self.block_type,
             )
         return CausalSelfAttention(
             self.hidden_dim,

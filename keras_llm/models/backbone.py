@@ -31,18 +31,20 @@ class ScratchBackbone(keras_hub.models.Backbone):
     """Embeddings, a stack of residual blocks and a final normalisation.
 
     With `block_types="attention"` it is a Transformer decoder, with
-    `causal=False` an encoder, with `"gru"`, `"lstm"` or `"rnn"` a recurrent
-    network, and with a list a mix of them.
+    `causal=False` an encoder, with another block type a recurrent network,
+    and with a list a mix of them.
 
     Args:
         vocabulary_size: int. Number of tokens.
         num_layers: int. Number of blocks.
-        num_heads: int. Number of query heads of an attention block.
+        num_heads: int. Number of query heads of an attention block, or of
+            matrices of a `"gated_delta"` or `"mlstm"` block.
         hidden_dim: int. Width of the model.
         intermediate_dim: int. Width inside the feed-forward layer,
             `4 * hidden_dim` if omitted; 0 for blocks without one.
         block_types: str or list of str, repeated to `num_layers`:
-            `"attention"`, `"gru"`, `"lstm"`, `"rnn"`.
+            of `"attention"`, `"gru"`, `"lstm"`, `"rnn"`, `"min_gru"`,
+            `"gated_delta"` and `"mlstm"`.
         num_key_value_heads: int. Number of key and value heads, `num_heads`
             if omitted.
         head_dim: int. Width of a head, `hidden_dim / num_heads` if omitted.
@@ -255,8 +257,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
     def default_lora_layer_names(self):
         """Names of the layers that `enable_lora` adapts if none are given.
 
-        Queries and values of attention, as everywhere in KerasHub, and both
-        kernels of a recurrence.
+        Queries and values, as everywhere in KerasHub, and the kernels of a
+        recurrence that has none.
         """
         return super().default_lora_layer_names() + LORA_OF_RECURRENCES
 

@@ -6,6 +6,13 @@ A test holds these against the models.
 from keras_llm.recipes.settings import ModelSettings
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+# What a matrix memory has beside projections: convolution and rates.
+MEMORIES = {
+    "gated_delta": lambda settings: (
+        4 * 3 * settings.hidden_dim + settings.num_heads
+    ),
+    "mlstm": lambda settings: 0,
+}
 
 
 def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
@@ -21,15 +28,27 @@ def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
 
 
 def _block(settings: ModelSettings, block_type: str) -> int:
-    mixer = _recurrence if block_type in GATES else _attention
     return (
-        mixer(settings, block_type)
+        _mixer(settings, block_type)
         + _feed_forward(settings)
         + _norm(settings) * (1 if settings.intermediate_dim == 0 else 2)
     )
 
 
-def _attention(settings: ModelSettings, block_type: str) -> int:
+def _mixer(settings: ModelSettings, block_type: str) -> int:
+    width = settings.hidden_dim
+    if block_type == "attention":
+        return _attention(settings)
+    if block_type == "min_gru":
+        return 2 * width * (width + 1)
+    if block_type in MEMORIES:
+        heads = settings.num_heads
+        gates, norm = 2 * heads * (width + 1), width // heads
+        return 5 * width * width + gates + norm + MEMORIES[block_type](settings)
+    return _recurrence(settings, block_type)
+
+
+def _attention(settings: ModelSettings) -> int:
     width = settings.hidden_dim
     head_dim = width // settings.num_heads
     heads = settings.num_key_value_heads or settings.num_heads

@@ -16,7 +16,9 @@ from keras_llm.recipes.checks import (
 from keras_llm.recipes.corpus_settings import CorpusSettings
 
 ModelType = Literal["unigram", "bpe", "char", "word"]
-BlockType = Literal["attention", "gru", "lstm", "rnn"]
+BlockType = Literal[
+    "attention", "gru", "lstm", "rnn", "min_gru", "gated_delta", "mlstm"
+]
 PositionEmbedding = Literal["learned", "rotary", "none"]
 Normalization = Literal["layer", "rms"]
 Activation = Literal[
@@ -63,9 +65,10 @@ class ModelSettings:
     Args:
         block_types: One block type, or several separated by commas or in a
             list, repeated to `num_layers`: `"attention"`, `"gru"`, `"lstm"`,
-            `"rnn"`.
+            `"rnn"`, `"min_gru"`, `"gated_delta"` or `"mlstm"`.
         num_layers: Number of blocks.
-        num_heads: Number of query heads of an attention block.
+        num_heads: Number of query heads of an attention block, or of
+            matrices of a `"gated_delta"` or `"mlstm"` block.
         num_key_value_heads: Number of key and value heads; `num_heads` if
             omitted.
         hidden_dim: Width of the model.

@@ -149,7 +149,7 @@ def test_embeddings_are_dropped_only_while_training():
 
 
 def test_unknown_options_of_a_block_are_named_with_the_known_ones():
-    known = "attention, rnn, gru, lstm"
+    known = ", ".join(BLOCK_TYPES)
     with pytest.raises(InputError, match=f"{known}. Received: 'mamba'"):
         ResidualBlock(8, "mamba")
     with pytest.raises(InputError, match="layer or rms. Received: 'batch'"):

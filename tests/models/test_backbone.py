@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from testing import BLOCK_TYPES, input_influence, randomize, tiny_backbone
+from testing import EVERY_TYPE, input_influence, randomize, tiny_backbone
 
 from keras_llm.errors import InputError
 from keras_llm.models import ScratchBackbone, ScratchCausalLM
@@ -14,7 +14,7 @@ def random_ids(shape, seed=0):
     return np.random.default_rng(seed).integers(0, 40, shape).astype("int32")
 
 
-@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+@pytest.mark.parametrize("block_types", EVERY_TYPE)
 def test_output_does_not_depend_on_the_future(block_types):
     influence = input_influence(tiny_backbone(block_types), LENGTH)
     assert np.all(influence[FUTURE] == 0)
@@ -52,7 +52,7 @@ def test_blocks_that_read_forward_cannot_look_ahead(block_types):
 
 @pytest.mark.parametrize(
     ("block_types", "causal"),
-    [*((types, True) for types in BLOCK_TYPES), ("attention", False)],
+    [*((types, True) for types in EVERY_TYPE), ("attention", False)],
 )
 def test_padding_never_changes_real_positions(block_types, causal):
     backbone = tiny_backbone(block_types, causal=causal)
@@ -135,7 +135,7 @@ def test_zero_initial_outputs_leave_the_embeddings_as_they_are():
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+@pytest.mark.parametrize("block_types", EVERY_TYPE)
 @pytest.mark.parametrize("tied", [True, False])
 def test_initial_loss_is_that_of_guessing(block_types, tied):
     keras.utils.set_random_seed(0)
@@ -162,17 +162,19 @@ def test_initial_loss_is_that_of_guessing(block_types, tied):
     assert float(np.mean(loss)) == pytest.approx(np.log(500), rel=0.02)
 
 
-@pytest.mark.parametrize("block_types", BLOCK_TYPES)
-def test_lora_trains_two_kernels_a_block_and_nothing_else(block_types):
+@pytest.mark.parametrize("block_types", EVERY_TYPE)
+def test_lora_trains_kernels_of_each_block_and_nothing_else(block_types):
     backbone = tiny_backbone(block_types, use_bias=True)
     backbone.enable_lora(2)
     adapted = set()
     for block in backbone.blocks:
         mixer = block.mixer
-        if block.block_type == "attention":
+        if hasattr(mixer, "query"):
             layers = [mixer.query, mixer.value]
-        else:
+        elif hasattr(mixer, "cell"):
             layers = [mixer.input_projection, mixer.cell.recurrent]
+        else:
+            layers = [mixer.input_projection]
         for layer in layers:
             adapted |= {id(layer.lora_kernel_a), id(layer.lora_kernel_b)}
     assert {id(weight) for weight in backbone.trainable_weights} == adapted
@@ -217,7 +219,7 @@ def test_a_fit_of_nothing_is_refused():
         model.fit(x={"token_ids": random_ids((2, 4))})
 
 
-@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+@pytest.mark.parametrize("block_types", EVERY_TYPE)
 def test_mixed_precision_computes_in_bfloat16(block_types):
     backbone = tiny_backbone(block_types, dtype="mixed_bfloat16")
     exact = tiny_backbone(block_types)
