@@ -15,9 +15,15 @@ from keras_llm.tokenizers.processor import MODEL_NAME
 
 README_NAME = "README.txt"
 HERE = Path(__file__).parent
+CODE = {
+    "twins": "model",
+    "twin_recurrences": "recurrences",
+    "generate": "generate",
+}
 README = """\
-A language model in PyTorch. model.py has its layers, config.json its shape,
-model.safetensors its weights, and generate.py reads them and continues texts.
+A language model in PyTorch. model.py and recurrences.py have its layers,
+config.json its shape, model.safetensors its weights, and generate.py reads
+them and continues texts.
 
 pip install torch {tokenizer}
 
@@ -55,7 +61,7 @@ def to_pytorch_folder(model: ScratchCausalLM, path: Path) -> Path:
         path: The folder to make.
 
     Returns:
-        The folder: `model.py`, `generate.py`, `config.json`,
+        The folder: `model.py`, `recurrences.py`, `generate.py`, `config.json`,
         `model.safetensors`, the tokenizer (`tokenizer.model` of
         SentencePiece, or `tokenizer.json`), and `README.txt` (how to run it).
 
@@ -76,17 +82,23 @@ def to_pytorch_folder(model: ScratchCausalLM, path: Path) -> Path:
     check_free(path)
     with written_beside(path) as folder:
         save_file(state, folder / "model.safetensors")
-        # Code, that it runs where keras-llm is not.
-        (folder / "model.py").write_bytes((HERE / "twins.py").read_bytes())
-        code = (HERE / "generate.py").read_text(encoding="utf-8")
-        code = code.replace("from keras_llm.pytorch.twins", "from model")
-        (folder / "generate.py").write_text(code, encoding="utf-8")
+        _write_code(folder)
         tokenizer = model.preprocessor.tokenizer
         package = _write_tokenizer(tokenizer, folder)
         described = _described(config, tokenizer)
         write_text(folder / "config.json", json.dumps(described, indent=1))
         write_text(folder / README_NAME, _readme(described, package))
     return path
+
+
+def _write_code(folder: Path) -> None:
+    """Copies the modules, that they run where keras-llm is not."""
+    for module, name in CODE.items():
+        code = (HERE / f"{module}.py").read_text(encoding="utf-8")
+        for other, theirs in CODE.items():
+            theirs = f"from {theirs} "
+            code = code.replace(f"from keras_llm.pytorch.{other} ", theirs)
+        write_text(folder / f"{name}.py", code)
 
 
 def _check_model(model):

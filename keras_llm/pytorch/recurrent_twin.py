@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from keras_llm.pytorch.twins import RecurrentLayer
+from keras_llm.pytorch.twin_recurrences import RecurrentLayer
 
 
 class RecurrentLanguageModel(nn.Module):

@@ -1,6 +1,6 @@
-"""The models of keras-llm in PyTorch. This file needs nothing but torch.
+"""The models of keras-llm in PyTorch. They need nothing but torch.
 
-`keras-llm export PRESET DIR --format pytorch` writes it as `model.py`, beside
+`keras-llm export PRESET DIR --format pytorch` writes this as `model.py`, beside
 the weights. Every option has the name that it has in `ScratchBackbone`.
 """
 
@@ -11,6 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from keras_llm.pytorch.twin_recurrences import (
+    initialize_recurrence,
+    make_recurrence,
+)
+
 NONLINEARITIES = {
     "gelu": lambda x: F.gelu(x, approximate="tanh"),
     "gelu_exact": F.gelu,
@@ -18,7 +23,6 @@ NONLINEARITIES = {
     "relu_squared": lambda x: F.relu(x).square(),
     "silu": F.silu,
 }
-CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Config:
     num_heads: int
     hidden_dim: int
     intermediate_dim: int | None = None  # 4 * hidden_dim; 0 for none
-    block_types: str | list[str] = "attention"  # or "gru", "lstm", "rnn"
+    block_types: str | list[str] = "attention"  # or "gru", …
     num_key_value_heads: int | None = None  # num_heads
     head_dim: int | None = None  # hidden_dim / num_heads
     max_sequence_length: int = 1024
@@ -211,34 +215,6 @@ class SelfAttention(nn.Module):
         return torch.where(seen, zero, -1e9), False
 
 
-class RecurrentLayer(nn.Module):
-    """GRU, LSTM or plain recurrence, whose cache is its state."""
-
-    def __init__(self, input_dim: int, hidden_dim: int, cell_type: str):
-        super().__init__()
-        self.cell_type = cell_type
-        self.loop = CELLS[cell_type](input_dim, hidden_dim, batch_first=True)
-        if cell_type != "gru":
-            # PyTorch has two biases where only their sum matters.
-            nn.init.zeros_(self.loop.bias_hh_l0).requires_grad_(False)
-
-    def forward(self, x, padding_mask=None, cache=None, start=0):
-        if padding_mask is None:
-            return self.loop(x, cache)
-        # The state passes over padding: real positions first, and back.
-        real = padding_mask.bool().int()
-        order = real.argsort(dim=1, descending=True, stable=True)[..., None]
-        x = torch.take_along_dim(x, order, dim=1)
-        x, cache = self.loop(x, cache)
-        return torch.take_along_dim(x, order.argsort(dim=1), dim=1), cache
-
-    def initial_cache(self, batch_size: int, max_length: int | None = None):
-        """States, each `(1, batch, hidden_dim)`."""
-        shape = (1, batch_size, self.loop.hidden_size)
-        state = self.loop.weight_hh_l0.new_zeros(shape)
-        return (state, state) if self.cell_type == "lstm" else state
-
-
 class FeedForward(nn.Module):
     """Two projections with a nonlinearity, applied to every position alike."""
 
@@ -280,8 +256,7 @@ class ResidualBlock(nn.Module):
         if block_type == "attention":
             self.mixer = SelfAttention(config, index)
         else:
-            width = config.hidden_dim
-            self.mixer = RecurrentLayer(width, width, block_type)
+            self.mixer = make_recurrence(config, block_type)
         self.has_feed_forward = config.intermediate_dim != 0
         if self.has_feed_forward:
             self.feed_forward_norm = make_norm(config)
@@ -395,6 +370,4 @@ def initialize(model: Backbone) -> None:
         else:
             nn.init.normal_(weight, std=last if ends else 0.02)
     for block in model.blocks:
-        if isinstance(getattr(block.mixer, "loop", None), nn.LSTM):
-            with torch.no_grad():  # it remembers at first
-                block.mixer.loop.bias_ih_l0.chunk(4)[1].fill_(1.0)
+        initialize_recurrence(block.mixer)

@@ -12,11 +12,24 @@ from keras import ops
 
 from keras_llm.errors import InputError
 from keras_llm.layers import RecurrentLayer
+from keras_llm.layers.linear_recurrence import LinearRecurrence
 from keras_llm.models import ScratchBackbone, ScratchCausalLM
 from keras_llm.pytorch.require import require_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+# Projections of linear recurrences; each kind has some of them.
+LINEAR_LAYERS = (
+    "input_projection",
+    "query",
+    "key",
+    "value",
+    "output_gate",
+    "gates",
+    "memory_output",
+)
 
 
 @dataclass(frozen=True)
@@ -265,6 +278,8 @@ def _block(name, block) -> Iterator[Weight]:
     mixer, inner = block.mixer, name + "mixer."
     if isinstance(mixer, RecurrentLayer):
         yield from _recurrence(inner, mixer)
+    elif isinstance(mixer, LinearRecurrence):
+        yield from _linear_recurrence(inner, mixer)
     else:
         for each in ("query", "key", "value", "attention_output"):
             yield from _dense(f"{inner}{each}.", getattr(mixer, each))
@@ -293,6 +308,17 @@ def _recurrence(name, layer) -> Iterator[Weight]:
         yield Weight(second, recurrent.bias, **shared)
     else:
         yield Weight(name + "bias_ih_l0", projection.bias, second=second)
+
+
+def _linear_recurrence(name, layer) -> Iterator[Weight]:
+    for each in LINEAR_LAYERS:
+        if hasattr(layer, each):
+            yield from _dense(f"{name}{each}.", getattr(layer, each))
+    if hasattr(layer, "memory_norm"):
+        yield from _norm(f"{name}memory_norm.", layer.memory_norm)
+    for each in ("convolution", "log_rate"):
+        if hasattr(layer, each):
+            yield Weight(name + each, getattr(layer, each))
 
 
 def _dense(name, layer) -> Iterator[Weight]:

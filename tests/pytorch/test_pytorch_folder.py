@@ -109,6 +109,7 @@ def test_what_is_in_the_folder(folder):
         "generate.py",
         "model.py",
         "model.safetensors",
+        "recurrences.py",
         "tokenizer.model",
     }
     expected = to_pytorch(model)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from testing import BLOCK_TYPES, randomize, tiny_backbone
+from testing import EVERY_TYPE, randomize, tiny_backbone
 from twin_cases import CASES, all_options, batches, model_of, tested_options
 
 from keras_llm.models import (
@@ -148,7 +148,7 @@ def test_the_classic_model():
         assert found.relative < GRADIENTS, name
 
 
-@pytest.mark.parametrize("block_types", BLOCK_TYPES)
+@pytest.mark.parametrize("block_types", EVERY_TYPE)
 @pytest.mark.parametrize(
     "causal", [True, pytest.param(False, marks=pytest.mark.slow)]
 )
@@ -184,10 +184,13 @@ def test_dropout_is_of_training_only():
 def test_new_weights_are_spread_alike():
     shape = {
         "vocabulary_size": 500,
-        "num_layers": 4,
+        "num_layers": 7,
         "num_heads": 4,
         "hidden_dim": 64,
-        "block_types": ["attention", "gru", "lstm", "rnn"],
+        "block_types": [
+            *("attention", "gru", "lstm", "rnn"),
+            *("min_gru", "gated_delta", "mlstm"),
+        ],
         "position_embedding": "learned",
         "normalization": "layer",
         "use_bias": True,

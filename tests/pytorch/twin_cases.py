@@ -13,6 +13,11 @@ CASES = {
     "lstm": {"block_types": "lstm"},
     "rnn": {"block_types": "rnn"},
     "mixed": {"block_types": ["gru", "attention", "lstm"], "num_layers": 3},
+    "linear": {
+        "block_types": ["min_gru", "gated_delta", "mlstm"],
+        "num_layers": 3,
+        "head_dim": 6,
+    },
     "gpt2": {
         "position_embedding": "learned",
         "normalization": "layer",
