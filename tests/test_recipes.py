@@ -31,6 +31,7 @@ def test_the_recipes_of_the_issue_are_there():
         "hybrid-mini",
         "gpt2-small",
         "quickstart",
+        "bert-mini",
     }
 
 
@@ -50,10 +51,15 @@ def test_a_recipe_survives_yaml(tmp_path):
 
 
 def built_parameters(settings, vocabulary_size):
-    from keras_llm.models import ScratchBackbone, ScratchCausalLM
+    from keras_llm.models import (
+        ScratchBackbone,
+        ScratchCausalLM,
+        ScratchMaskedLM,
+    )
 
     backbone = ScratchBackbone(vocabulary_size, **to_dict(settings))
-    return ScratchCausalLM(backbone).count_params()
+    kind = ScratchCausalLM if settings.causal else ScratchMaskedLM
+    return kind(backbone).count_params()
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -75,6 +81,7 @@ def test_listed_parameters_are_those_of_the_model(name):
         {"intermediate_dim": 24, "block_types": ["lstm", "attention"]},
         {"block_types": "rnn,gru", "use_bias": True},
         {"block_types": "min_gru,gated_delta,mlstm", "num_layers": 3},
+        {"causal": False, "tie_word_embeddings": False},
     ],
 )
 def test_parameters_are_counted_with_mixed_options(options):

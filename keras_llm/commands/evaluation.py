@@ -298,7 +298,8 @@ def _write_json(path: Path, values: Any) -> None:
 COMMANDS = {
     "evaluate": Command(
         evaluate,
-        "Loss, perplexity, bits per byte and accuracy of a preset; or its "
+        "Loss, perplexity, bits per byte and accuracy of a preset, of an "
+        "encoder on masked words beside a unigram model; or its "
         "score in tasks of lm_eval; or how close its answers are to given "
         "ones.",
         [

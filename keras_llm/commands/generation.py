@@ -1,14 +1,17 @@
 """Text from a model: prompts continued, and conversations."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
+from rich.table import Table
 
 from keras_llm.commands.command import KEY, PRESET, Command
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import GenerationSettings
 
 
@@ -61,6 +64,27 @@ def _show_answers(
         for answer in answers:
             print(f"{answer['prompt']}{answer['text']}\n")
     return answers
+
+
+def fill(values: Namespace, console: Console) -> list[dict[str, Any]]:
+    """Shows each text with its masks filled, and what else may stand there."""
+    from keras_llm.generation.filling import MaskFiller
+    from keras_llm.models.loading import load_masked_lm
+
+    check(values.top_k >= 1, "--top_k", "at least 1", values.top_k)
+    filler = MaskFiller(load_masked_lm(values.preset))
+    found = filler.fill(values.text, values.top_k)
+    if not values.json:
+        for filled in found:
+            print(filled.text)
+            table = Table("mask", "token", "probability")
+            for number, candidates in enumerate(filled.masks, 1):
+                for each in candidates:
+                    shown = f"{each.probability:.1%}"
+                    table.add_row(str(number), repr(each.token), shown)
+            Console().print(table)
+    pairs = zip(values.text, found, strict=True)
+    return [{"masked": text} | asdict(filled) for text, filled in pairs]
 
 
 def chat(values: Namespace, console: Console) -> list[dict[str, str]]:
@@ -124,6 +148,21 @@ COMMANDS = {
             }
         },
         ["generation"],
+    ),
+    "fill": Command(
+        fill,
+        "Tells what may stand at [MASK] in texts, with an encoder.",
+        [
+            ("preset", str, PRESET),
+            ("text", list[str], 'Such as "The cat [MASK] on the mat."'),
+        ],
+        {
+            "--top_k": {
+                "type": int,
+                "default": 5,
+                "help": "Candidates for each mask.",
+            }
+        },
     ),
     "chat": Command(
         chat,

@@ -29,8 +29,10 @@ def train(values: Namespace, console: Console) -> dict[str, Any]:
         if samples.exists():
             last = samples.read_text(encoding="utf-8").rstrip()
             print(last[last.rfind("=== step") :])
+        causal = values.recipe.model.causal
+        ask = "generate {} --prompt TEXT" if causal else 'fill {} "A [MASK]."'
         print(
-            f"\nNext: keras-llm generate {values.out} --prompt TEXT\n"
+            f"\nNext: keras-llm {ask.format(values.out)}\n"
             f"      keras-llm inspect {values.out}\n"
             f"      keras-llm export {values.out} saved_models/NAME"
         )

@@ -95,6 +95,11 @@ class MaskedBatches:
         self.most = _count(self._length)
         self._drawn = np.flatnonzero(masking.is_text)
 
+    @property
+    def batch_size(self) -> int:
+        """Rows a batch."""
+        return self._size
+
     def __len__(self) -> int:
         return len(self.batches)
 

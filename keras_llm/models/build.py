@@ -1,6 +1,8 @@
 """Models from settings, and presets from models."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -11,6 +13,10 @@ from keras_llm.files import written_beside
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.models.causal_lm import ScratchCausalLM
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
+from keras_llm.models.masked_lm import (
+    ScratchMaskedLM,
+    ScratchMaskedLMPreprocessor,
+)
 from keras_llm.recipes.settings import ModelSettings, to_dict
 from keras_llm.tokenizers import ScratchTokenizer
 from keras_llm.tokenizers.hugging_face_settings import TEMPLATE
@@ -22,7 +28,7 @@ def build_model(
     tokenizer: ScratchTokenizer,
     dtype: str = "float32",
     seed: int = 0,
-) -> ScratchCausalLM:
+) -> ScratchCausalLM | ScratchMaskedLM:
     """A new model with random weights.
 
     Args:
@@ -30,6 +36,9 @@ def build_model(
         tokenizer: Its vocabulary.
         dtype: Name of a Keras dtype policy.
         seed: Decides initial weights and dropout.
+
+    Returns:
+        A decoder, or an encoder if the settings' `causal` is false.
     """
     keras.utils.set_random_seed(seed)
     backbone = ScratchBackbone(
@@ -37,13 +46,17 @@ def build_model(
         **to_dict(settings),
         dtype=dtype,
     )
+    length = settings.max_sequence_length
+    if not settings.causal:
+        preprocessor = ScratchMaskedLMPreprocessor(tokenizer, length)
+        return ScratchMaskedLM(backbone, preprocessor, name="scratch_masked_lm")
     preprocessor = ScratchCausalLMPreprocessor(
-        tokenizer, sequence_length=settings.max_sequence_length
+        tokenizer, sequence_length=length
     )
     return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
 
 
-def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
+def save_preset(model: keras_hub.models.Task, out: Path) -> None:
     """Writes a preset folder, whole or not at all.
 
     Raises:
@@ -58,7 +71,8 @@ def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
                 f"{out} needs about {needed / 1e6:.0f} MB of disk. Received: "
                 f"{free / 1e6:.0f} MB free. Make room, and try again."
             )
-        model.save_to_preset(str(folder))
+        with _without_optimizer(model):
+            model.save_to_preset(str(folder))
         for name in ("config.json", "task.json"):
             _without_mixed_precision(folder / name)
         tokenizer = getattr(model.preprocessor, "tokenizer", None)
@@ -66,6 +80,16 @@ def save_preset(model: keras_hub.models.CausalLM, out: Path) -> None:
         if template and not isinstance(tokenizer, Published):
             # KerasHub's tokenizers have no place for it.
             (folder / TEMPLATE).write_text(template, encoding="utf-8")
+
+
+@contextmanager
+def _without_optimizer(model: keras_hub.models.Task) -> Iterator[None]:
+    """Within, a head is saved without the optimizer's moments beside it."""
+    optimizer, model.optimizer = model.optimizer, None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
 
 
 def _without_mixed_precision(path: Path) -> None:

@@ -16,10 +16,16 @@ from keras_llm.models.text_classifier import ScratchTextClassifier
 from keras_llm.recipes.loading import nearest
 from keras_llm.tokenizers.hugging_face_settings import TEMPLATE
 
-CausalLM, TextClassifier = (
+CausalLM, MaskedLM, TextClassifier = (
     keras_hub.models.CausalLM,
+    keras_hub.models.MaskedLM,
     keras_hub.models.TextClassifier,
 )
+# What a model is asked for instead, of those that work with another kind.
+USES = {
+    CausalLM: "A decoder continues text: `keras-llm generate`.",
+    MaskedLM: "An encoder fills masks: `keras-llm fill`.",
+}
 
 
 def load_preset(path: Path, **kwargs) -> CausalLM:
@@ -32,13 +38,7 @@ def load_preset(path: Path, **kwargs) -> CausalLM:
     Raises:
         InputError: No preset there, a damaged one, or one of another task.
     """
-    folder = preset_folder(Path(path))
-    if folder is None:
-        raise InputError(
-            f"{path} must be a preset, or a run that has one (a folder with "
-            "config.json or preset/). Make one with `keras-llm train`."
-        )
-    return _load(str(folder), [CausalLM], **kwargs)
+    return _load(_folder_of(path), [CausalLM], **kwargs)
 
 
 def load_causal_lm(preset: str | Path, **kwargs) -> CausalLM:
@@ -51,8 +51,20 @@ def load_causal_lm(preset: str | Path, **kwargs) -> CausalLM:
     return _load(_address_of(preset), [CausalLM], **kwargs)
 
 
-def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
-    """The language model or text classifier of any preset.
+def load_masked_lm(preset: str | Path, **kwargs) -> MaskedLM:
+    """The encoder of any preset that tells masked words; see `load_task`."""
+    return _load(_address_of(preset), [MaskedLM], **kwargs)
+
+
+def load_language_model(path: Path) -> CausalLM | MaskedLM:
+    """The decoder or encoder of a preset, as `load_preset`."""
+    return _load(_folder_of(path), [CausalLM, MaskedLM])
+
+
+def load_task(
+    preset: str | Path, **kwargs
+) -> CausalLM | MaskedLM | TextClassifier:
+    """The decoder, encoder or text classifier of any preset.
 
     Args:
         preset: A preset folder, of ours or of KerasHub's; the run that holds
@@ -64,7 +76,8 @@ def load_task(preset: str | Path, **kwargs) -> CausalLM | TextClassifier:
         InputError: No such preset, one that cannot be read or downloaded, or
             one of another task.
     """
-    return _load(_address_of(preset), [CausalLM, TextClassifier], **kwargs)
+    kinds = [CausalLM, MaskedLM, TextClassifier]
+    return _load(_address_of(preset), kinds, **kwargs)
 
 
 def load_backbone(
@@ -137,6 +150,16 @@ def _address_of(preset: str | Path) -> str:
     return str(preset)
 
 
+def _folder_of(path: Path) -> str:
+    folder = preset_folder(Path(path))
+    if folder is None:
+        raise InputError(
+            f"{path} must be a preset, or a run that has one (a folder with "
+            "config.json or preset/). Make one with `keras-llm train`."
+        )
+    return str(folder)
+
+
 def preset_folder(path: Path) -> Path | None:
     """The folder of a preset, or of the one in a run; `None` if neither."""
     inner = path / "preset"
@@ -145,7 +168,7 @@ def preset_folder(path: Path) -> Path | None:
 
 
 def _check_name(name: str) -> None:
-    known = {**CausalLM.presets, **TextClassifier.presets}
+    known = CausalLM.presets | MaskedLM.presets | TextClassifier.presets
     if name not in known:
         raise InputError(
             f"{name} must be a preset, a run that has one (a folder with "
@@ -171,6 +194,7 @@ def _load(preset: str, kinds: list[type], **kwargs) -> Any:
     raise InputError(
         f"{preset} must be the preset of a {expected}. Received: that of a "
         f"{task.__name__}."
+        + "".join(f" {USES[k]}" for k in USES if issubclass(task, k))
     )
 
 

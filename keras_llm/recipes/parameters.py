@@ -16,7 +16,7 @@ MEMORIES = {
 
 
 def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
-    """Parameters of the `ScratchCausalLM` that the settings describe."""
+    """Parameters of the decoder or encoder that the settings describe."""
     width = settings.hidden_dim
     total = vocabulary_size * width * (1 if settings.tie_word_embeddings else 2)
     if settings.position_embedding == "learned":
@@ -24,6 +24,8 @@ def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
     types = settings.block_types
     for index in range(settings.num_layers):
         total += _block(settings, types[index % len(types)])
+    if not settings.causal:  # the head: a projection, a norm, a bias
+        total += width * (width + 1) + 2 * width + vocabulary_size
     return total + _norm(settings)
 
 

@@ -1,4 +1,4 @@
-"""Training a causal language model from scratch."""
+"""Training a language model from scratch: a decoder, or an encoder."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +16,9 @@ from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.generation import TextGenerator
-from keras_llm.models import ScratchCausalLM
+from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
+from keras_llm.training.masked_words import masked_words
 from keras_llm.training.run import (
     TrainingResult,
     TrainingRun,
@@ -26,7 +27,7 @@ from keras_llm.training.run import (
 
 
 def pretrain(
-    model: ScratchCausalLM,
+    model: ScratchCausalLM | ScratchMaskedLM,
     tokens: Path,
     out: Path,
     settings: TrainingSettings,
@@ -38,12 +39,13 @@ def pretrain(
 
     Args:
         model: The model to train, with its preprocessor. A fresh one of the
-            same settings and seed where a run is resumed.
+            same settings and seed where a run is resumed. An encoder learns
+            to tell masked words.
         tokens: Folder of token shards, as `encode` writes it.
         out: Folder of this run.
         settings: How to train.
         generation: How samples are drawn.
-        seed: Decides the order of the windows.
+        seed: Decides the order of the windows, and the masks.
         console: Where progress is shown; the terminal if omitted.
 
     Raises:
@@ -52,12 +54,26 @@ def pretrain(
         Interrupted: Ctrl-C, after a checkpoint.
     """
     tokens = Path(tokens)
+    if isinstance(model, ScratchMaskedLM):
+        run = masked_words(model, tokens, settings, seed)
+    else:
+        run = _next_tokens(model, tokens, settings, generation, seed)
+    return run.train(out, settings, console)
+
+
+def _next_tokens(
+    model: ScratchCausalLM,
+    tokens: Path,
+    settings: TrainingSettings,
+    generation: GenerationSettings | None,
+    seed: int,
+) -> TrainingRun:
     length = model.backbone.max_sequence_length
     train = open_tokens(tokens, "train")
     size = model.backbone.vocabulary_size
     check_vocabulary(tokens, train.vocabulary_size, size)
     windows = TrainingWindows(train, length, settings.batch_size, seed)
-    run = TrainingRun(
+    return TrainingRun(
         model,
         windows,
         next_token_loss(),
@@ -65,7 +81,6 @@ def pretrain(
         columns=("val_accuracy",),
         sample=continuation(model, settings, generation),
     )
-    return run.train(out, settings, console)
 
 
 def continuation(

@@ -276,27 +276,43 @@ def evaluate_preset(
     console: Console,
     batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Loss, perplexity, bits per byte and accuracy over whole splits."""
-    from keras_llm.datasets import EvaluationWindows, open_tokens
-    from keras_llm.evaluation import Evaluator
-    from keras_llm.models import load_preset
-    from keras_llm.models.loading import context_length
+    """What a decoder or an encoder makes of whole splits.
+
+    Loss, perplexity, bits per byte and accuracy of a decoder; see
+    `MaskedEvaluation` of an encoder.
+    """
+    from keras_llm.models.loading import MaskedLM, load_language_model
 
     valid = batch_size is None or batch_size >= 1
     check(valid, "batch_size", "at least 1", batch_size)
-    model = load_preset(preset)
+    model = load_language_model(preset)
     _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
-    length = context_length(model)
-    evaluator = Evaluator(model)
+    kind = isinstance(model, MaskedLM)
+    evaluate = _evaluate_masked if kind else _evaluate_decoder
     report = {}
     for split in splits:
         with console.status(f"evaluating {split}"):
-            held = open_tokens(tokens, split)
-            most = -(-len(held) // length)  # more would only be filled up
-            rows = batch_size and min(batch_size, most)
-            windows = EvaluationWindows(held, length, rows)
-            report[split] = evaluator.evaluate(windows).to_dict()
+            report[split] = evaluate(model, tokens, split, batch_size)
     return report
+
+
+def _evaluate_masked(model, tokens, split, batch_size) -> dict[str, Any]:
+    from keras_llm.evaluation.masked_words import evaluate_masked
+
+    return evaluate_masked(model, tokens, split, batch_size).to_dict()
+
+
+def _evaluate_decoder(model, tokens, split, batch_size) -> dict[str, Any]:
+    from keras_llm.datasets import EvaluationWindows, open_tokens
+    from keras_llm.evaluation import Evaluator
+    from keras_llm.models.loading import context_length
+
+    length = context_length(model)
+    held = open_tokens(tokens, split)
+    most = -(-len(held) // length)  # more would only be filled up
+    rows = batch_size and min(batch_size, most)
+    windows = EvaluationWindows(held, length, rows)
+    return Evaluator(model).evaluate(windows).to_dict()
 
 
 def held_out_splits(tokens: Path) -> list[str]:

@@ -10,7 +10,7 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
-from testing import tiny_model
+from testing import tiny_encoder, tiny_model
 from tiny_corpus import other_model
 
 from keras_llm.cli import main
@@ -50,8 +50,14 @@ def bert(task="TextClassifier", **options):
 
 @pytest.mark.parametrize(
     "make",
-    [tiny_model, stock_causal, functools.partial(bert, num_classes=3)],
-    ids=["ours", "stock", "classifier"],
+    [
+        tiny_model,
+        tiny_encoder,
+        stock_causal,
+        functools.partial(bert, num_classes=3),
+        functools.partial(bert, "MaskedLM"),
+    ],
+    ids=["ours", "encoder", "stock", "classifier", "stock encoder"],
 )
 def test_a_preset_is_loaded_as_the_task_it_was_saved_as(tmp_path, make):
     model = make()
@@ -91,8 +97,17 @@ def test_a_stock_model_that_was_loaded_takes_strings_after_a_seed(tmp_path):
 
 
 def test_other_tasks_are_refused_by_name(tmp_path):
-    bert("MaskedLM").save_to_preset(str(tmp_path))
-    message = "CausalLM or a TextClassifier. Received: that of a BertMaskedLM"
+    backbone = part.ResNetBackbone(
+        input_conv_filters=[4],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[4],
+        stackwise_num_blocks=[1],
+        stackwise_num_strides=[1],
+        block_type="basic_block",
+    )
+    classifier = part.ResNetImageClassifier(backbone, num_classes=2)
+    classifier.save_to_preset(str(tmp_path))
+    message = "MaskedLM or a TextClassifier. Received: that of a ResNetIm"
     with pytest.raises(InputError, match=message):
         load_task(tmp_path)
 

@@ -25,6 +25,7 @@ MODEL = ModelSettings(
     max_sequence_length=16,
     dropout=0.2,
 )
+ENCODER = dataclasses.replace(MODEL, block_types="attention", causal=False)
 TRAINING = TrainingSettings(
     steps=24,
     batch_size=4,
@@ -57,7 +58,7 @@ def make_tokens(folder: Path) -> None:
     train_tokenizer(
         folder / "corpus",
         folder / "tokenizer",
-        TokenizerSettings(model_type="char"),
+        TokenizerSettings(model_type="char", mask_token=True),
     )
     encode(folder / "corpus", folder / "tokenizer", folder / "tokens")
 
