@@ -98,9 +98,9 @@ def test_a_stock_model_that_was_loaded_takes_strings_after_a_seed(tmp_path):
 
 def test_other_tasks_are_refused_by_name(tmp_path):
     backbone = part.ResNetBackbone(
-        input_conv_filters=[4],
+        input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[4],
+        stackwise_num_filters=[64],
         stackwise_num_blocks=[1],
         stackwise_num_strides=[1],
         block_type="basic_block",
