@@ -83,9 +83,10 @@ def folder(tmp_path_factory):
     return folder
 
 
-# They train seven models, certify one, and export for every runtime.
+# They train eight models, certify one, and export for every runtime.
 SLOW = (
     "compare.md",
+    "encoders.md",
     "evaluation.md",
     "huggingface.md",
     "serving.md",

@@ -1,6 +1,8 @@
 """Masks in texts are filled by an encoder, ours or KerasHub's."""
 
 import json
+import re
+from pathlib import Path
 
 import keras
 import keras_hub
@@ -117,6 +119,16 @@ def test_wrong_models_and_texts_are_one_line(
     assert main(line.split()) == 2
     *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith("keras-llm: ") and expected in line
+
+
+def test_the_example_of_the_guide(presets, monkeypatch, capsys):
+    monkeypatch.chdir(presets)
+    page = Path(__file__).parents[2] / "docs/encoders.md"
+    text = page.read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    code = code.replace("runs/encoder/preset", "encoder")
+    exec(compile(code, page.name, "exec"), {})
+    assert capsys.readouterr().out.count("Candidate") == 3
 
 
 def test_an_encoder_of_keras_hub_fills_masks():
