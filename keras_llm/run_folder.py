@@ -240,7 +240,7 @@ class Run:
         return trains and any(checkpoints.glob("[0-9]*"))
 
     def _check_same(self, name, before, now):
-        before, now = _flat(before), _flat(now)
+        before, now = flat(before), flat(now)
         for field in before | now:
             was, received = before.get(field), now.get(field)
             if was == received:
@@ -290,14 +290,15 @@ class Run:
             shutil.rmtree(self.out / folder, ignore_errors=True)
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found
 
 
 def read_records(path: Path) -> dict[str, dict]:

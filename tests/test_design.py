@@ -17,6 +17,7 @@ entry
 cli
 commands
 inspection
+experiments
 workflow
 run_folder
 serving
@@ -33,6 +34,7 @@ tokenizers
 corpus
 executors
 artifacts
+pages
 registration recipes files pictures quiet
 errors
 """.strip().splitlines()

@@ -3,6 +3,7 @@
 from keras_llm.commands import (
     classifying,
     evaluation,
+    experiments,
     formats,
     generation,
     inspection,
@@ -16,6 +17,7 @@ COMMANDS = {
     **tuning.COMMANDS,
     **serving.COMMANDS,
     **evaluation.COMMANDS,
+    **experiments.COMMANDS,
     **generation.COMMANDS,
     **classifying.COMMANDS,
     **formats.COMMANDS,

@@ -1,13 +1,11 @@
 """A certificate as files: numbers, pictures, and a page of both."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from keras_llm.files import write_text
+from keras_llm.pages import picture_data, write_page
 from keras_llm.pytorch.certificate import FAILS, Certificate, Row
 from keras_llm.pytorch.figures import draw_figures
 
@@ -49,12 +47,23 @@ def save_certificate(certificate: Certificate, folder: Path) -> None:
     folder = Path(folder)
     text = json.dumps(certificate.to_dict(), indent=1)
     write_text(folder / REPORT, text)
-    titles = draw_figures(certificate, folder)
     figures = [
-        (title, base64.b64encode((folder / name).read_bytes()).decode())
-        for name, title in titles.items()
+        (title, picture_data(folder / name))
+        for name, title in draw_figures(certificate, folder).items()
     ]
-    write_text(folder / PAGE, _page(certificate, figures))
+    sections = [
+        (title, about, certificate.section(name))
+        for name, (title, about) in SECTIONS.items()
+        if certificate.section(name)
+    ]
+    write_page(
+        folder / PAGE,
+        Path(__file__).with_name("certificate.html.jinja"),
+        {"number": number, "number_of": number_of},
+        certificate=certificate,
+        sections=sections,
+        figures=figures,
+    )
 
 
 def summary(certificate: Certificate) -> dict[str, Any]:
@@ -84,27 +93,6 @@ def summary(certificate: Certificate) -> dict[str, Any]:
 def _badness(row: Row) -> tuple[bool, float]:
     """What is no number is worst."""
     return row.verdict == FAILS, row.value
-
-
-def _page(certificate: Certificate, figures) -> str:
-    here = Path(__file__).parent
-    environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.FileSystemLoader(here),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": number, "number_of": number_of}
-    sections = [
-        (title, about, certificate.section(name))
-        for name, (title, about) in SECTIONS.items()
-        if certificate.section(name)
-    ]
-    template = environment.get_template("certificate.html.jinja")
-    return template.render(
-        certificate=certificate, sections=sections, figures=figures
-    )
 
 
 def number_of(row: Row) -> str:

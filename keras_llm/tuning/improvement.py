@@ -9,11 +9,11 @@ from typing import Any
 
 import keras_hub
 
+from keras_llm import pages
 from keras_llm.datasets.examples import AnswerBatches, Examples
 from keras_llm.datasets.shapes import Messages
 from keras_llm.evaluation import Evaluator
 from keras_llm.evaluation.conversations import answer_conversations
-from keras_llm.files import write_text
 from keras_llm.generation import TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers.chat_templates import ChatTemplate
@@ -163,8 +163,6 @@ def write_page(
     verdict: dict[str, Any],
 ) -> None:
     """Writes a page with question, old answer, correction and new answer."""
-    import jinja2
-
     rows = [
         {
             "question": event.messages()[-1]["content"],
@@ -178,11 +176,11 @@ def write_page(
             corrections, before.answers, after.answers, after.right, strict=True
         )
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keras_llm", "tuning"), autoescape=True
+    pages.write_page(
+        path,
+        Path(__file__).with_name("improvement.html.jinja"),
+        rows=rows,
+        before=asdict(before),
+        after=asdict(after),
+        **verdict,
     )
-    template = environment.get_template("improvement.html.jinja")
-    page = template.render(
-        rows=rows, before=asdict(before), after=asdict(after), **verdict
-    )
-    write_text(path, page)
