@@ -114,8 +114,10 @@ def import_model(values: Namespace, console: Console) -> dict[str, Any]:
         {"preset": str(values.out), "parameters": model.count_params()}, values
     )
     if not values.json:
+        labels = getattr(model, "labels", None)
+        next = "classify {} TEXT" if labels else "generate {} --prompt TEXT"
         print(
-            f"\nNext: keras-llm generate {values.out} --prompt TEXT\n"
+            f"\nNext: keras-llm {next.format(values.out)}\n"
             f"      keras-llm export {values.out} saved_models/NAME"
         )
     return result

@@ -31,6 +31,7 @@ class ScratchTextClassifierPreprocessor(
         tokenizer: a `keras_hub.tokenizers.Tokenizer`. One without a start or
             end token has none put there.
         sequence_length: int. Length that texts are padded and cut to.
+        add_end_token: bool. Whether the end token follows a text.
         **kwargs: forwarded to `keras_hub.models.TextClassifierPreprocessor`.
 
     Call arguments:
@@ -44,12 +45,23 @@ class ScratchTextClassifierPreprocessor(
     backbone_cls = ScratchBackbone
     tokenizer_cls = ScratchTokenizer
 
+    def __init__(
+        self,
+        tokenizer: keras_hub.tokenizers.Tokenizer,
+        sequence_length: int = 512,
+        add_end_token: bool = True,
+        **kwargs,
+    ):
+        super().__init__(tokenizer, sequence_length, **kwargs)
+        self.add_end_token = add_end_token
+
     def build(self, input_shape):
         super().build(input_shape)
+        end = self.tokenizer.end_token_id if self.add_end_token else None
         self.packer = keras_hub.layers.StartEndPacker(
             sequence_length=self.sequence_length,
             start_value=self.tokenizer.start_token_id,
-            end_value=self.tokenizer.end_token_id,
+            end_value=end,
             pad_value=self.tokenizer.pad_token_id,
             return_padding_mask=True,
         )
@@ -58,6 +70,9 @@ class ScratchTextClassifierPreprocessor(
         token_ids, padding_mask = self.packer(self.tokenizer(x))
         x = {"token_ids": token_ids, "padding_mask": padding_mask}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def get_config(self):
+        return super().get_config() | {"add_end_token": self.add_end_token}
 
 
 @register
@@ -118,11 +133,16 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         labels = labels or [str(number) for number in range(num_classes)]
         expected = f"names of {num_classes} classes"
         check(len(set(labels)) == num_classes, "labels", expected, labels)
-        pooling = pooling or ("last" if _is_causal(backbone) else "mean")
+        pooling = pooling or ("last" if is_causal(backbone) else "mean")
         # === Layers ===
-        # In float32, as losses want their probabilities.
+        # In float32, as losses want their probabilities. Without a bias, as
+        # Hugging Face has it.
         head = keras.layers.Dense(
-            num_classes, activation=activation, dtype="float32", name="scores"
+            num_classes,
+            activation=activation,
+            use_bias=False,
+            dtype="float32",
+            name="scores",
         )
         pool = SequencePooling(pooling, dtype="float32", name="pooling")
         drop = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
@@ -162,7 +182,7 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         )
 
 
-def _is_causal(backbone) -> bool:
+def is_causal(backbone: keras_hub.models.Backbone) -> bool:
     """Whether no state of it depends on what follows."""
     if isinstance(backbone, ScratchBackbone):
         return backbone.causal

@@ -24,6 +24,7 @@ from keras_llm.models.loading import context_of
 from keras_llm.models.text_classifier import (
     ScratchTextClassifier,
     ScratchTextClassifierPreprocessor,
+    is_causal,
 )
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.tuning_settings import (
@@ -55,16 +56,16 @@ def classifier_of(
         InputError: The backbone is none of a model of text.
     """
     context = context_of(backbone) or USUAL_CONTEXT
-    settings = recipe.classifier
+    length, settings = recipe.data.sequence_length, recipe.classifier
     return ScratchTextClassifier(
         backbone,
         len(labels),
         labels,
         ScratchTextClassifierPreprocessor(
             tokenizer,
-            sequence_length=min(
-                context, recipe.data.sequence_length or context
-            ),
+            sequence_length=min(context, length or context),
+            # What reads forward has read all at a text's own last token.
+            add_end_token=not is_causal(backbone),
         ),
         settings.pooling,
         "sigmoid" if settings.multi_label else "softmax",

@@ -145,9 +145,10 @@ def read_texts(folder: Path) -> list[str]:
 def _rows(preprocessor, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:
     """Token ids as the model will get them, and how many there would be."""
     tokenizer, rows, lengths = preprocessor.tokenizer, [], []
+    end = tokenizer.end_token_id if preprocessor.add_end_token else None
     before, after = (
         [] if token is None else [token]
-        for token in (tokenizer.start_token_id, tokenizer.end_token_id)
+        for token in (tokenizer.start_token_id, end)
     )
     around = len(before + after)
     for row in tokenizer.tokenize(texts):

@@ -2,16 +2,23 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from keras_llm.errors import InputError
 from keras_llm.export.huggingface.tensors import Tensor
-from keras_llm.models import ScratchBackbone, ScratchCausalLM
+from keras_llm.models import (
+    ScratchBackbone,
+    ScratchCausalLM,
+    ScratchTextClassifier,
+)
 
 REQUIRED = object()
+CLASSIFIER = "ForSequenceClassification"  # how names of its classes end
 HEAD = "lm_head.weight"  # the output projection of every architecture
+SCORES = "score.weight"  # that of every classifier
 BIASES = ("attention_bias", "attention_output_bias", "feed_forward_bias")
 DEFAULTS = {
     name: each.default
@@ -109,6 +116,13 @@ class Architecture:
     expected: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     buffers: Sequence[str] = ()
 
+    def class_of(self, model: ScratchCausalLM | ScratchTextClassifier) -> str:
+        """The name of the class in `transformers`."""
+        if isinstance(model, ScratchTextClassifier):
+            ending = "(LMHeadModel|ForCausalLM)$"
+            return re.sub(ending, CLASSIFIER, self.class_name)
+        return self.class_name
+
     def options_in(self, config: Config) -> Options:
         """Arguments of `ScratchBackbone`.
 
@@ -128,9 +142,14 @@ class Architecture:
             options |= part.read(config)
         return _settled(options)
 
-    def all_tensors_of(self, model: ScratchCausalLM) -> list[Tensor]:
+    def all_tensors_of(
+        self, model: ScratchCausalLM | ScratchTextClassifier
+    ) -> list[Tensor]:
         """Every tensor of the file of a model."""
         tensors = list(self.tensors_of(model))
+        if isinstance(model, ScratchTextClassifier):
+            scores = [model.head.kernel]
+            return [*tensors, Tensor(SCORES, scores, transposed=True)]
         embedding = model.backbone.token_embedding
         if not embedding.tie_weights:
             head = embedding.reverse_embeddings

@@ -5,19 +5,28 @@ from pathlib import Path
 from typing import Any
 
 from keras_llm.errors import InputError
+from keras_llm.export.huggingface import classes
 from keras_llm.export.huggingface.architecture import Architecture
 from keras_llm.export.huggingface.files import DTYPES, WEIGHTS, write_tensors
 from keras_llm.export.huggingface.importing import ARCHITECTURES
 from keras_llm.files import check_free, write_text, written_beside
-from keras_llm.models import ScratchCausalLM
+from keras_llm.models import (
+    ScratchBackbone,
+    ScratchCausalLM,
+    ScratchTextClassifier,
+)
 from keras_llm.models.lora import with_lora_merged
 from keras_llm.tokenizers.hugging_face import token_ids, write_tokenizer
 from keras_llm.tokenizers.hugging_face_settings import GENERATION
 
 
 @with_lora_merged
-def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
+def to_hugging_face(
+    model: ScratchCausalLM | ScratchTextClassifier, path: Path
+) -> Path:
     """Writes a model for `AutoModelForCausalLM` and `AutoTokenizer`.
+
+    A classifier is for `AutoModelForSequenceClassification`.
 
     Args:
         model: The model, with its preprocessor, whose options one of
@@ -25,8 +34,8 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
         path: The folder to make.
 
     Returns:
-        The folder: `config.json`, `generation_config.json`,
-        `model.safetensors` and the tokenizer's files.
+        The folder: `config.json`, of a language model
+        `generation_config.json`, `model.safetensors` and the tokenizer's files.
 
     Raises:
         InputError: A model of another class, an option that stands in the
@@ -43,37 +52,48 @@ def to_hugging_face(model: ScratchCausalLM, path: Path) -> Path:
             "from before it was quantized."
         )
     check_free(path)
-    tokenizer = model.preprocessor.tokenizer
-    tokens = token_ids(tokenizer)
-    generation = dict(tokenizer.published.get(GENERATION, {}))
-    generation |= {
-        name: index
-        for name, index in tokens.items()
-        if index is not None or name in generation
-    }
-    config = architecture.config_of(model.backbone) | tokens
-    config |= {
-        "architectures": [architecture.class_name],
-        "model_type": architecture.model_type,
-        "dtype": tensors[0].dtype,
-    }
     with written_beside(path) as folder:
-        _write_json(folder / "config.json", config)
-        _write_json(folder / GENERATION, generation)
-        write_tokenizer(tokenizer, folder)
+        _write_config(folder, model, architecture, tensors[0].dtype)
+        write_tokenizer(model.preprocessor.tokenizer, folder)
         write_tensors(folder / WEIGHTS, tensors)
     return path
 
 
+def _write_config(folder: Path, model, architecture, dtype: str) -> None:
+    tokenizer = model.preprocessor.tokenizer
+    tokens = token_ids(tokenizer)
+    config = architecture.config_of(model.backbone) | tokens
+    config |= {
+        "architectures": [architecture.class_of(model)],
+        "model_type": architecture.model_type,
+        "dtype": dtype,
+    }
+    if isinstance(model, ScratchTextClassifier):
+        config |= classes.config_of(model, tokens)
+    else:
+        generation = dict(tokenizer.published.get(GENERATION, {}))
+        generation |= {
+            name: index
+            for name, index in tokens.items()
+            if index is not None or name in generation
+        }
+        _write_json(folder / GENERATION, generation)
+    _write_json(folder / "config.json", config)
+
+
 def _architecture_of(model) -> Architecture:
-    if not isinstance(model, ScratchCausalLM) or model.preprocessor is None:
+    is_classifier = isinstance(model, ScratchTextClassifier)
+    is_ours = is_classifier or isinstance(model, ScratchCausalLM)
+    is_ours = is_ours and isinstance(model.backbone, ScratchBackbone)
+    if not is_ours or model.preprocessor is None:
         raise InputError(
-            "Expected a ScratchCausalLM with a preprocessor. Received: "
-            f"{type(model).__name__}. KerasHub's own models are exported with "
-            "--format saved_model."
+            "Expected a ScratchCausalLM with a preprocessor, or a classifier "
+            f"made of one. Received: {type(model).__name__}. KerasHub's own "
+            "models are exported with --format saved_model."
         )
+    more = classes.obstacles_of(model) if is_classifier else []
     found = {
-        name: each.obstacles_of(model.backbone)
+        name: each.obstacles_of(model.backbone) + more
         for name, each in ARCHITECTURES.items()
     }
     fewest = min(map(len, found.values()))

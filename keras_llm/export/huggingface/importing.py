@@ -10,7 +10,12 @@ import numpy as np
 
 from keras_llm.artifacts import read_object
 from keras_llm.errors import InputError, first_of
-from keras_llm.export.huggingface.architecture import HEAD, Architecture
+from keras_llm.export.huggingface.architecture import (
+    HEAD,
+    SCORES,
+    Architecture,
+)
+from keras_llm.export.huggingface.classes import is_classifier, new_classifier
 from keras_llm.export.huggingface.converting import convert, converted
 from keras_llm.export.huggingface.files import TensorFiles, open_tensors
 from keras_llm.export.huggingface.gpt2 import GPT2
@@ -26,6 +31,7 @@ from keras_llm.models import (
     ScratchBackbone,
     ScratchCausalLM,
     ScratchCausalLMPreprocessor,
+    ScratchTextClassifier,
 )
 from keras_llm.tokenizers.hugging_face import read_tokenizer
 
@@ -38,9 +44,12 @@ ARCHITECTURES = {
 LONGEST_PACKED = 2048
 
 
-def from_hugging_face(folder: Path) -> keras_hub.models.CausalLM:
+def from_hugging_face(
+    folder: Path,
+) -> keras_hub.models.CausalLM | ScratchTextClassifier:
     """Reads a model with its tokenizer, as a `ScratchCausalLM` if it can be.
 
+    One `ForSequenceClassification` becomes a `ScratchTextClassifier`.
     Weights become float32. Those of `ARCHITECTURES` are read one tensor at a
     time; any other that KerasHub converts becomes a model of its own.
 
@@ -67,7 +76,7 @@ def from_hugging_face(folder: Path) -> keras_hub.models.CausalLM:
     with open_tensors(folder) as files:
         names = _names_in(files, architecture)
         _untie_if_apart(options, files, names, architecture)
-        model = new_model(options, tokenizer)
+        model = _new(options, tokenizer, config, files)
         tensors = architecture.all_tensors_of(model)
         _check_tensors(tensors, names, files, architecture)
         for tensor in tensors:
@@ -80,6 +89,18 @@ def from_hugging_face(folder: Path) -> keras_hub.models.CausalLM:
                     )
                 tensor.assign(first, rows)
     return model
+
+
+def _new(
+    options: dict[str, Any], tokenizer, config: dict[str, Any], files
+) -> ScratchCausalLM | ScratchTextClassifier:
+    """What `config.json` describes, without its weights."""
+    if not is_classifier(config):
+        return new_model(options, tokenizer)
+    # It has no projection to the vocabulary.
+    backbone = _new_backbone(options | {"tie_word_embeddings": True})
+    num_classes, *_ = files.shapes.get(SCORES, (0,))
+    return new_classifier(backbone, tokenizer, config, num_classes)
 
 
 def _convert(folder: Path, config: dict[str, Any]) -> keras_hub.models.CausalLM:
@@ -120,18 +141,22 @@ def new_model(settings: dict[str, Any], tokenizer) -> ScratchCausalLM:
     Raises:
         InputError: Another backend, on which weights are not read in place.
     """
+    backbone = _new_backbone(settings)
+    longest = min(backbone.max_sequence_length, LONGEST_PACKED)
+    preprocessor = ScratchCausalLMPreprocessor(
+        tokenizer, sequence_length=longest
+    )
+    return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
+
+
+def _new_backbone(settings: dict[str, Any]) -> ScratchBackbone:
     backend = keras.config.backend()
     if backend != "tensorflow":
         raise InputError(
             "Import needs the TensorFlow backend. Received: "
             f"KERAS_BACKEND={backend}. Every backend loads the preset."
         )
-    backbone = ScratchBackbone(**settings, dtype="float32")
-    longest = min(backbone.max_sequence_length, LONGEST_PACKED)
-    preprocessor = ScratchCausalLMPreprocessor(
-        tokenizer, sequence_length=longest
-    )
-    return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
+    return ScratchBackbone(**settings, dtype="float32")
 
 
 def check_vocabulary(tokenizer, settings: dict[str, Any]) -> None:
