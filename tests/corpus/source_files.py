@@ -9,10 +9,15 @@ import gzip
 import io
 import json
 import lzma
+import random
 import tarfile
 import zipfile
 import zlib
 from xml.sax.saxutils import escape
+
+from keras_llm.corpus.sources import list_sources
+from keras_llm.corpus.sources.reader import FileReader
+from keras_llm.recipes.settings import CorpusSettings
 
 CONTAINER = """<?xml version="1.0"?>
 <container xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
@@ -41,6 +46,23 @@ DOCX_RELATIONS = f"""<?xml version="1.0"?>
 DOCX = f"""<?xml version="1.0"?>
 <w:document xmlns:w="{OFFICE}/wordprocessingml/2006/main">
 <w:body>{{paragraphs}}</w:body></w:document>"""
+
+
+def words(count, seed):
+    draw = random.Random(seed)
+    return [f"word{draw.randrange(10**6)}" for _ in range(count)]
+
+
+def text_of(count, seed):
+    return " ".join(words(count, seed)) + ".\n"
+
+
+def write(path, content="text\n"):
+    """Writes a file, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(data)
+    return path
 
 
 def plain(texts):
@@ -212,3 +234,18 @@ COMPRESSIONS = {
     ".zst": zstandard,
 }
 ARCHIVES = {".zip": zipped, ".tar": tarred}
+
+
+def documents(path, data, **settings):
+    """What is read of a file with this content."""
+    path.write_bytes(data)
+    files = list_sources([str(path)])
+    return list(FileReader([files], CorpusSettings(**settings)).run())
+
+
+def read(path, data, **settings):
+    """Texts, or why there is none."""
+    return [
+        document.metadata.get("unreadable", document.text)
+        for document in documents(path, data, **settings)
+    ]

@@ -49,7 +49,7 @@ def awkward_text(seed, size=200):
     return "".join(random.Random(seed).choices(AWKWARD, k=size))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_equal_hashes_are_equal_words(seed):
     text = awkward_text(seed)
     words = [word.casefold() for word in words_of(text)]
@@ -62,7 +62,7 @@ def test_equal_hashes_are_equal_words(seed):
 @needs_data
 def test_no_two_words_of_a_real_text_collide():
     text = (DATA / "wikitext2.valid.txt").read_text(encoding="utf-8")
-    words = [w for w in words_of(text) if not re.search("[฀-๿぀-鿿]", w)]
+    words = words_of(re.sub("[฀-๿぀-鿿]", " ", text[:300_000]))
     hashes = np.concatenate([word_hashes(word) for word in set(words)])
     assert len(set(hashes.tolist())) == len({word.casefold() for word in words})
 
@@ -129,7 +129,7 @@ def test_hashes_are_the_same_on_every_machine():
     assert int(ngram_hashes(words, 5)[-1]) == 17521786321266487911
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(4))
 def test_spans_are_where_the_words_are(seed):
     text = awkward_text(seed) + "漢字 end"
     hashes = word_hashes(text)

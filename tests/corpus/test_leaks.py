@@ -1,25 +1,28 @@
-"""The leak check, beside sets of 13 words in plain Python."""
+"""The leak check: beside sets of 13 words in plain Python, and in a corpus."""
 
+import json
 import random
 
 import numpy as np
 import pytest
 from datatrove.data import Document
+from source_files import text_of, words, write
 
+from keras_llm import files
 from keras_llm.corpus import leaks as leaks_module
+from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.leaks import (
     COMMON,
     HeldOut,
     LeakCheck,
 )
+from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.splitting import Span
+from keras_llm.errors import InputError, Interrupted
+from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
+ALL_TRAIN = SplitSettings(validation=0)
 TRAIN = {"split": "train", "leaks": False, "cuts": None}
-
-
-def words(count, seed):
-    draw = random.Random(seed)
-    return [str(draw.randrange(10**9)) for _ in range(count)]
 
 
 def tuples(mine, n=13):
@@ -122,7 +125,7 @@ def test_what_many_held_out_texts_share_is_common(tmp_path):
 
 
 @pytest.fixture
-def leaking(tmp_path):
+def collected(tmp_path):
     """Four held-out texts, and ten others, of which two share something."""
     held = [" ".join(words(40, seed)) for seed in range(4)]
     others = [words(60, 100 + seed) for seed in range(10)]
@@ -131,8 +134,8 @@ def leaking(tmp_path):
     return indexed(tmp_path, held), documents(map(" ".join, others))
 
 
-def test_everything_passes_and_is_counted(leaking):
-    check, others = leaking
+def test_everything_passes_and_is_counted(collected):
+    check, others = collected
     for rank in range(2):
         mine = others[rank * 5 : rank * 5 + 5]
         assert list(check.marked(mine, rank)) == mine
@@ -145,9 +148,111 @@ def test_everything_passes_and_is_counted(leaking):
     assert leaks.examples[0].phrase in others[3].text
 
 
-def test_other_splits_are_not_looked_at(leaking):
-    check, others = leaking
+def test_other_splits_are_not_looked_at(collected):
+    check, others = collected
     others[3].metadata["split"] = "validation"
     others[7].metadata["cuts"] = [Span("test", 0, 999), Span("train", 999, 1e4)]
     list(check.marked(others))
     assert check.leaks(0).documents == 0
+
+
+def kept_in(corpus):
+    return sorted(each.id for each in read_documents(corpus, "train"))
+
+
+@pytest.fixture
+def leaking(tmp_path):
+    """A test document of which two of six train documents hold a phrase."""
+    held_out = words(60, 0)
+    write(tmp_path / "in/test/a.txt", " ".join(held_out))
+    for number in range(1, 7):
+        content = words(60, number)
+        if number in (2, 5):
+            content[10:30] = held_out[20:40]
+        write(tmp_path / f"in/train/{number}.txt", " ".join(content))
+    return str(tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    "leaks, kept, dropped", [("ignore", 6, 0), ("report", 6, 0), ("drop", 4, 2)]
+)
+def test_leaks_from_the_test_split(leaking, tmp_path, leaks, kept, dropped):
+    settings = CorpusSettings(leaks=leaks, split=ALL_TRAIN)
+    report = prepare(leaking, tmp_path / "out", settings)
+    assert len(kept_in(tmp_path / "out")) == kept
+    if leaks == "ignore":
+        assert report.leaks is None
+        return
+    assert report.leaks.documents == 2
+    assert (report.leaks.ngrams, report.leaks.found) == (48, 8)
+    assert report.leaks.dropped == dropped
+    assert report.kept.documents == kept + 1
+
+
+def test_contamination_by_evaluation_files(leaking, tmp_path):
+    question = {"text": " ".join(words(60, 3)[5:25])}
+    write(tmp_path / "questions.jsonl", json.dumps(question))
+    settings = CorpusSettings(
+        leaks="drop",
+        contamination=[str(tmp_path / "questions.jsonl")],
+        split=ALL_TRAIN,
+    )
+    report = prepare(leaking, tmp_path / "out", settings)
+    assert report.contamination.documents == 1
+    assert report.rules["leaks"].dropped == 3
+    assert kept_in(tmp_path / "out") == [
+        f"train/{number}.txt" for number in (1, 4, 6)
+    ]
+
+
+def test_questions_too_short_to_look_for_are_no_clean_bill(leaking, tmp_path):
+    questions = [{"text": "Why is the sky blue?"}, {"text": "Who was it?"}]
+    lines = "\n".join(map(json.dumps, questions))
+    write(tmp_path / "questions.jsonl", lines)
+    settings = CorpusSettings(
+        contamination=[str(tmp_path / "questions.jsonl")], split=ALL_TRAIN
+    )
+    report = prepare(leaking, tmp_path / "out", settings)
+    assert report.contamination.texts == report.contamination.too_short == 2
+    [warning] = [each for each in report.warnings if "8 words" in each]
+    assert warning.startswith("2 of 2 texts of the files of corpus.contamin")
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "Nothing could be looked for" in page
+
+
+def test_evaluation_files_must_be_readable(leaking, tmp_path):
+    write(tmp_path / "questions.jsonl", '{"question": "why"}')
+    settings = CorpusSettings(contamination=[str(tmp_path / "questions.jsonl")])
+    with pytest.raises(InputError, match="corpus.contamination: questions"):
+        prepare(leaking, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_text_cut_between_splits_is_never_dropped(tmp_path):
+    refrain = " ".join(words(20, 0))
+    verses = [f"{text_of(40, seed)}{refrain}\n" for seed in range(1, 11)]
+    write(tmp_path / "in/song.txt", "".join(verses))
+    write(tmp_path / "in/a.txt", refrain)
+    settings = CorpusSettings(
+        leaks="drop", split=SplitSettings("position", 0.2, 0.3)
+    )
+    report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
+    assert (report.kept.documents, report.leaks.documents) == (1, 2)
+    assert report.rules["leaks"].dropped == 1
+    assert sum(split.documents for split in report.splits.values()) == 3
+
+
+def test_evaluation_files_that_changed_are_read_again(leaking, tmp_path):
+    questions = tmp_path / "questions.jsonl"
+    settings = CorpusSettings(contamination=[str(questions)], split=ALL_TRAIN)
+    write(questions, json.dumps({"text": text_of(20, 999)}))
+    with pytest.MonkeyPatch.context() as broken, pytest.raises(Interrupted):
+        broken.setattr(files, "put_in_place", fails)
+        prepare(leaking, tmp_path / "out", settings)
+    write(questions, json.dumps({"text": " ".join(words(60, 3))}))
+    report = prepare(leaking, tmp_path / "out", settings)
+    assert report.contamination.documents == 1
+
+
+def fails(*arguments):
+    raise OSError("stopped here")

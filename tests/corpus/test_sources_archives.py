@@ -84,12 +84,12 @@ def test_what_follows_compressed_text_does_not_cost_it(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", COMPRESSIONS)
 def test_of_what_is_cut_short_all_before_is_read(tmp_path, suffix):
     draw = random.Random(0)
-    whole = "".join(f"{draw.random()} is a number.\n" for _ in range(10**5))
+    whole = "".join(f"{draw.random()} is a number.\n" for _ in range(50_000))
     data = COMPRESSIONS[suffix](whole.encode())
     text, repaired = read_one(tmp_path / f"a.txt{suffix}", data[:-1000])
     assert whole.startswith(text)
     assert repaired == {"compressed files cut short": 1}
-    assert len(text) > (0.95 if suffix == ".gz" else 0.6) * len(whole)
+    assert len(text) > (0.95 if suffix == ".gz" else 0.5) * len(whole)
     path = tmp_path / f"b.txt{suffix}"
     assert read(path, data[:4]) == {path.name: "damaged_archive"}
 
@@ -247,7 +247,7 @@ def test_sparse_members_are_not_made_up(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.txt.gz", "a.zip", "a.tar.gz", "a.tar"])
 def test_a_large_member_is_never_whole_in_memory(tmp_path, name):
-    text = "".join(f"Line {number} of a text.\n" for number in range(2 * 10**6))
+    text = "".join(f"Line {number} of a text.\n" for number in range(10**6))
     if ".txt" in name:
         data = text.encode()
     else:
@@ -262,5 +262,5 @@ def test_a_large_member_is_never_whole_in_memory(tmp_path, name):
     length = sum(len(document.text) for document in reader.run())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert length == len(text) > 45_000_000
-    assert peak < 30_000_000
+    assert length == len(text) > 22_000_000
+    assert peak < 20_000_000

@@ -1,27 +1,22 @@
 """Sources: found as named, each file once, refused with a clear reason."""
 
 import gzip
+import inspect
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from source_files import json_lines, zipped
+from source_files import json_lines, write, zipped
 
 from keras_llm.corpus.sources import fingerprint, list_sources, listing
 from keras_llm.corpus.sources.listing import contents_key
 from keras_llm.corpus.sources.reader import FileReader, make_tasks
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import CorpusSettings
-
-
-def write(path, content="text\n"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content if isinstance(content, bytes) else content.encode()
-    path.write_bytes(data)
-    return path
 
 
 def ids(*sources):
@@ -71,16 +66,18 @@ def test_folders_that_all_link_to_each_other_are_read_once(tmp_path):
 
 def test_folders_may_be_deeper_than_the_stack(monkeypatch):
     # Not in `tmp_path`, which pytest removes by recursion.
-    folder = tempfile.mkdtemp()
+    folder, limit = tempfile.mkdtemp(), sys.getrecursionlimit()
     try:
         monkeypatch.chdir(folder)
-        for _ in range(1200):
+        for _ in range(300):
             os.mkdir("d")
             os.chdir("d")
         os.close(os.open("a.txt", os.O_CREAT))
         monkeypatch.chdir(folder)
-        assert ids(folder) == ["d/" * 1200 + "a.txt"]
+        sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+        assert ids(folder) == ["d/" * 300 + "a.txt"]
     finally:
+        sys.setrecursionlimit(limit)
         subprocess.run(["rm", "-r", folder], check=True)
 
 

@@ -109,7 +109,7 @@ def test_position_counts_in_decimal_fractions():
     assert found == {"train": "0123", "validation": "456", "test": "789"}
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_position_keeps_every_character_in_order(seed):
     draw = random.Random(seed)
     contents = [

@@ -51,24 +51,28 @@ def completed(folder):
     return {path.name for path in (folder / "stage/completions").glob("*")}
 
 
-def test_workers_do_not_show(tmp_path):
+def test_workers_do_not_show(tmp_path, capfd):
     alone = run(tmp_path / "alone", workers=1)
     assert len(alone) == 6
     assert run(tmp_path / "pair", workers=2, seconds=0.2) == alone
     assert workers_of(tmp_path / "alone") == {os.getpid()}
     others = workers_of(tmp_path / "pair")
     assert len(others) == 2 and os.getpid() not in others
+    run(tmp_path / "next", workers=2, seconds=0.2)
+    assert workers_of(tmp_path / "next") == others
+    assert capfd.readouterr() == ("", "")
+    for name in ("alone", "pair"):
+        logs = sorted((tmp_path / name / "stage/logs").iterdir())
+        assert len(logs) == 6
+        texts = [log.read_text() for log in logs]
+        assert all("loguru speaks" in text for text in texts)
+        assert all("logging speaks" in text for text in texts)
+        assert any("warnings speak" in text for text in texts)
 
 
 def test_one_task_stays_in_this_process(tmp_path):
     run(tmp_path, tasks=1, workers=4)
     assert workers_of(tmp_path) == {os.getpid()}
-
-
-def test_workers_serve_the_next_stage(tmp_path):
-    run(tmp_path / "first", seconds=0.2, workers=2)
-    run(tmp_path / "second", seconds=0.2, workers=2)
-    assert workers_of(tmp_path / "first") == workers_of(tmp_path / "second")
 
 
 def imports_of(folder):
@@ -88,32 +92,24 @@ def test_workers_import_no_keras_and_take_a_core_each(tmp_path):
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_logs_go_to_files(tmp_path, capfd, workers):
-    run(tmp_path, workers=workers)
-    assert capfd.readouterr() == ("", "")
-    logs = sorted((tmp_path / "stage" / "logs").iterdir())
-    assert len(logs) == 6
-    texts = [log.read_text() for log in logs]
-    assert all("loguru speaks" in text for text in texts)
-    assert all("logging speaks" in text for text in texts)
-    assert any("warnings speak" in text for text in texts)
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_input_error_arrives_as_it_is(tmp_path, capfd, workers):
+def test_errors_arrive_and_the_tasks_go_on(tmp_path, capfd, workers):
     with pytest.raises(InputError, match="^the text is no text$"):
         run(tmp_path, workers=workers, trouble=refuse)
-    assert capfd.readouterr() == ("", "")
     assert "00002" not in written(tmp_path)
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_other_errors_name_their_log(tmp_path, capfd, workers):
     with pytest.raises(TaskError, match="ZeroDivisionError: by zero") as error:
         run(tmp_path, workers=workers, trouble=fail)
     log = tmp_path / "stage" / "logs" / "task_00002.log"
     assert str(log) in str(error.value)
     assert "Traceback" in log.read_text()
+    # How far the others come, of two workers, is up to the machine.
+    finished = completed(tmp_path)
+    assert "00002" not in finished
+    assert workers > 1 or finished == {"00000", "00001"}
+    before = notes(tmp_path)
+    assert len(run(tmp_path, workers=workers)) == 6
+    for name, started in notes(tmp_path).items():
+        again = len(started) - len(before.get(name, []))
+        assert again == (name not in finished)
     assert capfd.readouterr() == ("", "")
 
 
@@ -170,21 +166,6 @@ def test_tasks_without_a_reason_look_at_the_disk(tmp_path, monkeypatch):
 
 def leave(folder, rank):
     """Does nothing of a task."""
-
-
-@pytest.mark.parametrize("workers", WORKERS)
-def test_tasks_go_on_after_a_failure(tmp_path, workers):
-    with pytest.raises(TaskError):
-        run(tmp_path, workers=workers, trouble=fail)
-    # How far the others come, of two workers, is up to the machine.
-    finished = completed(tmp_path)
-    assert "00002" not in finished
-    assert workers > 1 or finished == {"00000", "00001"}
-    before = notes(tmp_path)
-    assert len(run(tmp_path, workers=workers)) == 6
-    for name, started in notes(tmp_path).items():
-        again = len(started) - len(before.get(name, []))
-        assert again == (name not in finished)
 
 
 def test_killed_worker_is_told_of(tmp_path, capfd):
@@ -248,26 +229,15 @@ def test_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path, workers):
     wait_until(lambda: not any(map(is_running, workers_of(tmp_path))), 5)
 
 
-def test_running_workers_ignore_ctrl_c(tmp_path):
-    command = start(tmp_path, 4, 2, 30)
-    wait_until(lambda: len(workers_of(tmp_path)) == 2)
-    try:
-        for worker in workers_of(tmp_path):
-            status = Path(f"/proc/{worker}/status")
-            if not status.is_file():
-                pytest.skip("this system does not tell")
-            masks = dict(
-                line.split(":", 1) for line in status.read_text().splitlines()
-            )
-            assert int(masks["SigIgn"], 16) & 1 << signal.SIGINT - 1
-    finally:
-        os.killpg(command.pid, signal.SIGKILL)
-        command.communicate()
-
-
-def test_workers_end_with_a_killed_command(tmp_path):
+def test_workers_ignore_ctrl_c_and_end_with_a_killed_command(tmp_path):
     killed = start(tmp_path, 4, 2, 30)
     wait_until(lambda: len(workers_of(tmp_path)) == 2)
+    for worker in workers_of(tmp_path):
+        status = Path(f"/proc/{worker}/status")
+        if status.is_file():
+            lines = status.read_text().splitlines()
+            masks = dict(line.split(":", 1) for line in lines)
+            assert int(masks["SigIgn"], 16) & 1 << signal.SIGINT - 1
     os.kill(killed.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(is_running, workers_of(tmp_path))), 5)
     killed.communicate()
