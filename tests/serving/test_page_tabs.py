@@ -21,8 +21,14 @@ from browsing import (
 from scipy.special import softmax
 from served_here import models_of, on_a_port
 from stock_classifiers import stock_classifier
+from testing import tiny_model
 
 from keras_llm.export import to_saved_model
+from keras_llm.models import (
+    ScratchTextClassifier,
+    ScratchTextClassifierPreprocessor,
+    save_preset,
+)
 from keras_llm.serving.models import open_model
 
 pytestmark = needs_chromium
@@ -198,27 +204,47 @@ def test_a_look_shows_attention_and_moving_states(page):
     assert re.fullmatch(r"the state moved by [\d.]+", card.inner_text())
 
 
-def test_a_classifier_labels_a_text(browser, tmp_path):
-    model, labels = stock_classifier("Bert"), ["calm", "angry", "glad"]
-    saved = to_saved_model(model, tmp_path / "mood", labels=labels).parent
-    shares = softmax(model.predict(["the war"], verbose=0)[0])
+def labels_on_the_page(browser, source, text):
+    """What the page's Classify shows of a text, by the model at `source`."""
 
-    def open_it(name, source, settings):
-        return open_model(name, saved, settings)
+    def open_it(name, _, settings):
+        return open_model(name, source, settings)
 
     with (
         models_of("mood", open=open_it) as models,
         on_a_port(models) as url,
         opened(browser, url, "Classify") as page,
     ):
-        page.get_by_label("A text").fill("the war")
+        page.get_by_label("A text").fill(text)
         page.get_by_role("button", name="Classify").click()
         rows = page.get_by_role("list", name="Labels").get_by_role("listitem")
         rows.first.wait_for()
-        assert [row.split() for row in rows.all_inner_texts()] == [
-            [labels[index], f"{100 * shares[index]:.1f}", "%"]
-            for index in np.argsort(-shares)
-        ]
+        return [row.split() for row in rows.all_inner_texts()]
+
+
+def shown(labels, shares):
+    order = np.argsort(-shares)
+    return [[labels[i], f"{100 * shares[i]:.1f}", "%"] for i in order]
+
+
+def test_a_classifier_labels_a_text(browser, tmp_path):
+    model, labels = stock_classifier("Bert"), ["calm", "angry", "glad"]
+    saved = to_saved_model(model, tmp_path / "mood", labels=labels).parent
+    shares = softmax(model.predict(["the war"], verbose=0)[0])
+    found = labels_on_the_page(browser, saved, "the war")
+    assert found == shown(labels, shares)
+
+
+def test_a_preset_of_a_classifier_labels_a_text(browser, tmp_path):
+    decoder, labels = tiny_model(), ["calm", "angry"]
+    preprocessor = ScratchTextClassifierPreprocessor(
+        decoder.preprocessor.tokenizer, sequence_length=16
+    )
+    model = ScratchTextClassifier(decoder.backbone, 2, labels, preprocessor)
+    save_preset(model, tmp_path / "mood")
+    shares = model.predict(["the war"], verbose=0)[0]
+    found = labels_on_the_page(browser, tmp_path / "mood", "the war")
+    assert found == shown(labels, shares)
 
 
 @pytest.fixture(scope="module")
