@@ -9,6 +9,10 @@ import pytest
 from served import mixed_model, serve
 
 from keras_llm.export.server_files import ask_command, serve_command
+from keras_llm.models import (
+    ScratchTextClassifier,
+    ScratchTextClassifierPreprocessor,
+)
 
 GUIDE = Path(__file__).parents[2] / "docs/serving.md"
 CONSOLE = re.findall(r"^```console\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
@@ -20,6 +24,23 @@ def test_the_server_is_started_as_the_exporter_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = serve_command(Path("saved_models/served"))
     assert command.replace(str(tmp_path), "$PWD") in LINES
+
+
+def test_the_request_of_the_classifiers_guide_is_answered():
+    guide = GUIDE.with_name("classifiers.md").read_text()
+    [line] = re.findall("^curl .*$", guide, re.M)
+    words = shlex.split(line)
+    as_said = shlex.split(ask_command(Path("saved_models/spam")))
+    assert words[:-1] == as_said[:-1]
+    texts = json.loads(words[-1])["instances"]
+    decoder = mixed_model()
+    preprocessor = ScratchTextClassifierPreprocessor(
+        decoder.preprocessor.tokenizer, sequence_length=16
+    )
+    labels = ["ham", "spam"]
+    model = ScratchTextClassifier(decoder.backbone, 2, labels, preprocessor)
+    found = serve(model).call("serving_default", text=texts)
+    assert found["label"][0] in labels and len(found["scores"][0]) == 2
 
 
 @pytest.mark.parametrize("line", REQUESTS)
