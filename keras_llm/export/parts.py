@@ -9,6 +9,7 @@ from keras_llm.errors import InputError
 from keras_llm.export.chat_prompts import ChatPrompts
 from keras_llm.export.classifier_graph import ClassifierGraph
 from keras_llm.export.decoders import GraphDecoder, ScratchDecoder
+from keras_llm.export.fill_graph import FillGraph
 from keras_llm.export.graph_tokenizers import (
     GraphTokenizer,
     SentencePieceGraph,
@@ -19,7 +20,7 @@ from keras_llm.export.stock_decoder import StockDecoder
 from keras_llm.export.stock_tokenizers import graph_tokenizer
 from keras_llm.export.text_graph import TextGraph
 from keras_llm.generation.stock_rules import rules_of
-from keras_llm.models import ScratchCausalLM
+from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.recipes.checks import check, matches
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers import ScratchBytePairTokenizer, ScratchTokenizer
@@ -38,7 +39,7 @@ def graph_of(
     template: str | Path | None = None,
     system: str | None = None,
     max_text_tokens: int | None = None,
-) -> tuple[TextGraph | ClassifierGraph, str | None]:
+) -> tuple[TextGraph | ClassifierGraph | FillGraph, str | None]:
     """The graph that is saved, of any model that can be exported.
 
     Returns:
@@ -49,7 +50,8 @@ def graph_of(
             tokens or conversations for a classifier, or a template or system
             message with which there is no `chat`.
     """
-    if isinstance(model, keras_hub.models.TextClassifier):
+    kinds = keras_hub.models.TextClassifier, ScratchMaskedLM
+    if isinstance(model, kinds):
         if (template, system, max_text_tokens) != (None, None, None):
             raise InputError(
                 "template, system and max_text_tokens are for models that "
@@ -57,16 +59,20 @@ def graph_of(
             )
         if allow_control_tokens:
             raise InputError(
-                "allow_control_tokens is for models that generate: a "
-                "classifier takes texts as they are typed. Received: "
+                "allow_control_tokens is for models that generate: others "
+                "take texts as they are typed. Received: "
                 f"{type(model).__name__}"
             )
+    if isinstance(model, keras_hub.models.TextClassifier):
         return ClassifierGraph(model, labels), None
     if labels is not None:
         raise InputError(
             "labels name the classes of a TextClassifier. Received: "
             f"{type(model).__name__}, which has none."
         )
+    if isinstance(model, ScratchMaskedLM):
+        tokenizer = scratch_tokenizer(model.preprocessor.tokenizer)
+        return FillGraph(model, tokenizer), None
     tokenizer, decoder = parts_of(model)
     chat, reason = None, None
     try:

@@ -11,14 +11,14 @@ from keras_llm.export.loading import import_tensorflow, versions
 from keras_llm.export.model_card import write_model_card
 from keras_llm.export.server_files import write_server_files
 from keras_llm.files import is_free, written_beside
-from keras_llm.models import ScratchCausalLM
+from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.models.lora import with_lora_merged
 from keras_llm.recipes.settings import GenerationSettings
 
 
 @with_lora_merged
 def to_saved_model(
-    model: keras_hub.models.CausalLM | keras_hub.models.TextClassifier,
+    model: keras_hub.models.Task,
     path: Path,
     settings: GenerationSettings | None = None,
     seed: int = 0,
@@ -43,15 +43,17 @@ def to_saved_model(
     UTF-8 in a prompt becomes U+FFFD.
 
     That of a classifier takes `text`, string `(batch,)`, and gives `label`,
-    string `(batch,)`, and `scores`, float32 `(batch, classes)`.
+    string `(batch,)`, and `scores`, float32 `(batch, classes)`. That of an
+    encoder is `fill`, see `FillGraph`.
 
     Besides its weights a SavedModel holds, in `assets/`, the vocabulary and the
     labels, and in `assets.extra/` requests to warm a server up and a model
     card.
 
     Args:
-        model: The model, with its preprocessor. Others than ours decode as
-            KerasHub's `generate` does, from the shortest prompt on.
+        model: A `CausalLM` or `TextClassifier` of any kind or a
+            `ScratchMaskedLM`, with its preprocessor. Others than ours decode
+            as KerasHub's `generate` does, from the shortest prompt on.
         path: Folder of the versions, such as `saved_models/NAME`.
         settings: How tokens are chosen, and when to stop; fixed for good.
         seed: Decides the random numbers of every row alike, so that a
@@ -160,10 +162,11 @@ def _check(model: keras_hub.models.Task, settings: GenerationSettings) -> None:
             "loads, and export it with KERAS_BACKEND=tensorflow."
         )
     models = keras_hub.models
-    if not isinstance(model, models.CausalLM | models.TextClassifier):
+    kinds = models.CausalLM | models.TextClassifier | ScratchMaskedLM
+    if not isinstance(model, kinds):
         raise InputError(
             "Expected a keras_hub.models.CausalLM, such as a ScratchCausalLM, "
-            "or a keras_hub.models.TextClassifier. "
+            "a keras_hub.models.TextClassifier or a ScratchMaskedLM. "
             f"Received: {type(model).__name__}"
         )
     if model.preprocessor is None:

@@ -34,8 +34,10 @@ SETTINGS = {
     "seed": 1,
 }
 # Of signatures with more than one input.
+TEXT = "Once upon a time"
+FILLED = "Once upon a [MASK]"
 REQUESTS = {
-    "generate": {"prompt": "Once upon a time"} | SETTINGS,
+    "generate": {"prompt": TEXT} | SETTINGS,
     "chat": {"turns": ["Good morning!"]} | SETTINGS,
 }
 
@@ -90,9 +92,11 @@ def serve_command(path: Path) -> str:
     )
 
 
-def ask_command(path: Path, signature: str = "serving_default") -> str:
+def ask_command(
+    path: Path, signature: str = "serving_default", text: str = TEXT
+) -> str:
     """A `curl` line that a served model answers, in the row form of REST."""
-    request: dict = {"instances": ["Once upon a time"]}
+    request: dict = {"instances": [text]}
     if signature in REQUESTS:
         instances = [REQUESTS[signature]]
         request = {"signature_name": signature, "instances": instances}
@@ -104,7 +108,8 @@ def ask_command(path: Path, signature: str = "serving_default") -> str:
 
 
 def _readme(path: Path, signatures: list[str], servers: str) -> str:
-    asks = "\n".join(ask_command(path, name) for name in signatures)
+    text = FILLED if "fill" in signatures else TEXT
+    asks = "\n".join(ask_command(path, name, text) for name in signatures)
     return (
         "Serve the newest version here (gRPC on 8500, REST on 8501). It "
         f"needs {servers}:\n\n"

@@ -15,7 +15,7 @@ WARM_UP_NAME = "tf_serving_warmup_requests"
 # A value for each input of our signatures, of one row.
 EXAMPLES = {
     "prompt": "Once upon a time",
-    "text": "Once upon a time",
+    "text": "Once upon a [MASK]",
     "turns": ["Good morning!", "Good morning.", "Who rules?"],
     "max_new_tokens": 4,
     "temperature": 0.8,

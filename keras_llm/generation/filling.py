@@ -1,5 +1,6 @@
 """Texts with masks in, and what may stand there out."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,11 @@ class MaskFiller:
     Args:
         model: any `keras_hub.models.MaskedLM` with a preprocessor.
 
+    Attributes:
+        context: int. Tokens that a text may have, those at its ends included.
+        pattern: str. What is replaced by a mask token, a regular expression.
+        is_control: bool `(vocabulary,)`. Which tokens are no candidates.
+
     Raises:
         InputError: Another model.
 
@@ -73,15 +79,16 @@ class MaskFiller:
         self.tokenizer = model.preprocessor.tokenizer
         self.context = context_length(model)
         vocabulary = self.tokenizer.get_vocabulary()
-        self._has_spaces = any(
+        has_spaces = any(
             len(token) > 1 and token[0] in SPACES for token in vocabulary
         )
+        self.pattern = " ?" * has_spaces + re.escape(WRITTEN)
         control = {*self.tokenizer.special_token_ids}
         control |= {*getattr(self.tokenizer, "control_tokens", {}).values()}
         unknown = getattr(self.tokenizer, "oov_token", None)
         if unknown is not None:
             control.add(self.tokenizer.token_to_id(unknown))
-        self._control = sorted(control)
+        self.is_control = np.isin(np.arange(len(vocabulary)), [*control])
 
         def logits(features):
             return ops.cast(model(features, training=False), "float32")
@@ -111,7 +118,7 @@ class MaskFiller:
         Raises:
             InputError: No mask, or more tokens than the context.
         """
-        parts = text.split(WRITTEN)
+        parts = re.split(self.pattern, text)
         if len(parts) == 1:
             raise InputError(
                 f"The text must have a {WRITTEN}, where a token is to be "
@@ -121,8 +128,6 @@ class MaskFiller:
         ids, positions = [tokenizer.start_token_id], []
         for index, part in enumerate(parts):
             is_last = index == len(parts) - 1
-            if self._has_spaces and not is_last:
-                part = part.removesuffix(" ")
             if part:
                 ids += [int(token) for token in tokenizer(part)]
             if not is_last:
@@ -158,9 +163,18 @@ class MaskFiller:
         inputs = {k: ops.convert_to_tensor(v) for k, v in features.items()}
         logits = np.array(ops.convert_to_numpy(self._logits(inputs)))
         logits = logits[0, : len(positions)]
-        logits[:, self._control] = -np.inf
+        logits[:, self.is_control] = -np.inf
         odds = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return odds / odds.sum(axis=-1, keepdims=True)
+
+    @property
+    def written(self) -> list[str]:
+        """What each token writes, by id; of control tokens nothing."""
+        ids = range(len(self.is_control))
+        return [
+            "" if self.is_control[i] else str(self.tokenizer.detokenize([i]))
+            for i in ids
+        ]
 
     def _filled(self, ids, positions, top_k) -> Filled:
         found = self.probabilities(ids, positions)

@@ -64,10 +64,12 @@ def open_model(
         return SignatureModel(name, local, settings, labels)
     version = preset_digest(source)[:12]
     model = load_task(source)
-    if isinstance(model, keras_hub.models.TextClassifier):
+    is_classifier = isinstance(model, keras_hub.models.TextClassifier)
+    if is_classifier or isinstance(model, keras_hub.models.MaskedLM):
         graph, _ = graph_of(model, settings, 0, None, False)
         local = LocalSignatures(graph.signatures, version, graph)
-        return SignatureModel(name, local, settings, labels_of(model))
+        labels = labels_of(model) if is_classifier else None
+        return SignatureModel(name, local, settings, labels)
     is_ours = isinstance(model, ScratchCausalLM)
     worker = Engine(model) if is_ours else StockEngine(model)
     return TokenModel(name, version, worker, settings)

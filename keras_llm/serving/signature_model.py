@@ -30,6 +30,8 @@ SETTINGS = {
     "repetition_penalty": "float32",
     "seed": "int64",
 }
+# What has such a signature does not generate.
+PREDICTED = {"classify": "a classifier", "fill": "an encoder"}
 ANSWERS = ("text", "num_tokens", "finish_reason")
 
 
@@ -169,7 +171,7 @@ class SignatureModel(ServedModel):
         labels: Names of a classifier's classes, where they are known.
 
     Raises:
-        InputError: Neither text nor labels are what it answers.
+        InputError: Neither text, labels nor masks are what it answers.
     """
 
     def __init__(
@@ -180,12 +182,13 @@ class SignatureModel(ServedModel):
         labels: list[str] | None = None,
     ):
         known = {*signatures.all}
-        if "classify" in known:
+        self._only = next((n for n in PREDICTED if n in known), None)
+        if self._only == "classify":
             self.labels = labels or []
-        elif not _is_ours("generate", signatures):
+        elif self._only is None and not _is_ours("generate", signatures):
             raise InputError(
-                f"{name} must have the signature generate or classify, as "
-                "`keras-llm export` writes them. Received: "
+                f"{name} must have the signature generate, classify or fill, "
+                "as `keras-llm export` writes them. Received: "
                 f"{', '.join(sorted(known)) or 'none'}"
             )
         worker = SignatureWorker(signatures)
@@ -245,14 +248,14 @@ class SignatureModel(ServedModel):
         )
 
     def warm_up(self) -> None:
-        if self.labels is None:
+        if self._only is None:
             super().warm_up()
 
     def _check_generates(self) -> None:
-        if self.labels is not None:
+        if self._only is not None:
             raise ApiError(
-                f"{self.name} is a classifier: ask /v1/models/{self.name}"
-                ":predict.",
+                f"{self.name} is {PREDICTED[self._only]}: ask "
+                f"/v1/models/{self.name}:predict.",
                 "model",
             )
 

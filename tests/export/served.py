@@ -132,8 +132,14 @@ def plain(value):
     """Lists of a tensor's rows."""
     rows = value.numpy().tolist()
     if value.dtype == tf.string:
-        return [row.decode() for row in rows]
+        return _decoded(rows)
     return rows
+
+
+def _decoded(rows):
+    if isinstance(rows, bytes):
+        return rows.decode()
+    return [_decoded(row) for row in rows]
 
 
 def serve(model, settings=None, **options):

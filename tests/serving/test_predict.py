@@ -9,8 +9,10 @@ import pytest
 from served import GREEDY, mixed_model, serve
 from served_here import client_of, models_of
 from stock_classifiers import stock_classifier
+from testing import tiny_encoder
 
 from keras_llm.export import to_saved_model
+from keras_llm.models import save_preset
 from keras_llm.serving.engine import Engine
 from keras_llm.serving.models import open_model
 from keras_llm.serving.served import TokenModel
@@ -198,3 +200,30 @@ def test_classifiers_say_their_labels(tmp_path):
         assert [row["label"] for row in rows] == [labels[i] for i in best]
         answer = client.post("/v1/completions", json={"prompt": "a"})
         assert "is a classifier" in answer.json()["error"]["message"]
+
+
+def test_encoders_fill_masks_and_do_not_generate(tmp_path):
+    save_preset(tiny_encoder(num_layers=1), tmp_path / "encoder")
+
+    def open(name, source, settings):
+        return open_model(name, tmp_path / "encoder", settings)
+
+    with models_of("encoder", open=open) as models:
+        client = client_of(models)
+        rows = {"instances": ["the [MASK] and [MASK]", "[MASK]"]}
+        answer = client.post("/v1/models/encoder:predict", json=rows)
+        first, second = answer.json()["predictions"]
+        assert (first["num_masks"], second["num_masks"]) == (2, 1)
+        assert first["tokens"][1][0] in first["text"]
+        asked = {
+            "completions": {"prompt": "a"},
+            "chat/completions": {
+                "messages": [{"role": "user", "content": "a"}]
+            },
+            "embeddings": {"input": "a"},
+        }
+        for path, body in asked.items():
+            answer = client.post(f"/v1/{path}", json=body)
+            assert answer.status_code == 400
+            message = answer.json()["error"]["message"]
+            assert "is an encoder: ask /v1/models/encoder:predict" in message

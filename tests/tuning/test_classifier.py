@@ -11,14 +11,15 @@ import keras_hub
 import numpy as np
 import pytest
 from served import serve
+from testing import tiny_encoder
 from tuned import QUIET, tiny_preset, tiny_recipe, write_data
 
 from keras_llm import workflow
 from keras_llm.cli import main
 from keras_llm.datasets.labelled import Labelled, LabelledBatches
 from keras_llm.errors import InputError
-from keras_llm.models import load_task
-from keras_llm.models.loading import load_backbone
+from keras_llm.models import load_task, save_preset
+from keras_llm.models.loading import load_backbone, load_classifier
 from keras_llm.tuning.classifier import classifier_of, freeze
 from keras_llm.tuning.labelled_data import (
     make_labelled,
@@ -188,6 +189,24 @@ def test_several_labels_a_text(preset, tmp_path):
     assert report["evaluate"]["confusion"] is None
     scores = load_task(tmp_path / "run").predict(["war x", "war z"], verbose=0)
     assert (scores >= 0.5).tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize("pooling", [None, "first"])
+def test_an_encoder_tells_classes(pooling, tmp_path):
+    save_preset(tiny_encoder(num_layers=1), tmp_path / "encoder")
+    source = write_data("classifier", tmp_path, TEXTS)
+    classifier = {"pooling": pooling, "dropout": 0.0, "compare": False}
+    recipe = recipe_of(classifier, steps=60, validation_interval=60)
+    report = workflow.tune_classifier(
+        tmp_path / "encoder", source, tmp_path / "run", recipe, console=QUIET
+    )
+    assert report["evaluate"]["accuracy"] > 0.8
+    model = load_classifier(tmp_path / "run")
+    assert not model.backbone.causal
+    assert model.pooling == (pooling or "mean")
+    (before,) = model.predict(["war is good."], verbose=0)
+    (after,) = model.predict(["peace is good."], verbose=0)
+    assert np.abs(before - after).max() > 0  # it sees more than one end
 
 
 def test_rare_classes_count_as_much(preset, tmp_path):
