@@ -8,10 +8,11 @@ import pytest
 from served import serve
 from stock_classifiers import stock_classifier
 from stock_models import stock_model
-from testing import run_python
+from testing import run_python, tiny_encoder
 from tuned import QUIET, tiny_recipe, write_data
 
 from keras_llm import workflow
+from keras_llm.models import save_preset
 from keras_llm.models.loading import load_backbone, load_classifier
 from keras_llm.recipes.tuning_settings import AdapterSettings
 from keras_llm.tuning.classifier import classifier_of, freeze
@@ -85,6 +86,21 @@ def test_an_adapter_is_merged(name, tmp_path):
     pairs = zip(before.weights, load_backbone(run)[0].weights, strict=True)
     changed = [a.path for a, b in pairs if np.any(np.array(a) != np.array(b))]
     assert changed and not [path for path in changed if "embedding" in path]
+
+
+def test_an_encoder_of_ours_gives_the_mean_of_all(tmp_path):
+    encoder = tiny_encoder()
+    save_preset(encoder, tmp_path / "encoder")
+    backbone, tokenizer = load_backbone(tmp_path / "encoder")
+    recipe = tiny_recipe("classifier")
+    model = classifier_of(backbone, tokenizer, ["a", "b"], recipe)
+    assert model.pooling == "mean" and model.preprocessor.add_end_token
+    inputs = model.preprocessor(["the war"])
+    states = np.array(encoder.backbone(inputs))[0]
+    mean = states[np.array(inputs["padding_mask"])[0]].mean(axis=0)
+    logits = mean @ np.array(model.head.kernel)
+    expected = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(model(inputs)[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["Bert", "GPT2"])
