@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_llm.errors import InputError
+from keras_llm.layers.normalization import make_norm
 from keras_llm.layers.rows import on_rows
 from keras_llm.registration import register
 
@@ -49,6 +50,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             none, as with rotary positions.
         tie_word_embeddings: bool. Whether the output projection is tied.
         dropout: float in [0, 1). Share of outputs dropped while training.
+        normalization: str. How the sum is normalised (`"layer"` or `"rms"`),
+            as BERT does; not at all if omitted.
+        layer_norm_epsilon: float. Added to the variance.
+        use_bias: bool. Whether layer normalisation has a bias.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
@@ -76,6 +81,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         max_sequence_length: int | None = None,
         tie_word_embeddings: bool = True,
         dropout: float = 0.0,
+        normalization: str | None = None,
+        layer_norm_epsilon: float = 1e-5,
+        use_bias: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -92,12 +100,25 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="token_embedding",
         )
+        self.normalization = normalization
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.use_bias = use_bias
+        if normalization is not None:
+            self.norm = make_norm(
+                normalization,
+                layer_norm_epsilon,
+                use_bias,
+                dtype=self.dtype_policy,
+                name="norm",
+            )
         self.dropout_layer = keras.layers.Dropout(
             dropout, dtype=self.dtype_policy, name="dropout"
         )
 
     def build(self, input_shape):
         self.token_embedding.build(None)
+        if self.normalization is not None:
+            self.norm.build((None, None, self.hidden_dim))
         if self.max_sequence_length is not None:
             self.position_embedding = self.add_weight(
                 name="position_embedding",
@@ -114,6 +135,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             positions = position_ids(ops.shape(inputs)[1], start_index)
             table = ops.cast(self.position_embedding, x.dtype)
             x = x + ops.take(table, positions, axis=0)
+        if self.normalization is not None:
+            x = self.norm(x)
         return self.dropout_layer(x, training=training)
 
     def compute_output_spec(
@@ -130,6 +153,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "max_sequence_length": self.max_sequence_length,
             "tie_word_embeddings": self.tie_word_embeddings,
             "dropout": self.dropout,
+            "normalization": self.normalization,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "use_bias": self.use_bias,
         }
 
 

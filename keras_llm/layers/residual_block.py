@@ -8,6 +8,7 @@ from keras_llm.layers.feed_forward import FeedForward
 from keras_llm.layers.gated_delta import GatedDeltaNet
 from keras_llm.layers.min_gru import MinGRU
 from keras_llm.layers.mlstm import MLSTM
+from keras_llm.layers.normalization import make_norm
 from keras_llm.layers.recurrent import CELLS, RecurrentLayer
 from keras_llm.registration import register
 
@@ -33,6 +34,9 @@ class ResidualBlock(keras.layers.Layer):
             recurrent blocks.
         normalization: str. `"layer"` or `"rms"`.
         layer_norm_epsilon: float. Added to the variance.
+        normalize_first: bool. Whether what goes into attention and into the
+            feed-forward layer is normalised (GPT-2), or else the sum of that
+            and what comes out (Vaswani et al. 2017, and BERT).
         activation: str. See `FeedForward`.
         use_bias: bool. Whether projections and layer normalisation have a
             bias.
@@ -81,6 +85,7 @@ class ResidualBlock(keras.layers.Layer):
         causal: bool = True,
         normalization: str = "layer",
         layer_norm_epsilon: float = 1e-5,
+        normalize_first: bool = True,
         activation: str = "gelu",
         use_bias: bool = True,
         attention_bias: bool | None = None,
@@ -114,6 +119,7 @@ class ResidualBlock(keras.layers.Layer):
         self.causal = causal
         self.normalization = normalization
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.normalize_first = normalize_first
         self.activation = activation
         self.use_bias = use_bias
         self.attention_bias = _or(attention_bias, use_bias)
@@ -216,7 +222,7 @@ class ResidualBlock(keras.layers.Layer):
         training=None,
     ):
         mixed = self.mixer(
-            self.mixer_norm(x),
+            self.mixer_norm(x) if self.normalize_first else x,
             padding_mask=padding_mask,
             cache=cache,
             cache_update_index=cache_update_index,
@@ -225,10 +231,17 @@ class ResidualBlock(keras.layers.Layer):
         if cache is not None:
             mixed, cache = mixed
         x = x + self.dropout_layer(mixed, training=training)
+        if not self.normalize_first:
+            x = self.mixer_norm(x)
         if self.intermediate_dim:
-            transformed = self.feed_forward(self.feed_forward_norm(x))
-            x = x + self.dropout_layer(transformed, training=training)
+            x = self._transformed(x, training)
         return x if cache is None else (x, cache)
+
+    def _transformed(self, x, training):
+        first = self.feed_forward_norm(x) if self.normalize_first else x
+        transformed = self.feed_forward(first)
+        x = x + self.dropout_layer(transformed, training=training)
+        return x if self.normalize_first else self.feed_forward_norm(x)
 
     def initial_cache(self, batch_size, max_length, dtype=None):
         """An empty cache for `max_length` positions."""
@@ -254,6 +267,7 @@ class ResidualBlock(keras.layers.Layer):
             "causal": self.causal,
             "normalization": self.normalization,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "normalize_first": self.normalize_first,
             "activation": self.activation,
             "use_bias": self.use_bias,
             "attention_bias": self.attention_bias,
@@ -271,29 +285,3 @@ class ResidualBlock(keras.layers.Layer):
 
 def _or(option: bool | None, default: bool) -> bool:
     return default if option is None else option
-
-
-def make_norm(
-    normalization: str, epsilon: float, use_bias: bool, **kwargs
-) -> keras.layers.Layer:
-    """The normalisation layer of that name.
-
-    Args:
-        normalization: `"layer"`, or `"rms"` (Zhang and Sennrich 2019,
-            https://arxiv.org/abs/1910.07467).
-        epsilon: Added to the variance.
-        use_bias: Whether layer normalisation has a bias.
-        **kwargs: forwarded to the layer.
-
-    Raises:
-        InputError: an unknown normalisation.
-    """
-    if normalization == "rms":
-        return keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
-    if normalization == "layer":
-        return keras.layers.LayerNormalization(
-            epsilon=epsilon, center=use_bias, **kwargs
-        )
-    raise InputError(
-        f"normalization must be layer or rms. Received: {normalization!r}"
-    )

@@ -7,7 +7,7 @@ import keras_hub
 
 from keras_llm.errors import InputError
 from keras_llm.layers import ResidualBlock, TokenAndPositionEmbedding
-from keras_llm.layers.residual_block import make_norm
+from keras_llm.layers.normalization import make_norm
 from keras_llm.models.shared_blocks import SharedBlocks
 from keras_llm.recipes.checks import check, check_looks_ahead
 from keras_llm.registration import register
@@ -56,6 +56,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
             blocks rotate, with rotary positions.
         normalization: str. `"layer"` or `"rms"`.
         layer_norm_epsilon: float. Added to the variance.
+        normalize_first: bool. See `ResidualBlock`. If `False`, as in BERT,
+            the embeddings are normalised in place of the last block's output.
         activation: str. See `FeedForward`.
         query_key_norm: bool. Whether queries and keys are normalised.
         query_key_norm_epsilon: float. Added to their mean square.
@@ -112,6 +114,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
         rotary_layers: bool | list[bool] = True,
         normalization: str = "rms",
         layer_norm_epsilon: float = 1e-5,
+        normalize_first: bool = True,
         activation: str = "gelu",
         query_key_norm: bool = False,
         query_key_norm_epsilon: float = 1e-6,
@@ -146,6 +149,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
             "rotary_layers": rotary_layers,
             "normalization": normalization,
             "layer_norm_epsilon": layer_norm_epsilon,
+            "normalize_first": normalize_first,
             "activation": activation,
             "query_key_norm": query_key_norm,
             "query_key_norm_epsilon": query_key_norm_epsilon,
@@ -168,6 +172,9 @@ class ScratchBackbone(keras_hub.models.Backbone):
             max_sequence_length if position_embedding == "learned" else None,
             tie_word_embeddings=tie_word_embeddings,
             dropout=dropout,
+            normalization=None if normalize_first else normalization,
+            layer_norm_epsilon=layer_norm_epsilon,
+            use_bias=use_bias,
             dtype=dtype,
             name="embedding",
         )
@@ -175,13 +182,15 @@ class ScratchBackbone(keras_hub.models.Backbone):
             _make_block(settings, types[index % len(types)], index, dtype)
             for index in range(num_layers)
         ]
-        final_norm = make_norm(
-            normalization,
-            layer_norm_epsilon,
-            use_bias,
-            dtype=dtype,
-            name="final_norm",
-        )
+        final_norm = keras.layers.Identity(dtype=dtype, name="final_norm")
+        if normalize_first:
+            final_norm = make_norm(
+                normalization,
+                layer_norm_epsilon,
+                use_bias,
+                dtype=dtype,
+                name="final_norm",
+            )
         # === Functional model ===
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
         padding_mask = keras.Input((None,), dtype="int32", name="padding_mask")
@@ -322,6 +331,7 @@ def _make_block(settings, block_type, index, dtype):
         "rope_scaling",
         "normalization",
         "layer_norm_epsilon",
+        "normalize_first",
         "activation",
         "query_key_norm",
         "query_key_norm_epsilon",
@@ -334,7 +344,8 @@ def _make_block(settings, block_type, index, dtype):
     )
     # Each block adds two branches to the residual stream: scaled down by
     # depth, their sum starts out as large as one (GPT-2).
-    deviation = 0.02 / (2 * settings["num_layers"]) ** 0.5
+    branches = 2 * settings["num_layers"] if settings["normalize_first"] else 1
+    deviation = 0.02 / branches**0.5
     is_rotary = settings["position_embedding"] == "rotary"
     has_window = _at(settings["sliding_window_layers"], index)
     return ResidualBlock(

@@ -14,14 +14,16 @@ import torch
 from keras import ops
 from torch import nn
 
-from keras_llm.models import ScratchCausalLM
+from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.pytorch.optimizers import TwinTraining, twin_loss
 from keras_llm.pytorch.weights import to_pytorch, weights_of
 from keras_llm.recipes.settings import TrainingSettings
 from keras_llm.registration import register
 from keras_llm.training import compile_for_training
 
+# Token ids and labels; of an encoder, labels are `NOT_ASKED` but at masks.
 Batch = tuple[np.ndarray, np.ndarray]
+NOT_ASKED = -100  # what PyTorch's cross-entropy leaves out
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,33 @@ def _twin_outputs(twin, token_ids):
 
 
 def model_inputs(model: keras.Model, token_ids: np.ndarray):
-    """What a model takes: with a mask of nothing, if it takes a mask."""
-    if not isinstance(model, ScratchCausalLM):
-        return token_ids
-    mask = np.ones_like(token_ids)
-    return {"token_ids": token_ids, "padding_mask": mask}
+    """What a model takes: with a mask of nothing, if it takes a mask.
+
+    An encoder is asked at every position.
+    """
+    inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
+    if isinstance(model, ScratchMaskedLM):
+        everywhere = np.arange(token_ids.shape[1], dtype="int32")
+        positions = np.broadcast_to(everywhere, token_ids.shape)
+        return inputs | {"mask_positions": positions}
+    return inputs if isinstance(model, ScratchCausalLM) else token_ids
+
+
+def model_batch(model: keras.Model, batch: Batch) -> tuple:
+    """A batch as `train_on_batch` takes it: an encoder is asked at masks."""
+    token_ids, labels = batch
+    inputs = model_inputs(model, token_ids)
+    if not isinstance(model, ScratchMaskedLM):
+        return inputs, labels
+    asked = labels != NOT_ASKED
+    # Those first, in their order; of rows with fewer the rest has no weight.
+    most = max(1, int(asked.sum(axis=1).max()))
+    positions = np.argsort(~asked, axis=1, kind="stable")[:, :most]
+    told, weights = (
+        np.take_along_axis(each, positions, axis=1) for each in (labels, asked)
+    )
+    inputs["mask_positions"] = positions.astype("int32")
+    return inputs, np.where(weights, told, 0), weights.astype("float32")
 
 
 @register
@@ -148,7 +172,7 @@ class GradientKeeper(keras.optimizers.Optimizer):
 
 
 def model_gradients(
-    model: keras.Model, token_ids: np.ndarray, labels: np.ndarray
+    model: keras.Model, batch: Batch
 ) -> tuple[float, list[np.ndarray]]:
     """The loss of a batch, and gradients in the order of `weights_of`."""
     settings = TrainingSettings(jit_compile=False)
@@ -159,7 +183,7 @@ def model_gradients(
         loss=model.loss,
         jit_compile=False,
     )
-    loss = model.train_on_batch(model_inputs(model, token_ids), labels)
+    loss = model.train_on_batch(*model_batch(model, batch))
     kept = {
         variable.path: ops.convert_to_numpy(gradient)
         for variable, gradient in zip(
@@ -184,7 +208,7 @@ def compare_gradients(
             bias, say, has a gradient of nothing but rounding errors, for a
             softmax does not see it.
     """
-    loss, gradients = model_gradients(model, *batch)
+    loss, gradients = model_gradients(model, batch)
     twin.zero_grad(set_to_none=True)
     token_ids, labels = (torch.from_numpy(each).long() for each in batch)
     twin_value = twin_loss(twin, token_ids, labels)
@@ -240,10 +264,10 @@ def compare_training(
     compile_for_training(model, settings)
     training = TwinTraining(twin, settings)
     ours, theirs = [], []
-    for token_ids, labels in batches:
-        loss = model.train_on_batch(model_inputs(model, token_ids), labels)
+    for batch in batches:
+        loss = model.train_on_batch(*model_batch(model, batch))
         ours.append(float(np.ravel(loss)[0]))
-        both = (torch.from_numpy(each).long() for each in (token_ids, labels))
+        both = (torch.from_numpy(each).long() for each in batch)
         theirs.append(training.step(*both))
     trained, state = to_pytorch(model), twin.state_dict()
     parameters = {

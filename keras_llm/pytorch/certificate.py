@@ -109,7 +109,7 @@ def certify(
     Args:
         subject: What is compared.
         rounds: Rounds of each measurement of speed; 0 leaves speed and memory
-            out.
+            out. They are not measured of an encoder.
         seconds: Of a round, at least.
         sides: Keys of `SIDES`.
         say: Told what is being done.
@@ -135,7 +135,8 @@ def certify(
         *_parameter_rows(trainings, gradients),
     ]
     shape = last[0].shape
-    if rounds:
+    # What is measured is a decoder's: training and continuing texts.
+    if rounds and model.backbone.causal:
         found = measure_sides(
             config_of(model), *shape, rounds, seconds, sides, say
         )

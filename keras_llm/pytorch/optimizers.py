@@ -171,7 +171,7 @@ class TwinTraining:
 
 
 def twin_loss(twin: nn.Module, token_ids: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of all labels, in nats."""
+    """Mean cross-entropy of all labels that are no -100, in nats."""
     logits = twin(token_ids)
     return nn.functional.cross_entropy(
         logits.flatten(0, -2), labels.flatten().long()

@@ -8,10 +8,17 @@ import numpy as np
 from keras import ops
 
 from keras_llm.datasets import TrainingWindows, open_tokens
+from keras_llm.datasets.batches import token_batch, token_signature
+from keras_llm.datasets.masks import MaskedBatches, Masking, masking_of
 from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
-from keras_llm.models import ScratchBackbone, ScratchCausalLM, load_preset
-from keras_llm.pytorch.agreement import Batch
+from keras_llm.models import (
+    ScratchBackbone,
+    ScratchCausalLM,
+    ScratchMaskedLM,
+)
+from keras_llm.models.loading import load_language_model
+from keras_llm.pytorch.agreement import NOT_ASKED, Batch
 from keras_llm.pytorch.weights import config_of, weights_of
 from keras_llm.recipes import load_recipe, recipe_names
 from keras_llm.recipes.checks import check
@@ -57,13 +64,13 @@ class Subject:
         is_trained: Whether its weights are those of a preset.
         model: The model.
         settings: The recipe's training settings.
-        batches: One a step, and one more.
+        batches: One a step, and one more; of an encoder with masks.
         text: What the batches are made of, in words.
     """
 
     name: str
     is_trained: bool
-    model: ScratchCausalLM
+    model: ScratchCausalLM | ScratchMaskedLM
     settings: TrainingSettings
     batches: list[Batch]
     text: str
@@ -108,7 +115,8 @@ def open_subject(
     is_trained = path.is_dir()
     if is_trained:
         recipe = _recipe_of(path)
-        model = _in_float32(_scratch(load_preset(path)))
+        loaded = _scratch(load_language_model(path))
+        model = _in_float32(loaded)
     else:
         recipe = _named_recipe(name)
         model = _new_model(recipe, seed)
@@ -134,6 +142,9 @@ def open_subject(
     else:
         batches = _of_tokens(tokens, count + 1, shape, vocabulary, seed)
         text = f"the train split of {tokens}"
+    if isinstance(model, ScratchMaskedLM):
+        tokenizer = loaded.preprocessor.tokenizer if is_trained else None
+        batches = _masked(batches, vocabulary, tokenizer, seed)
     settings = recipe.training
     return Subject(name, is_trained, model, settings, batches, text)
 
@@ -155,16 +166,16 @@ def _named_recipe(name: str) -> Recipe:
     )
 
 
-def _scratch(model) -> ScratchCausalLM:
-    if isinstance(model, ScratchCausalLM):
+def _scratch(model) -> ScratchCausalLM | ScratchMaskedLM:
+    if isinstance(model, ScratchCausalLM | ScratchMaskedLM):
         return model
     raise InputError(
-        "The model must be a ScratchCausalLM to have a twin in PyTorch. "
-        f"Received: a {type(model).__name__}"
+        "The model must be a ScratchCausalLM or a ScratchMaskedLM to have a "
+        f"twin in PyTorch. Received: a {type(model).__name__}"
     )
 
 
-def _new_model(recipe: Recipe, seed: int) -> ScratchCausalLM:
+def _new_model(recipe: Recipe, seed: int) -> ScratchCausalLM | ScratchMaskedLM:
     keras.utils.set_random_seed(seed)
     size = recipe.tokenizer.vocabulary_size
     parameters = count_parameters(recipe.model, size)
@@ -173,7 +184,7 @@ def _new_model(recipe: Recipe, seed: int) -> ScratchCausalLM:
     return _without_dropout(config)
 
 
-def _in_float32(model: ScratchCausalLM) -> ScratchCausalLM:
+def _in_float32(model):
     """A copy; what was rounded to another dtype stays so."""
     copy = _without_dropout(config_of(model))
     pairs = zip(weights_of(model), weights_of(copy), strict=True)
@@ -182,9 +193,11 @@ def _in_float32(model: ScratchCausalLM) -> ScratchCausalLM:
     return copy
 
 
-def _without_dropout(config) -> ScratchCausalLM:
+def _without_dropout(config) -> ScratchCausalLM | ScratchMaskedLM:
     config = config | {"dropout": 0.0, "dtype": "float32"}
-    return ScratchCausalLM(ScratchBackbone(**config))
+    backbone = ScratchBackbone(**config)
+    kind = ScratchCausalLM if backbone.causal else ScratchMaskedLM
+    return kind(backbone)
 
 
 def _of_tokens(tokens, count, shape, vocabulary, seed) -> list[Batch]:
@@ -208,3 +221,40 @@ def _chain(count, shape, vocabulary, seed) -> list[Batch]:
     for index in range(1, length + 1):
         ids[..., index] = followers[ids[..., index - 1], choices[..., index]]
     return [(each[:, :-1], each[:, 1:]) for each in ids]
+
+
+class _Given:
+    """Token ids as batches to be masked."""
+
+    def __init__(self, batches: list[Batch]):
+        self._batches = batches
+        self.signature = token_signature(*batches[0][0].shape)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def batch(self, k: int) -> tuple:
+        token_ids, labels = self._batches[k]
+        mask = np.ones(token_ids.shape, bool)
+        return token_batch(token_ids, labels, padding_mask=mask)
+
+
+def _masked(batches, vocabulary, tokenizer, seed) -> list[Batch]:
+    """The same tokens with some of them masked, which are the labels.
+
+    Without a tokenizer each token is a word, and the last one the mask.
+    """
+    words = np.zeros(vocabulary, bool)
+    is_text = np.arange(vocabulary) < vocabulary - 1
+    masking = Masking(vocabulary - 1, is_text, words, words)
+    if tokenizer is not None:
+        masking = masking_of(tokenizer)
+    masked, found = MaskedBatches(_Given(batches), masking, seed), []
+    for k in range(len(batches)):
+        features, ids, weights = masked.batch(k)
+        labels = np.full(features["token_ids"].shape, NOT_ASKED, np.int32)
+        rows, places = np.nonzero(weights)
+        at = features["mask_positions"][rows, places]
+        labels[rows, at] = ids[rows, places]
+        found.append((features["token_ids"], labels))
+    return found

@@ -44,6 +44,7 @@ class Config:
     rotary_layers: bool | list[bool] = True
     normalization: str = "rms"  # or "layer"
     layer_norm_epsilon: float = 1e-5
+    normalize_first: bool = True
     activation: str = "gelu"  # or another of NONLINEARITIES, or "swiglu"
     query_key_norm: bool = False
     query_key_norm_epsilon: float = 1e-6
@@ -82,13 +83,16 @@ class Embedding(nn.Module):
             self.position_embedding = nn.Parameter(
                 torch.empty(config.max_sequence_length, width)
             )
+        if not config.normalize_first:
+            self.norm = make_norm(config)
+        self.normalize_first = config.normalize_first
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, token_ids: Tensor, start: int = 0) -> Tensor:
         x = self.token_embedding(token_ids)  # (batch, length, hidden)
         if self.position_embedding is not None:
             x = x + self.position_embedding[start : start + x.shape[1]]
-        return self.dropout(x)
+        return self.dropout(x if self.normalize_first else self.norm(x))
 
 
 def rotate(x: Tensor, start: int, config: Config) -> Tensor:
@@ -251,6 +255,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, config: Config, index: int):
         super().__init__()
+        self.normalize_first = config.normalize_first
         self.mixer_norm = make_norm(config)
         block_type = at(config.block_types, index)
         if block_type == "attention":
@@ -264,14 +269,20 @@ class ResidualBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x, padding_mask=None, cache=None, start=0):
-        mixed, cache = self.mixer(
-            self.mixer_norm(x), padding_mask, cache, start
-        )
+        first = self.mixer_norm(x) if self.normalize_first else x
+        mixed, cache = self.mixer(first, padding_mask, cache, start)
         x = x + self.dropout(mixed)
+        if not self.normalize_first:
+            x = self.mixer_norm(x)
         if self.has_feed_forward:
-            transformed = self.feed_forward(self.feed_forward_norm(x))
-            x = x + self.dropout(transformed)
+            x = self.transformed(x)
         return x, cache
+
+    def transformed(self, x):
+        """Through the feed-forward layer."""
+        first = self.feed_forward_norm(x) if self.normalize_first else x
+        x = x + self.dropout(self.feed_forward(first))
+        return x if self.normalize_first else self.feed_forward_norm(x)
 
 
 class Backbone(nn.Module):
@@ -292,7 +303,9 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(
             ResidualBlock(config, index) for index in range(config.num_layers)
         )
-        self.final_norm = make_norm(config)
+        self.final_norm = nn.Identity()
+        if config.normalize_first:
+            self.final_norm = make_norm(config)
         initialize(self)
 
     def forward(self, token_ids, padding_mask=None):
@@ -354,7 +367,8 @@ class CausalLM(Backbone):
 def initialize(model: Backbone) -> None:
     """Random weights, spread as those of a new `ScratchBackbone`."""
     config = model.config
-    last = 0.02 / (2 * config.num_layers) ** 0.5
+    branches = 2 * config.num_layers if config.normalize_first else 1
+    last = 0.02 / branches**0.5
     for name, weight in model.named_parameters():
         ends = name.endswith("_output.weight")
         if name.endswith("norm.weight"):

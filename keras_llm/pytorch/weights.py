@@ -13,7 +13,11 @@ from keras import ops
 from keras_llm.errors import InputError
 from keras_llm.layers import RecurrentLayer
 from keras_llm.layers.linear_recurrence import LinearRecurrence
-from keras_llm.models import ScratchBackbone, ScratchCausalLM
+from keras_llm.models import (
+    ScratchBackbone,
+    ScratchCausalLM,
+    ScratchMaskedLM,
+)
 from keras_llm.pytorch.require import require_torch
 
 if TYPE_CHECKING:
@@ -81,7 +85,7 @@ def config_of(model: keras.Model) -> dict[str, Any]:
     Raises:
         InputError: A model that has no twin, or an option that it lacks.
     """
-    if isinstance(model, ScratchCausalLM):
+    if isinstance(model, ScratchCausalLM | ScratchMaskedLM):
         model = model.backbone
     if isinstance(model, ScratchBackbone):
         return _backbone_config(model)
@@ -123,8 +127,8 @@ def make_twin(model: keras.Model) -> nn.Module:
     """The same model in PyTorch, with the same weights.
 
     Args:
-        model: A `ScratchCausalLM`, a `ScratchBackbone`, or what
-            `recurrent_language_model` makes.
+        model: A `ScratchCausalLM`, a `ScratchMaskedLM`, a
+            `ScratchBackbone`, or what `recurrent_language_model` makes.
 
     Returns:
         The twin, in the dtype of the weights, not training.
@@ -133,11 +137,13 @@ def make_twin(model: keras.Model) -> nn.Module:
         InputError: Another model, or PyTorch is not installed.
     """
     require_torch()
-    from keras_llm.pytorch import recurrent_twin, twins
+    from keras_llm.pytorch import masked_twin, recurrent_twin, twins
 
     config, state = config_of(model), to_pytorch(model)
     if isinstance(model, ScratchCausalLM):
         twin = twins.CausalLM(**config)
+    elif isinstance(model, ScratchMaskedLM):
+        twin = masked_twin.MaskedLM(**config)
     elif isinstance(model, ScratchBackbone):
         twin = twins.Backbone(**config)
     else:
@@ -217,6 +223,8 @@ def weights_of(model: keras.Model) -> list[Weight]:
     """
     if isinstance(model, ScratchCausalLM):
         weights = [*_backbone(model.backbone), *_head(model.backbone)]
+    elif isinstance(model, ScratchMaskedLM):
+        weights = [*_backbone(model.backbone), *_masked_lm_head(model)]
     elif isinstance(model, ScratchBackbone):
         weights = list(_backbone(model))
     else:
@@ -250,8 +258,9 @@ def _recurrent_layers(model):
             if layers[1].cell_type == "gru":
                 return layers
     raise InputError(
-        "The model must be a ScratchCausalLM, a ScratchBackbone or a "
-        f"recurrent_language_model. Received: a {type(model).__name__}"
+        "The model must be a ScratchCausalLM, a ScratchMaskedLM, a "
+        "ScratchBackbone or a recurrent_language_model. Received: a "
+        f"{type(model).__name__}"
     )
 
 
@@ -262,15 +271,26 @@ def _backbone(backbone) -> Iterator[Weight]:
     if embedding.max_sequence_length is not None:
         positions = embedding.position_embedding
         yield Weight("embedding.position_embedding", positions)
+    if embedding.normalization is not None:
+        yield from _norm("embedding.norm.", embedding.norm)
     for index, block in enumerate(backbone.blocks):
         yield from _block(f"blocks.{index}.", block)
-    yield from _norm("final_norm.", backbone.final_norm)
+    if backbone.normalize_first:
+        yield from _norm("final_norm.", backbone.final_norm)
 
 
 def _head(backbone) -> Iterator[Weight]:
     if not backbone.tie_word_embeddings:
         matrix = backbone.token_embedding.reverse_embeddings
         yield Weight("head.weight", matrix, is_kernel=True)
+
+
+def _masked_lm_head(model) -> Iterator[Weight]:
+    head = model.masked_lm_head
+    yield from _dense("head_dense.", head._intermediate_dense)
+    yield from _norm("head_norm.", head._intermediate_layer_norm)
+    yield from _head(model.backbone)
+    yield Weight("head_bias.bias", head._bias)
 
 
 def _block(name, block) -> Iterator[Weight]:

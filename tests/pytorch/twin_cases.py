@@ -68,6 +68,13 @@ CASES = {
         "attention_output_bias": True,
         "activation": "silu",
     },
+    "post_norm": {
+        "normalize_first": False,
+        "position_embedding": "learned",
+        "normalization": "layer",
+        "use_bias": True,
+        "layer_norm_epsilon": 1e-3,
+    },
     "untied": {"tie_word_embeddings": False, "zero_init_outputs": True},
 }
 # What twins need no model for: sizes, dropout, and looking ahead.
