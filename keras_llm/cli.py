@@ -69,8 +69,11 @@ def _parse(arguments: list[str]) -> tuple[str, Namespace]:
     """The command's name, and its arguments with `recipe` built."""
     name, rest = _command_of(arguments)
     command = COMMANDS[name]
-    parser = _parser_of(name, command)
     recipe = _recipe_of(name, command, rest)
+    if command.recipe_first:
+        sections = [each for each in SECTIONS if hasattr(recipe, each)]
+        command = replace(command, sections=sections)
+    parser = _parser_of(name, command)
     for field in _options(command):
         if "." in field:
             parser.set_defaults({field: _value(recipe, field)})
@@ -243,9 +246,10 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
     for option, options in (command.options or {}).items():
         parser.add_argument(option, **options)
     if command.sections:
-        parser.add_argument(
-            "--recipe", type=str, help="A recipe's name, or a YAML file."
-        )
+        if not command.recipe_first:
+            parser.add_argument(
+                "--recipe", type=str, help="A recipe's name, or a YAML file."
+            )
         parser.add_argument(
             "--seed", type=int | None, help="Decides every random number."
         )
@@ -262,7 +266,10 @@ def _parser_of(name: str, command: Command) -> ArgumentParser:
 def _recipe_of(
     name: str, command: Command, arguments: list[str]
 ) -> Recipe | TuningRecipe:
-    """The recipe that `--recipe` names, or that of the run that is used."""
+    """The recipe that the line names, or that of the run that is used."""
+    if command.recipe_first:
+        named = arguments and not arguments[0].startswith("-")
+        return load_recipe(arguments[0]) if named else Recipe()
     base = load_recipe(command.recipe) if command.recipe else None
     for index, argument in enumerate(arguments):
         if argument.startswith("--recipe="):

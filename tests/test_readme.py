@@ -93,6 +93,7 @@ SLOW = (
     "evaluation.md",
     "huggingface.md",
     "serving.md",
+    "sweeps.md",
     "tuning.md",
 )
 
@@ -119,7 +120,8 @@ def test_commands(page, folder, monkeypatch, capsys):
         if words[0] in SCRIPTS:
             continue
         assert words[0] == "keras-llm", f"not tested: {line}"
-        if words[1] in ("train", "pretrain") and "--help" not in words:
+        trains = {"train", "pretrain", "nano"} & {*words[1:3]}
+        if trains and "--help" not in words:
             words += [word for pair in QUICK.items() for word in pair]
         if words[1] in ("tune", "improve"):
             quick = QUICK_TUNING

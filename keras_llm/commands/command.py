@@ -51,6 +51,8 @@ class Command:
             given; the defaults if omitted.
         needs_keras: Whether it takes the seconds to import Keras.
         has_tasks: Whether it can run on several cores or machines.
+        recipe_first: Whether its first argument is a recipe, all sections of
+            which it reads.
     """
 
     run: Callable[[Namespace, Console], Any]
@@ -61,6 +63,7 @@ class Command:
     recipe: str | None = None
     needs_keras: bool = True
     has_tasks: bool = False
+    recipe_first: bool = False
 
 
 SOURCE = (

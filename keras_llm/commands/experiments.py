@@ -8,8 +8,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_llm.commands.command import Command
+from keras_llm.commands.command import OUT, PRESET, SOURCE, Command
+from keras_llm.errors import InputError
 from keras_llm.files import check_free
+from keras_llm.recipes.tuning_settings import TuningRecipe
+
+TUNED = ("classifier", "domain", "instructions", "preferences")
 
 
 def compare(values: Namespace, console: Console) -> dict[str, Any]:
@@ -50,6 +54,118 @@ def _show_comparison(comparison) -> None:
         print("≠ not comparable")
 
 
+def sweep(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows the trials from the best to the worst, and what was gained."""
+    from keras_llm.experiments import results
+    from keras_llm.experiments.space import parse_space
+    from keras_llm.experiments.study import require_optuna
+    from keras_llm.experiments.sweep import (
+        Sweep,
+        continue_best,
+        run_sweep,
+        shortened,
+    )
+
+    require_optuna()
+    recipe = shortened(values.recipe, values.steps)
+    axes = parse_space(values.over, recipe)
+    asked = Sweep(
+        recipe, axes, values.source, values.out, _kind(values), values.preset
+    )
+    study = run_sweep(asked, values.trials, values.jobs, console)
+    result = results.result_of(asked, study)
+    results.save_result(result, axes, values.out)
+    if not values.json:
+        _show_trials(result, [axis.name for axis in axes])
+        print(f"\nThe page: {values.out / results.PAGE}")
+    if values.best is not None:
+        result["run"] = continue_best(
+            asked, study, values.recipe, values.best, console
+        )
+        if not values.json:
+            print(f"The best, continued: {values.best}")
+    return result
+
+
+def _kind(values: Namespace) -> str:
+    """What kind of runs a recipe makes."""
+    if not isinstance(values.recipe, TuningRecipe):
+        if values.kind is not None:
+            raise InputError("--kind needs a recipe of tuning.")
+        return "pretraining"
+    name = values.kind or values.recipe_name
+    if name not in TUNED:
+        raise InputError(
+            f"--kind must be given for a recipe of your own: one of "
+            f"{', '.join(TUNED)}. Received: {name!r}"
+        )
+    return name
+
+
+def _show_trials(result: dict[str, Any], names: list[str]) -> None:
+    from keras_llm.experiments.comparison import shown
+
+    table = Table("trial", *names, "validation loss", "steps", "ended")
+    for row in result["trials"]:
+        ended = row["state"] + (" (the recipe's own)" * (not row["trial"]))
+        cells = [row["values"][name] for name in names]
+        loss = "–" if row["loss"] is None else f"{row['loss']:.4f}"
+        cells = [escape(shown(cell)) for cell in cells]
+        table.add_row(
+            str(row["trial"]), *cells, loss, shown(row["steps"]), ended
+        )
+    Console().print(table)
+    if not result["best"]["trial"]:
+        print("No trial was better than the recipe's own settings.")
+    elif result["gain"] is not None:
+        print(
+            f"The best is {result['gain']:.4f} below the recipe's own "
+            f"settings: {result['best']['run']}"
+        )
+    for name, share in result["importance"].items():
+        print(f"{share:>5.0%} of the differences: {name}")
+
+
+SWEEP_OPTIONS = {
+    **OUT,
+    "--over": {
+        "nargs": "+",
+        "required": True,
+        "metavar": "NAME=…",
+        "help": "Fields of the recipe and what is tried of each: "
+        "training.learning_rate=1e-4..3e-3:log, model.num_layers=2..6, "
+        "model.dropout=0,0.1,0.2.",
+    },
+    "--trials": {
+        "type": int,
+        "default": 20,
+        "help": "How many there are in the end, the recipe's own first.",
+    },
+    "--jobs": {
+        "type": int,
+        "default": 1,
+        "help": "Trials at once, each with its share of the cores.",
+    },
+    "--steps": {
+        "type": int | None,
+        "help": "Steps of a trial, instead of the recipe's; warm-up in "
+        "proportion, and ten validations at least.",
+    },
+    "--best": {
+        "type": Path | None,
+        "metavar": "DIR",
+        "help": "Then make a run of the whole recipe, with the best settings.",
+    },
+    "--preset": {"type": str | None, "help": "What is tuned: " + PRESET},
+    "--kind": {
+        "type": str | None,
+        "help": "Kind of tuning, for a recipe of your own: "
+        + ", ".join(TUNED)
+        + ".",
+    },
+}
+
+
 COMMANDS = {
     "compare": Command(
         compare,
@@ -62,6 +178,15 @@ COMMANDS = {
                 "help": "Folder for a page, a picture and the figures.",
             },
         },
-        needs_keras=False,
+    ),
+    "sweep": Command(
+        sweep,
+        "Tries values of a recipe's fields, and shows which are best.",
+        [
+            ("recipe_name", str, "A recipe's name, or a YAML file."),
+            ("source", list[str], SOURCE + " Or records, for tuning."),
+        ],
+        SWEEP_OPTIONS,
+        recipe_first=True,
     ),
 }

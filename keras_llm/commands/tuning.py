@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,13 +35,7 @@ def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
     """Shows what became of the data, how the tuning went, what to do next."""
     from keras_llm import workflow
 
-    functions: dict[str, Callable] = {
-        "classifier": workflow.tune_classifier,
-        "domain": workflow.tune_domain,
-        "instructions": workflow.tune_instructions,
-        "preferences": workflow.tune_preferences,
-    }
-    result = functions[kind](
+    result = workflow.TUNINGS[kind](
         values.preset,
         values.source if kind == "domain" else values.records,
         values.out,

@@ -11,7 +11,7 @@ from keras_llm.recipes.loading import read_recipe
 from keras_llm.run_folder import RECIPE, RECORDS, flat, read_records
 from keras_llm.training.log import read_log
 
-PRETRAINING = "pretraining"
+PRETRAINING, MASKED_WORDS = "pretraining", "masked words"
 TRAINED = ("pretrain", "tune")
 HELD_OUT = ("validation", "test")
 ABOUT = ("description", "expected_minutes")  # of a recipe, no settings
@@ -23,7 +23,8 @@ class Finished:
 
     Args:
         name: Its folder, as it was given.
-        kind: `"pretraining"`, or what the command of its tuning is called.
+        kind: `"pretraining"`, `"masked words"` of an encoder, or what the
+            command of its tuning is called.
         settings: Of its recipe, by dotted name.
         figures: What is known of the training.
         evaluation: Figures of its evaluation, by dotted name.
@@ -68,7 +69,7 @@ def read_run(path: Path) -> Finished:
     report = records.get("evaluate", {}).get("report") or {}
     return Finished(
         name=str(path),
-        kind=_kind(records),
+        kind=_kind(records, settings),
         settings={k: v for k, v in settings.items() if k not in ABOUT},
         figures=_figures(log, trained[0].get("report") or {}),
         evaluation=_numbers(report),
@@ -79,13 +80,14 @@ def read_run(path: Path) -> Finished:
     )
 
 
-def _kind(records: dict[str, dict]) -> str:
+def _kind(records: dict[str, dict], settings: dict[str, Any]) -> str:
     if "records" in records:
         return "improvement"
     for name in ("data", "prepare"):
         if kind := records.get(name, {}).get("settings", {}).get("kind"):
             return kind
-    return PRETRAINING
+    is_causal = settings.get("model.causal", True)
+    return PRETRAINING if is_causal else MASKED_WORDS
 
 
 def _figures(log: list[dict], report: dict[str, Any]) -> dict[str, Any]:

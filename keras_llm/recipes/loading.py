@@ -57,12 +57,28 @@ def load_recipe(
         is_tuning = name in tuning_recipe_names() or _tunes(settings)
         base = TuningRecipe() if is_tuning else Recipe()
     recipe = _filled(base, settings, name, "")
+    return with_values(recipe, overrides or {}, "overrides")
+
+
+def with_values(
+    recipe: Recipe | TuningRecipe, values: dict[str, Any], name: str
+) -> Recipe | TuningRecipe:
+    """A recipe with other values.
+
+    Args:
+        recipe: Has what is not given.
+        values: By dotted name.
+        name: What to call them in a message.
+
+    Raises:
+        InputError: A field that there is not, or a value that it cannot have.
+    """
     together: dict[str, Any] = {}  # for one may be valid with another only
-    for dotted, value in (overrides or {}).items():
+    for dotted, value in values.items():
         for part in reversed(dotted.split(".")):
             value = {part: value}
         together = _merged(together, value)
-    return _filled(recipe, together, "overrides", "")
+    return _filled(recipe, together, name, "")
 
 
 def _merged(first: Any, second: Any) -> Any:
@@ -133,9 +149,12 @@ def _tunes(settings: dict[str, Any]) -> bool:
     )
 
 
-def recipe_from_dict(settings: dict[str, Any], name: str) -> Recipe:
+def recipe_from_dict(
+    settings: dict[str, Any], name: str
+) -> Recipe | TuningRecipe:
     """Builds a recipe from nested settings; the rest keeps its defaults."""
-    return _filled(Recipe(), settings, name, "")
+    base = TuningRecipe() if _tunes(settings) else Recipe()
+    return _filled(base, settings, name, "")
 
 
 def nearest(name: str, known: list[str]) -> str:

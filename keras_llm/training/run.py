@@ -32,6 +32,7 @@ from keras_llm.training.log import cut_log
 from keras_llm.training.optimizers import make_optimizer
 from keras_llm.training.progress import ProgressBar
 from keras_llm.training.state import SamplesState
+from keras_llm.training.watching import Watch
 
 
 class Interrupted(KeyboardInterrupt):
@@ -239,6 +240,7 @@ class _Fitting:
                 Log(self.clock, self.out, self.run.columns),
                 self.samples,
                 self.checkpointer,
+                Watch(self.clock),
                 bar,
                 *_tensorboard(self.settings, self.out),
             ]

@@ -18,7 +18,16 @@ from keras_llm.workflow.tuning import (
     tune_preferences,
 )
 
+# By what the command is called: `keras-llm tune KIND`.
+TUNINGS = {
+    "classifier": tune_classifier,
+    "domain": tune_domain,
+    "instructions": tune_instructions,
+    "preferences": tune_preferences,
+}
+
 __all__ = [
+    "TUNINGS",
     "classify",
     "encode_corpus",
     "evaluate_preset",
