@@ -2,54 +2,23 @@
 
 import io
 import json
-import re
 import shutil
 from dataclasses import replace
 
-import keras
 import keras_hub
 import numpy as np
 import pytest
+from labelled_texts import TEXTS, WORDS, recipe_of
 from served import serve
 from testing import tiny_encoder
-from tuned import QUIET, tiny_preset, tiny_recipe, write_data
+from tuned import QUIET, tiny_preset, write_data
 
 from keras_llm import workflow
 from keras_llm.cli import main
-from keras_llm.datasets.labelled import Labelled, LabelledBatches
 from keras_llm.errors import InputError
 from keras_llm.models import load_task, save_preset
 from keras_llm.models.loading import load_backbone, load_classifier
 from keras_llm.tuning.classifier import classifier_of, freeze
-from keras_llm.tuning.labelled_data import (
-    make_labelled,
-    read_labelled,
-    read_texts,
-)
-from keras_llm.tuning.learning_curve import some_texts
-
-WORDS = ("war", "peace", "law", "hope", "justice", "the people", "a", "an")
-WORDS += tuple(f"{word} of the union" for word in WORDS)
-TEXTS = [
-    {"text": f"{word} is {mood}.", "label": mood}
-    for word in WORDS
-    for mood in ("good", "bad", "new")
-]
-
-
-def recipe_of(classifier=None, data=None, **training):
-    recipe = tiny_recipe("classifier", **training)
-    return replace(
-        recipe,
-        classifier=replace(recipe.classifier, **(classifier or {})),
-        data=replace(recipe.data, **(data or {})),
-    )
-
-
-def data_of(records, folder, multi_label=False, **data):
-    """The texts by split, and the report."""
-    source = write_data("classifier", folder, records)
-    return read_labelled([source], recipe_of(data=data).data, multi_label)
 
 
 @pytest.fixture(scope="module")
@@ -112,26 +81,6 @@ def test_a_saved_model_says_the_same_by_the_same_names(tuned):
     np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
     names = [model.labels[index] for index in expected.argmax(axis=1)]
     assert found["label"] == names
-
-
-def test_what_is_learned_is_what_is_asked_later(preset, tmp_path):
-    """Rows of the data are those that the preprocessor makes of a text."""
-    records = [*TEXTS, {"text": "war " * 200, "label": "bad"}]
-    records.append({"text": "war\u2028and\x85peace", "label": "bad"})
-    found, report = data_of(records, tmp_path)
-    model = classifier_of(*load_backbone(preset), report.classes, recipe_of())
-    made = make_labelled(found, report, model.preprocessor, tmp_path / "out")
-    for split, samples in found.items():
-        data = Labelled(tmp_path / "out" / split)
-        texts = [text for _, text, _ in samples]
-        assert read_texts(tmp_path / "out" / split) == texts
-        inputs = model.preprocessor(texts)
-        rows = keras.ops.convert_to_numpy(inputs["token_ids"])
-        masks = keras.ops.convert_to_numpy(inputs["padding_mask"]).astype(bool)
-        for index, (row, mask) in enumerate(zip(rows, masks, strict=True)):
-            assert data.token_ids(index).tolist() == row[mask].tolist()
-    assert made["cut"]["count"] == 1
-    assert made["read"] == sum(made["kept"].values()) == len(records)
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
@@ -209,74 +158,6 @@ def test_an_encoder_tells_classes(pooling, tmp_path):
     assert np.abs(before - after).max() > 0  # it sees more than one end
 
 
-def test_rare_classes_count_as_much(preset, tmp_path):
-    records = TEXTS[:3] + [TEXTS[0]] * 6
-    found, report = data_of(records, tmp_path, test=0.0, validation=0.0)
-    model = classifier_of(*load_backbone(preset), report.classes, recipe_of())
-    make_labelled(found, report, model.preprocessor, tmp_path / "out")
-    texts = Labelled(tmp_path / "out" / "train")
-    weights = np.array([3.0, 1.0, 2.0], "float32")
-    batches = LabelledBatches(texts, 4, weights=weights)
-    total = {}
-    for k in range(len(batches)):
-        _, classes, counts = batches.batch(k)
-        for row, count in zip(classes.argmax(axis=1), counts, strict=True):
-            total.setdefault(int(row), set()).add(float(count))
-    assert {label: values - {0.0} for label, values in total.items()} == {
-        0: {3.0},
-        1: {1.0},
-        2: {2.0},
-    }
-
-
-GOOD = {"text": "one", "label": "a"}
-SPLIT = "--data.split position --data.validation 0 --data.test 0.1"
-
-
-@pytest.mark.parametrize(
-    ("records", "expected"),
-    [
-        ([GOOD] * 9, "at least two classes .* Received: a alone"),
-        (TEXTS[:2] * 5 + [GOOD], "The test split has the label 'a', and no"),
-        (
-            [{"text": "one", "label": n + 0.5} for n in range(9)],
-            r"column label must have labels.* 9 in 9 texts, 0\.5; 1\.5;",
-        ),
-        (
-            [{"text": "one", "label": 1900 + n % 45} for n in range(90)],
-            "45 in 90 texts, 1900; 1901; 1902 and 42",
-        ),
-        ([{"text": " ", "label": "a"}] * 9, "No text .* 9 has no text"),
-        ([{"text": "a", "label": None}] * 9, "No text .* 9 has no label"),
-        ([{"title": "a", "kind": "b"}] * 9, "Received: title, kind"),
-    ],
-)
-def test_what_has_no_classes_is_named(
-    records, expected, preset, tmp_path, capsys
-):
-    source = write_data("classifier", tmp_path, records)
-    line = f"tune classifier {preset} {source} --out {tmp_path / 'run'} {SPLIT}"
-    assert main(line.split()) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[:-1] == ["data"] and re.search(expected, said[-1], re.I), said
-    assert not (tmp_path / "run" / "recipe.yaml").exists()
-
-
-def test_numbers_may_be_classes(tmp_path):
-    records = [{"text": "one", "label": n % 30} for n in range(300)]
-    _, report = data_of(records, tmp_path)
-    assert report.classes == [str(number) for number in range(30)]
-
-
-def test_tables_without_a_header(tmp_path):
-    path = tmp_path / "texts.tsv"
-    path.write_text("ham\tGo on\nspam\tFree\nham\tOk\nspam\tWin\n")
-    settings = recipe_of(data={"columns": ["2", "1"], "test": 0.0}).data
-    found, report = read_labelled([str(path)], settings, False)
-    assert report.classes == ["ham", "spam"]
-    assert found["train"][0][1:] == ("Go on", ["ham"])
-
-
 def test_models_that_read_no_text_are_refused(tmp_path):
     images = keras_hub.models.ViTBackbone(
         (8, 8, 3), 4, 1, 2, 8, 16, name="images"
@@ -350,8 +231,7 @@ def test_the_command(preset, tmp_path, capsys):
     line = (
         f"tune classifier {preset} {source} --out {tmp_path / 'run'} "
         "--training.steps 2 --training.epochs null --data.split position "
-        "--data.test 0.2 --classifier.compare false "
-        "--classifier.learning_curve true"
+        "--data.test 0.2 --classifier.compare false"
     )
     main(line.split())
     said = capsys.readouterr()
@@ -359,29 +239,28 @@ def test_the_command(preset, tmp_path, capsys):
     assert "1 records are left out: each has no text." in said.err
     assert "1 texts are longer than the context: their ends" in said.err
     assert "confusion" in said.out and "Next: keras-llm classify" in said.out
-    folder = tmp_path / "run" / "evaluation"
-    report = json.loads((folder / "report.json").read_text())
-    texts = [point["texts"] for point in report["learning_curve"]]
-    assert texts == [5, 9, 18, 37]
-    assert f"with {texts[0]} texts to learn from; the linear model" in said.err
-    assert report["learning_curve"][-1]["accuracy"] == report["accuracy"]
-    for name in ("calibration", "confusion", "learning_curve"):
-        image = (folder / f"{name}.png").read_bytes()
+    for name in ("calibration", "confusion"):
+        image = (tmp_path / f"run/evaluation/{name}.png").read_bytes()
         assert image.startswith(b"\x89PNG") and len(image) > 5000
 
 
-def test_fewer_texts_are_some_of_them(preset, tmp_path):
-    found, report = data_of(TEXTS * 3, tmp_path, test=0.0, validation=0.0)
-    model = classifier_of(*load_backbone(preset), report.classes, recipe_of())
-    make_labelled(found, report, model.preprocessor, tmp_path / "out")
-    texts = Labelled(tmp_path / "out" / "train")
-    half, quarter = (some_texts(texts.classes, n, 7) for n in (0.5, 0.25))
-    assert {*quarter} < {*half} and len(half) == round(len(texts) / 2)
-    few = some_texts(texts.classes, 1e-9, 7)
-    assert texts.classes[few].any(axis=0).all() and len(few) <= 3
-    some = Labelled(tmp_path / "out" / "train", half)
-    assert len(some) == len(half)
-    for place, index in enumerate(half):
-        assert (some.token_ids(place) == texts.token_ids(index)).all()
-    assert (some.classes == texts.classes[half]).all()
-    assert (some.lengths() == texts.lengths()[half]).all()
+@pytest.mark.slow
+def test_a_learning_curve_is_drawn(preset, tmp_path, capsys):
+    source = write_data("classifier", tmp_path, TEXTS)
+    line = (
+        f"tune classifier {preset} {source} --out {tmp_path / 'run'} "
+        "--training.steps 2 --training.epochs null --data.split position "
+        "--data.test 0.2 --classifier.compare false "
+    )
+    main(line.split())
+    assert "to learn from" not in capsys.readouterr().err
+    main([*line.split(), "--classifier.learning_curve", "true"])
+    said = capsys.readouterr().err
+    assert "tune: done before" in said and "evaluate: done before" in said
+    folder = tmp_path / "run" / "evaluation"
+    report = json.loads((folder / "report.json").read_text())
+    texts = [point["texts"] for point in report["learning_curve"]]
+    assert texts == [4, 9, 18, 36]
+    assert f"with {texts[0]} texts to learn from; the linear model" in said
+    assert report["learning_curve"][-1]["accuracy"] == report["accuracy"]
+    assert (folder / "learning_curve.png").stat().st_size > 5000

@@ -20,11 +20,6 @@ from keras_llm.tuning.classifier import classifier_of, freeze
 ENCODERS = {"Bert": "mean", "Roberta": "mean", "DebertaV3": "mean"}
 DECODERS = {"GPT2": "last", "Llama3": "last", "Gemma": "last", "Qwen3": "last"}
 POOLINGS = ENCODERS | DECODERS
-# An export takes seconds.
-POOLINGS_BY_SPEED = [
-    name if name == "GPT2" else pytest.param(name, marks=pytest.mark.slow)
-    for name in POOLINGS
-]
 TEXTS = ["What of war?", "!!", "peace! of the people", "the war " * 30]
 FRESH = """
 import json
@@ -56,7 +51,28 @@ def tuned(name, folder, **settings):
     return folder / "run", report
 
 
-@pytest.mark.parametrize("name", POOLINGS_BY_SPEED)
+def classifier_on(stock):
+    return classifier_of(
+        stock.backbone,
+        stock.preprocessor.tokenizer,
+        ["a", "b"],
+        tiny_recipe("classifier"),
+    )
+
+
+def test_a_preset_keeps_it(tmp_path):
+    model = classifier_on(stock_model("GPT2"))
+    save_preset(model, tmp_path / "preset")
+    loaded = load_classifier(tmp_path / "preset")
+    expected = model.predict(TEXTS, verbose=0)
+    # Also of "!!", whose ids are that of KerasHub's padding.
+    assert len(np.unique(expected.round(5), axis=0)) == len(TEXTS)
+    np.testing.assert_allclose(loaded.predict(TEXTS, verbose=0), expected)
+    assert (loaded.pooling, loaded.labels) == ("last", ["a", "b"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", POOLINGS)
 def test_any_model_becomes_a_classifier(name, tmp_path):
     model = load_classifier(tuned(name, tmp_path)[0])
     assert model.pooling == POOLINGS[name]
@@ -107,12 +123,7 @@ def test_an_encoder_of_ours_gives_the_mean_of_all(tmp_path):
 def test_only_the_last_block_is_trained(name, tmp_path):
     make = stock_classifier if name in ENCODERS else stock_model
     stock = make(name)
-    model = classifier_of(
-        stock.backbone,
-        stock.preprocessor.tokenizer,
-        ["a", "b"],
-        tiny_recipe("classifier"),
-    )
+    model = classifier_on(stock)
     freeze(model, 1)
     paths = {weight.path for weight in model.trainable_weights}
     frozen = {weight.path for weight in model.non_trainable_weights}
