@@ -92,10 +92,13 @@ class GatedDeltaNet(MatrixMemory):
         weights = ops.cast(self.convolution, "float32")
         y = sum(x[:, tap : tap + length] * weights[tap] for tap in range(TAPS))
         if padding_mask is None:
-            return ops.silu(y), x[:, length:]
-        count = ops.sum(ops.cast(padding_mask, "int32"), axis=1)
-        places = count[:, None] + ops.arange(TAPS - 1, dtype="int32")[None]
-        return ops.silu(y), ops.take_along_axis(x, places[..., None], axis=1)
+            window = x[:, length:]
+        else:
+            count = ops.sum(ops.cast(padding_mask, "int32"), axis=1)
+            places = count[:, None] + ops.arange(TAPS - 1, dtype="int32")[None]
+            window = ops.take_along_axis(x, places[..., None], axis=1)
+        # Its length is known, also where that of `x` is not.
+        return ops.silu(y), ops.reshape(window, (-1, TAPS - 1, x.shape[-1]))
 
     def summarize(self, query, key, value, correction, decay):
         size = query.shape[-2]

@@ -41,7 +41,8 @@ class LinearRecurrence(keras.layers.Layer):
     """
 
     def __init__(self, hidden_dim: int, **kwargs):
-        super().__init__(**kwargs)
+        # States stay in float32 where all else is computed in bfloat16.
+        super().__init__(autocast=False, **kwargs)
         self.hidden_dim = hidden_dim
 
     def call(

@@ -96,7 +96,8 @@ class ResidualBlock(keras.layers.Layer):
         output_initializer="glorot_uniform",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # What a cache holds is the mixer's to cast.
+        super().__init__(autocast=False, **kwargs)
         if block_type not in BLOCK_TYPES:
             raise InputError(
                 f"block_type must be one of {', '.join(BLOCK_TYPES)}. "

@@ -22,7 +22,10 @@ BLOCK_TYPES_BY_SPEED = (
     ["gru", "attention"],
     *(
         pytest.param(block_type, marks=pytest.mark.slow)
-        for block_type in ("attention", "gru", "lstm", "rnn")
+        for block_type in (
+            *("attention", "gru", "lstm", "rnn"),
+            ["min_gru", "gated_delta", "mlstm"],
+        )
     ),
 )
 every_block_type = pytest.mark.parametrize(

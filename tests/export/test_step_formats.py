@@ -183,6 +183,12 @@ models = pytest.mark.parametrize(
         pytest.param(
             ["attention"], OPTIONS, id="options", marks=pytest.mark.slow
         ),
+        pytest.param(
+            ["min_gru", "gated_delta", "mlstm"],
+            {},
+            id="linear",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 
