@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_llm.layers.linear_recurrence import lower_triangle
-from keras_llm.layers.matrix_memory import MatrixMemory, values_of
+from keras_llm.layers.matrix_memory import MatrixMemory
 from keras_llm.layers.rows import length_of, on_rows
 from keras_llm.registration import register
 
@@ -48,7 +48,9 @@ class GatedDeltaNet(MatrixMemory):
         self.log_rate = self.add_weight(
             name="log_rate",
             shape=(heads,),
-            initializer=values_of(np.log(np.linspace(1, 16, heads))),
+            initializer=keras.initializers.Constant(
+                np.log(np.linspace(1, 16, heads))
+            ),
         )
 
     def gate_bias(self):
@@ -83,7 +85,7 @@ class GatedDeltaNet(MatrixMemory):
             real = ops.cast(padding_mask, "float32")[..., None]
             correction, decay = correction * real, decay * real
         inputs = [query, _unit(key), value, correction, decay]
-        return inputs, (window, *states)
+        return inputs, (window,), states
 
     def _convolved(self, x, padding_mask, window):
         """Each channel's last `TAPS` positions weighed, and the new window."""

@@ -20,8 +20,9 @@ class LinearRecurrence(keras.layers.Layer):
     """Carries a state from chunk to chunk of positions.
 
     Subclasses say what a chunk does to it: `initial_states`, `project`,
-    `summarize`, `advance`, `read` and `output`. Of tensors that are chunked,
-    the axes are `(chunks, batch, heads, positions, ...)`.
+    `summarize`, `advance`, `read` and `output`. Of what is in chunks, the axes
+    are `(chunks, batch, heads, positions, ...)`, the first only if there may
+    be several.
 
     Args:
         hidden_dim: int. Width of input and output.
@@ -60,29 +61,25 @@ class LinearRecurrence(keras.layers.Layer):
         states = cache
         if cache is None:
             states = self.initial_cache(ops.shape(x)[0])
-        y, states = self._over_chunks(x, padding_mask, states)
+        inputs, window, states = self.project(x, padding_mask, states)
+        y, states = self._over_positions(x, inputs, list(states))
         y = self.output(y, x)
         if order is not None:
             y = _take(y, ops.argsort(order, axis=1))
-        return y if cache is None else (y, states)
+        return y if cache is None else (y, (*window, *states))
 
-    def _over_chunks(self, x, padding_mask, states):
-        length = length_of(x)
-        inputs, states = self.project(x, padding_mask, states)
-        size = CHUNK if x.shape[1] is None else min(CHUNK, length)
-        inputs = [_chunked(each, size) for each in inputs]
-        summary, inside = self.summarize(*inputs)
-        num_carried = len(self.initial_states(1))
-        rest, carried = states[:-num_carried], states[-num_carried:]
-        begins, carried = self._carry(list(carried), summary)
-        y = self.read(begins, *inside)
-        return _joined(y, length), (*rest, *carried)
+    def _over_positions(self, x, inputs, states):
+        if x.shape[1] is not None and x.shape[1] <= CHUNK:
+            inputs = [ops.swapaxes(each, 1, 2) for each in inputs]
+            summary, inside = self.summarize(*inputs)
+            y = ops.swapaxes(self.read(states, *inside), 1, 2)
+            return y, self.advance(states, summary)
+        summary, inside = self.summarize(*map(_chunked, inputs))
+        begins, states = self._over_chunks(states, summary)
+        return _joined(self.read(begins, *inside), length_of(x)), states
 
-    def _carry(self, states, summary):
+    def _over_chunks(self, states, summary):
         """The states that chunks begin with, and those after the last."""
-        if summary[0].shape[0] == 1:
-            after = self.advance(states, [each[0] for each in summary])
-            return [state[None] for state in states], after
         shapes = [(-1, *each.shape[2:]) for each in summary]
         widths = [math.prod(shape[2:]) for shape in shapes]
 
@@ -111,14 +108,14 @@ class LinearRecurrence(keras.layers.Layer):
         raise NotImplementedError
 
     def project(self, x, padding_mask, cache):
-        """What a chunk needs of each position, and the cache after it.
+        """What a chunk needs of each position.
 
         A position of zeros must leave the states as they are, and padding,
         which comes last, must be such positions.
 
         Returns:
-            list of float32 tensors `(batch, length, heads, ...)`, and the
-            cache.
+            list of float32 tensors `(batch, length, heads, ...)`; what the
+            next cache has before its states; the states of this one.
         """
         raise NotImplementedError
 
@@ -126,7 +123,7 @@ class LinearRecurrence(keras.layers.Layer):
         """What chunks do to states, and what `read` needs beside these.
 
         Returns:
-            two tuples of tensors `(chunks, batch, heads, ...)`.
+            two tuples of tensors `(..., batch, heads, ...)`.
         """
         raise NotImplementedError
 
@@ -138,7 +135,7 @@ class LinearRecurrence(keras.layers.Layer):
         """What each position gives, from the states that chunks begin with.
 
         Returns:
-            float32 tensor `(chunks, batch, heads, positions, width)`.
+            float32 tensor `(..., batch, heads, positions, width)`.
         """
         raise NotImplementedError
 
@@ -166,24 +163,24 @@ def _take(x, order):
     return ops.take_along_axis(x, index, axis=1)
 
 
-def _chunked(x, size: int):
-    """`(batch, length, heads, ...)` to `(chunks, batch, heads, size, ...)`."""
+def _chunked(x):
+    """`(batch, length, heads, ...)` to `(chunks, batch, heads, CHUNK, ...)`."""
     _, length, heads, *rest = x.shape
-    if length is None or length % size:
-        more = -length_of(x) % size
+    if length is None or length % CHUNK:
+        more = -length_of(x) % CHUNK
         x = ops.pad(x, [[0, 0], [0, more], [0, 0], *([[0, 0]] * len(rest))])
-    chunks = -1 if length is None else -(-length // size)
-    shape = (ops.shape(x)[0], chunks, size, heads, *rest)
+    chunks = -1 if length is None else -(-length // CHUNK)
+    shape = (ops.shape(x)[0], chunks, CHUNK, heads, *rest)
     axes = (1, 0, 3, 2, *range(4, 4 + len(rest)))
     return ops.transpose(ops.reshape(x, shape), axes)
 
 
 def _joined(y, length):
-    """`(chunks, batch, heads, size, d)` to `(batch, length, heads, d)`."""
-    _, _, heads, _, width = y.shape
+    """`(chunks, batch, heads, CHUNK, d)` to `(batch, length, heads, d)`."""
+    chunks, _, heads, _, width = y.shape
+    total = CHUNK * (ops.shape(y)[0] if chunks is None else chunks)
     y = ops.transpose(y, (1, 0, 3, 2, 4))
-    y = ops.reshape(y, (ops.shape(y)[0], -1, heads, width))
-    return y[:, :length]
+    return ops.reshape(y, (-1, total, heads, width))[:, :length]
 
 
 def lower_triangle(size: int, offset: int = 0):

@@ -56,7 +56,7 @@ class MatrixMemory(LinearRecurrence):
         self.gates = keras.layers.Dense(
             self.num_gates * num_heads,
             kernel_initializer=self.kernel_initializer,
-            bias_initializer=values_of(self.gate_bias()),
+            bias_initializer=keras.initializers.Constant(self.gate_bias()),
             dtype=self.dtype_policy,
             name="gates",
         )
@@ -124,8 +124,3 @@ class MatrixMemory(LinearRecurrence):
                 self.output_initializer
             ),
         }
-
-
-def values_of(values):
-    """Initializer that gives these values."""
-    return lambda shape, dtype=None: ops.convert_to_tensor(values, dtype)

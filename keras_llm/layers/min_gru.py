@@ -49,10 +49,12 @@ class MinGRU(LinearRecurrence):
             candidate >= 0, candidate + 0.5, ops.sigmoid(candidate)
         )
         inputs = [gate, gate * candidate]
-        return [each[:, :, None] for each in inputs], cache
+        return [each[:, :, None] for each in inputs], (), cache
 
     def summarize(self, gate, new):
-        kept, new = _scanned(1 - gate, new)
+        # Not `1 - gate`: LiteRT's converter makes `gate - 1` of it, where an
+        # axis was moved before and is cut after.
+        kept, new = _scanned(ops.negative(gate) + 1, new)
         return (kept[..., -1, :], new[..., -1, :]), (kept, new)
 
     def advance(self, states, summary):
@@ -61,7 +63,7 @@ class MinGRU(LinearRecurrence):
 
     def read(self, begins, kept, new):
         [hidden] = begins
-        return kept * hidden[..., None, :] + new
+        return kept * ops.expand_dims(hidden, -2) + new
 
     def output(self, y, x):
         return ops.cast(y[:, :, 0], self.compute_dtype)

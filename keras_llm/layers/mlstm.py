@@ -58,7 +58,7 @@ class MLSTM(MatrixMemory):
         if padding_mask is not None:
             is_real *= ops.cast(padding_mask, "float32")[..., None]
         forget = ops.log_sigmoid(forget) * is_real
-        return [query, key, value, gate, forget, is_real], cache
+        return [query, key, value, gate, forget, is_real], (), cache
 
     def summarize(self, query, key, value, gate, forget, is_real):
         forget = ops.cumsum(forget, axis=-1)

@@ -122,7 +122,7 @@ def test_mlstm_is_that_of_its_authors():
     torch = pytest.importorskip("torch")
     xlstm = pytest.importorskip("transformers.models.xlstm.modeling_xlstm")
     layer, x = layer_of(MLSTM), some((2, LENGTH, 16))
-    inputs, _ = layer.project(ops.convert_to_tensor(x), None, None)
+    inputs, _, _ = layer.project(ops.convert_to_tensor(x), None, None)
     arrays = [np.moveaxis(ops.convert_to_numpy(each), 2, 1) for each in inputs]
     query, key, value, gate, *_ = map(torch.tensor, arrays)
     gates = ops.convert_to_numpy(layer.gates(x))[..., 2:]
