@@ -48,13 +48,13 @@ class MinGRU(LinearRecurrence):
         candidate = ops.where(
             candidate >= 0, candidate + 0.5, ops.sigmoid(candidate)
         )
-        inputs = [gate, gate * candidate]
+        # Not `1 - gate` later on: LiteRT's converter makes `gate - 1` of it,
+        # where an axis was moved before and is cut after.
+        inputs = [-gate, gate * candidate]
         return [each[:, :, None] for each in inputs], (), cache
 
-    def summarize(self, gate, new):
-        # Not `1 - gate`: LiteRT's converter makes `gate - 1` of it, where an
-        # axis was moved before and is cut after.
-        kept, new = _scanned(ops.negative(gate) + 1, new)
+    def summarize(self, forget, new):
+        kept, new = _scanned(1 + forget, new)
         return (kept[..., -1, :], new[..., -1, :]), (kept, new)
 
     def advance(self, states, summary):
