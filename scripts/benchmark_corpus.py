@@ -14,6 +14,9 @@ megabytes for each second that the process had a core:
   datatrove downloads its model.
 - each rule of `web` beside datatrove's block for it.
 
+`--files 200000` measures what a small file costs instead: `light` on so many
+files of 200 bytes, seconds of a core for all, and for one.
+
 Needs spaCy: pip install 'keras-llm[benchmark]'.
 """
 
@@ -81,8 +84,14 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--files", type=int)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if options.files:
+            seconds = seconds_of_files(Path(folder), options.files)
+            each = 1e6 * seconds / options.files
+            print(f"{seconds:.0f} s, {each:.0f} microseconds a file")
+            return
         figures = measure(Path(folder), options.repeat, options.rounds)
     if options.json:
         json.dump(figures, sys.stdout, indent=1)
@@ -118,6 +127,19 @@ def measure(folder: Path, repeat: int, rounds: int) -> dict[str, dict]:
         table: {row: median(values) for row, values in rows.items() if values}
         for table, rows in found.items()
     }
+
+
+def seconds_of_files(folder: Path, count: int) -> float:
+    """Seconds of a core that many files of 200 bytes take."""
+    for number in range(count):
+        part = folder / "files" / f"{number // 1000}"
+        part.mkdir(parents=True, exist_ok=True)
+        text = f"File {number} of many. ".ljust(199, "a") + "\n"
+        (part / f"{number}.txt").write_text(text)
+    start = time.process_time()
+    settings = CorpusSettings(split=ALL_TRAIN)
+    prepare(str(folder / "files"), folder / "corpus", settings, ONE_CORE)
+    return time.process_time() - start
 
 
 def plain_texts(folder: Path, repeat: int) -> dict[str, Path]:

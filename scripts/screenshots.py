@@ -1,8 +1,9 @@
-"""Makes the screenshots of the page that the README shows.
+"""Makes the screenshots that the README and the guide show.
 
 Run: python scripts/screenshots.py PRESET, of a model that chats; the likeliest
-answers are taken. Needs Chromium, and `pip install playwright pillow` beside
-`keras-llm[serve]`.
+answers are taken. Or python scripts/screenshots.py --report CORPUS, of a
+corpus with something to show. Needs Chromium, and `pip install playwright
+pillow` beside `keras-llm[serve]`.
 """
 
 import argparse
@@ -12,14 +13,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 OUT = Path(__file__).parents[1] / "docs" / "images"
 SIZE = {"width": 1000, "height": 940}
+REPORT_SIZE = {"width": 1200, "height": 1180}
 ADDRESS = "http://127.0.0.1:{port}"
 COLOURS = 128
 SHORTER = "field => { field.rows = 2 }"
@@ -37,11 +41,18 @@ TEXT = (
 def main() -> None:
     """Starts the server, and takes the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("preset")
+    parser.add_argument("preset", nargs="?")
+    parser.add_argument("--report", type=Path)
     parser.add_argument("--questions", nargs="+", default=QUESTIONS)
     parser.add_argument("--text", default=TEXT)
     parser.add_argument("--port", type=int, default=8765)
     values = parser.parse_args()
+    if values.report:
+        with browser() as started:
+            page = started.new_page(viewport=REPORT_SIZE)
+            page.goto((values.report / "report.html").absolute().as_uri())
+            write(page, OUT / "corpus_report.png")
+        return
     address = ADDRESS.format(port=values.port)
     with TemporaryDirectory() as folder:
         line = ["serve", values.preset, "--port", str(values.port)]
@@ -66,14 +77,22 @@ def wait_until_ready(server: subprocess.Popen, address: str) -> None:
     sys.exit("The server did not start.")
 
 
-def take(address: str, questions: list[str], text: str) -> None:
-    """Both pictures."""
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Chromium, without a window."""
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(
+        started = driver.chromium.launch(
             executable_path=shutil.which("chromium"),
             args=["--headless", "--no-sandbox", "--disable-gpu"],
         )
-        page = browser.new_page(viewport=SIZE)
+        yield started
+        started.close()
+
+
+def take(address: str, questions: list[str], text: str) -> None:
+    """Both pictures of the page."""
+    with browser() as started:
+        page = started.new_page(viewport=SIZE)
         page.goto(address)
         chat(page, questions)
         write(page, OUT / "chat.png")
@@ -84,7 +103,6 @@ def take(address: str, questions: list[str], text: str) -> None:
         page.get_by_label("A text", exact=True).evaluate(SHORTER)
         page.locator("#looked-28").hover()
         write(page, OUT / "look.png")
-        browser.close()
 
 
 def chat(page: Page, questions: list[str]) -> None:

@@ -16,8 +16,8 @@ from keras_llm.corpus.duplicates.minhash import (
     Signer,
     bands_and_rows,
     candidate_pairs,
-    jaccard,
     recall,
+    shingle_set,
     verified,
 )
 from keras_llm.corpus.plan import (
@@ -36,6 +36,10 @@ def numbers(*ranges):
     return " ".join(
         str(n) for start, stop in ranges for n in range(start, stop)
     )
+
+
+def jaccard(a, b):
+    return minhash.jaccard(shingle_set(a), shingle_set(b))
 
 
 def similarity_of_sets(a, b):

@@ -12,7 +12,7 @@ from keras_llm.corpus.sources.encodings import (
     declared_encoding,
     looks_like_text,
 )
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Unreadable
 from keras_llm.errors import InputError
 
 FRENCH = "Le café était fermé, déjà. Où aller ? Ça n'était pas prévu."

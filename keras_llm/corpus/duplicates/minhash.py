@@ -151,13 +151,13 @@ def shingle_set(text: str) -> np.ndarray:
     return distinct(shingle_hashes(text))
 
 
-def jaccard(a: str, b: str) -> float:
-    """Shingles that two texts share, of those that either has."""
-    return jaccard_of_sets(shingle_set(a), shingle_set(b))
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Shingles that two texts share, of those that either has.
 
-
-def jaccard_of_sets(a: np.ndarray, b: np.ndarray) -> float:
-    """The same, of two arrays from `shingle_set`; 0 if both are empty."""
+    Args:
+        a: From `shingle_set`.
+        b: The same of another text; 0 is returned if both are empty.
+    """
     shared = len(np.intersect1d(a, b, assume_unique=True))
     union = len(a) + len(b) - shared
     return shared / union if union else 0.0
@@ -267,4 +267,4 @@ def _is_near(a: np.ndarray, b: np.ndarray, similarity: float) -> bool:
     fewer, more = sorted((len(a), len(b)))
     if not fewer or fewer / more < similarity:
         return False  # whatever they share
-    return jaccard_of_sets(a, b) >= similarity
+    return jaccard(a, b) >= similarity

@@ -25,7 +25,7 @@ from keras_llm.corpus.sources.streams import (
     chunks_of,
     decompressed,
 )
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Unreadable
 from keras_llm.errors import InputError
 
 MOST_DIRECTORY = 32 * 2**20  # bytes of a zip's list of members
@@ -36,33 +36,28 @@ _ENCRYPTED = 1  # bit of a zip member's flags
 _DRIVE = re.compile("[A-Za-z]:")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Member:
     """A file within a file.
 
     Args:
-        name: As the archive calls it; empty for a file that is no archive.
-        kind: What it holds.
-        stream: Its content, decompressed; of use until the next member.
+        name: As the archive calls it, each once; empty for a file that is no
+            archive.
+        open: Opens its content.
         error: Why there is no content.
         skipped: Why it is not read, as it is counted; empty if it is.
+
+    Attributes:
+        kind: What it holds.
+        stream: Its content, decompressed; of use until the next member.
     """
 
     name: str
+    open: Callable[[], BinaryIO] | None = None
+    error: Unreadable | None = None
+    skipped: str = ""
     kind: Kind | None = None
     stream: BinaryIO | None = None
-    error: Unreadable | None = None
-    skipped: str = ""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What an archive says of a member; the names are those of `Member`."""
-
-    name: str
-    open: Callable[[], BinaryIO]
-    error: Unreadable | None = None
-    skipped: str = ""
 
 
 def members(
@@ -95,39 +90,46 @@ def members(
     else:
         stream = decompressed(buffered, kind.compression, budget)
         if not kind.archive:
-            yield Member("", kind, stream)
+            yield Member("", kind=kind, stream=stream)
             return
         entries = _in_tar(stream)
-    names = _Names()
-    for entry in entries:
-        if not _is_hidden(entry.name):
-            yield _member(entry, names.unique(entry.name), budget, include)
+    names: Counter[int] = Counter()  # of each a number only
+    for member in entries:
+        if not _is_hidden(member.name):
+            _prepare(member, budget, include)
+            name = member.name.encode("utf-8", "backslashreplace").decode()
+            names[hash(name)] += 1
+            times = names[hash(name)]
+            member.name = name if times == 1 else f"{name}#{times}"
+            yield member
 
 
-def _member(
-    entry: _Entry, name: str, budget: Budget, include: Sequence[str]
-) -> Member:
-    kind = kind_of(entry.name)
-    if _is_unsafe(entry.name):
+def _prepare(member: Member, budget: Budget, include: Sequence[str]) -> None:
+    """Opens a member, or says why not."""
+    kind = member.kind = kind_of(member.name)
+    if _is_unsafe(member.name):
         detail = "The name leads out of the archive."
-        return Member(name, error=Unreadable("unsafe_name", detail))
-    if entry.skipped:
-        return Member(name, skipped=entry.skipped)
-    if not is_included(entry.name, include):
-        return Member(name, skipped=NOT_INCLUDED)
-    if entry.error or kind.archive:
-        return Member(name, error=entry.error or _nested())
-    try:
-        opened = entry.open()
-    except (MemoryError, Unreadable):
-        raise
-    except Exception as error:  # each kind of damage has its own
-        return Member(name, error=Unreadable.of(error, DAMAGED))
-    guarded = io.BufferedReader(Guarded(chunks_of(opened), budget), BUFFER)
-    return Member(name, kind, decompressed(guarded, kind.compression, budget))
+        member.error = Unreadable("unsafe_name", detail)
+        member.skipped = ""
+    elif member.skipped:
+        return
+    elif not is_included(member.name, include):
+        member.skipped = NOT_INCLUDED
+    elif kind.archive:
+        member.error = member.error or _nested()
+    elif member.error is None:
+        try:
+            opened = member.open()
+        except (MemoryError, Unreadable):
+            raise
+        except Exception as error:  # each kind of damage has its own
+            member.error = Unreadable.of(error, DAMAGED)
+            return
+        raw = io.BufferedReader(Guarded(chunks_of(opened), budget), BUFFER)
+        member.stream = decompressed(raw, kind.compression, budget)
 
 
-def _in_zip(stream: BinaryIO) -> Iterator[_Entry]:
+def _in_zip(stream: BinaryIO) -> Iterator[Member]:
     _check_directory(stream)
     try:
         archive = zipfile.ZipFile(stream)
@@ -146,7 +148,7 @@ def _in_zip(stream: BinaryIO) -> Iterator[_Entry]:
                 error = Unreadable("unsupported", detail)
             if not info.is_dir():
                 open_it = partial(archive.open, info)
-                yield _Entry(info.filename, open_it, error)
+                yield Member(info.filename, open_it, error)
 
 
 def _check_directory(stream: BinaryIO) -> None:
@@ -187,7 +189,7 @@ class _Header(tarfile.TarInfo):
         return super()._proc_member(archive)
 
 
-def _in_tar(stream: BinaryIO) -> Iterator[_Entry]:
+def _in_tar(stream: BinaryIO) -> Iterator[Member]:
     try:
         with tarfile.open(
             fileobj=stream, mode="r|", tarinfo=_Header, errors="replace"
@@ -204,7 +206,7 @@ def _in_tar(stream: BinaryIO) -> Iterator[_Entry]:
         raise Unreadable.of(error, DAMAGED) from error
 
 
-def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
+def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
     error, skipped = None, ""
     if info.issym() or info.islnk():
         skipped = "link in an archive"
@@ -212,25 +214,7 @@ def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Entry:
         skipped = "device or pipe"
     elif info.issparse():
         error = Unreadable("unsupported", "It is a sparse file.")
-    return _Entry(info.name, partial(archive.extractfile, info), error, skipped)
-
-
-class _Names:
-    """Makes names unique; of each it keeps a number only."""
-
-    def __init__(self) -> None:
-        self._seen: set[int] = set()
-        self._repeated: dict[str, int] = {}
-
-    def unique(self, name: str) -> str:
-        """The name, with `#2` and so on where it was there before."""
-        name = name.encode("utf-8", "backslashreplace").decode()
-        key = hash(name)
-        if key not in self._seen:
-            self._seen.add(key)
-            return name
-        self._repeated[name] = self._repeated.get(name, 1) + 1
-        return f"{name}#{self._repeated[name]}"
+    return Member(info.name, partial(archive.extractfile, info), error, skipped)
 
 
 def _is_unsafe(name: str) -> bool:

@@ -18,9 +18,7 @@ from typing import Any, BinaryIO
 from datatrove.data import Document
 
 from keras_llm.corpus.sandbox import Sandbox
-from keras_llm.corpus.sources.optional import optional
-from keras_llm.corpus.sources.texts import Origin
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Origin, Unreadable, optional
 
 SECONDS = 60  # a book
 BOOK_BYTES = 2**28  # which are read whole

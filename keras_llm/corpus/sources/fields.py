@@ -8,8 +8,7 @@ from typing import Any
 from datatrove.data import Document
 
 from keras_llm.corpus.sources.kinds import SPLIT_NAMES
-from keras_llm.corpus.sources.texts import Origin
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Origin, Unreadable
 from keras_llm.errors import InputError
 from keras_llm.recipes.corpus_settings import CorpusSettings
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from keras_llm.corpus.sources.fetching import cache_folder
 from keras_llm.corpus.sources.kinds import SPLIT_NAMES
-from keras_llm.corpus.sources.optional import optional
+from keras_llm.corpus.sources.texts import optional
 from keras_llm.errors import InputError
 from keras_llm.files import written_beside
 

@@ -5,7 +5,7 @@ A name that says nothing means text, if the content can be read as that.
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from posixpath import basename, splitext
 
 FORMATS = {
     ".txt": "text",
@@ -73,8 +73,8 @@ class Kind:
 def stem_of(name: str) -> str:
     """A file's name without what says what it is, and which of how many."""
     known = {*FORMATS, *ARCHIVES, *COMPRESSIONS, *SHORT}
-    while PurePosixPath(name).suffix.lower() in known:
-        name = name.rpartition(".")[0]
+    while splitext(name)[1].lower() in known:
+        name = splitext(name)[0]
     return _NUMBER.sub("", name)
 
 
@@ -84,15 +84,14 @@ def kind_of(name: str) -> Kind:
     Args:
         name: Name or path; upper and lower case are alike.
     """
-    name = PurePosixPath(name.lower()).name
+    name = basename(name.lower())
     for short, full in SHORT.items():
         if name.endswith(short):
             name = name.removesuffix(short) + full
-    path = PurePosixPath(name)
-    compression = COMPRESSIONS.get(path.suffix, "")
+    stem, suffix = splitext(name)
+    compression = COMPRESSIONS.get(suffix, "")
     if compression:
-        path = path.with_suffix("")
-    suffix = path.suffix
+        suffix = splitext(stem)[1]
     if suffix in ARCHIVES:
         return Kind(archive=ARCHIVES[suffix], compression=compression)
     return Kind(FORMATS.get(suffix, UNKNOWN), compression=compression)
@@ -100,5 +99,5 @@ def kind_of(name: str) -> Kind:
 
 def label_of(name: str) -> str:
     """How files of this name are counted: by suffix, in lower case."""
-    suffix = PurePosixPath(name.lower()).suffix
+    suffix = splitext(name.lower())[1]
     return suffix if _SUFFIX.fullmatch(suffix) else "no suffix"

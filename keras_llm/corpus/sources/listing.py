@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from keras_llm.corpus.sources.catalogue import CATALOGUE, local_files
@@ -116,7 +116,7 @@ def contents_key(files: Iterable[SourceFile]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
-        entry = asdict(file)
+        entry = dict(vars(file))
         if file.source == STANDARD_INPUT:
             del entry["path"]
             entry["content"] = file_digest(file.path) if not file.start else ""
@@ -207,17 +207,16 @@ def _with_unique_ids(files: list[SourceFile]) -> list[SourceFile]:
     read = [file for file in files if not file.skipped]
     names = [file.source.rstrip("/") for file in read]
     last = [name.rpartition("/")[2] for name in names]
-    ids = [file.id for file in read]
-    for prefixes in (last, names, map(str, itertools.count())):
-        if len(set(ids)) == len(ids):
+    unique = read
+    for prefixes in (last, names, itertools.count()):
+        if len({file.id for file in unique}) == len(unique):
             break
-        pairs = zip(prefixes, read, strict=False)
-        ids = [f"{prefix}/{file.id}" for prefix, file in pairs]
-    unique = iter(ids)
-    return [
-        file if file.skipped else replace(file, id=next(unique))
-        for file in files
-    ]
+        unique = [
+            replace(file, id=f"{prefix}/{file.id}")
+            for prefix, file in zip(prefixes, read, strict=False)
+        ]
+    left = iter(unique)
+    return [file if file.skipped else next(left) for file in files]
 
 
 def _cut(file: SourceFile) -> Iterable[SourceFile]:

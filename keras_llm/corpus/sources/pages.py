@@ -13,9 +13,7 @@ from datatrove.data import Document
 
 from keras_llm.corpus.sources import texts
 from keras_llm.corpus.sources.encodings import Decoder, declared_encoding
-from keras_llm.corpus.sources.optional import optional
-from keras_llm.corpus.sources.texts import Origin
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Origin, Unreadable, optional
 
 HTML = ("text/html", "application/xhtml+xml")
 RECORD_BYTES = 64 * 2**20

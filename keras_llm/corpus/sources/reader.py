@@ -29,8 +29,7 @@ from keras_llm.corpus.sources.records import (
     records_in,
 )
 from keras_llm.corpus.sources.streams import Disk, nothing
-from keras_llm.corpus.sources.texts import Origin
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Origin, Unreadable
 from keras_llm.errors import InputError
 from keras_llm.recipes.corpus_settings import CorpusSettings
 

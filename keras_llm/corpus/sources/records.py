@@ -23,7 +23,7 @@ from keras_llm.corpus.sources.tables import (
     parquet_records,
     tsv_records,
 )
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Unreadable
 
 LINE_BYTES = 64 * 2**20
 FILE_BYTES = 2**29

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from keras_llm.corpus.sources.optional import optional
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Unreadable, optional
 
 # What a file decompresses to is free up to GRACE, and then at most RATIO
 # times its size: text that repeats itself a lot reaches 100, bombs 1,000.

@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 
 from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns, Numbered
-from keras_llm.corpus.sources.optional import optional
-from keras_llm.corpus.sources.unreadable import Unreadable
+from keras_llm.corpus.sources.texts import Unreadable, optional
 
 ROW_CHARACTERS = 64 * 2**20
 DELIMITERS = (",", ";", "\t", "|")

@@ -1,14 +1,40 @@
 """Documents of a file; a long text is several. Knows nothing of formats."""
 
+import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 from datatrove.data import Document
 
-from keras_llm.corpus.sources.unreadable import REST, Unreadable
+from keras_llm.errors import InputError
 
 PART_CHARACTERS = 4_000_000
+REST = "#rest"  # ends the id of what is missing from a text that began well
+
+
+class Unreadable(Exception):
+    """Part of a source cannot be read; the rest of it may be.
+
+    Args:
+        reason: A short snake_case word, the same for all such cases.
+        detail: One sentence.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple:
+        return Unreadable, (self.reason, self.detail)
+
+    @classmethod
+    def of(cls, error: Exception, reason: str = "damaged") -> "Unreadable":
+        """That of a library's error, in its words."""
+        detail = str(error).strip() or type(error).__name__
+        return cls(reason, f"{detail[:200]}.")
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,25 @@ class Origin:
         common = {"source": self.source, "split": self.split, "format": format}
         text = _without_surrogates(text)
         return Document(text=text, id=self.id, metadata=common | metadata)
+
+
+def optional(module: str, extra: str) -> ModuleType:
+    """Imports a library of an optional extra.
+
+    Args:
+        module: Dotted name of the module.
+        extra: Name of the extra that installs it.
+
+    Raises:
+        InputError: It is not installed; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"A source needs {module}, which is not installed. Run "
+            f"`pip install 'keras-llm[{extra}]'`."
+        ) from error
 
 
 def _without_surrogates(text: str) -> str:
