@@ -148,6 +148,8 @@ class _Help(DefaultHelpFormatter):
         return None
 
 
+# Commands that have the settings of the run that they are given.
+OF_A_RUN = ("chat", "generate", "export", "probe", "serve")
 PARSER_OPTIONS = {
     "prog": "keras-llm",
     "exit_on_error": False,
@@ -276,7 +278,7 @@ def _recipe_of(
             return load_recipe(argument.removeprefix("--recipe="), base=base)
         if argument == "--recipe" and index + 1 < len(arguments):
             return load_recipe(arguments[index + 1], base=base)
-    if name in ("chat", "generate", "export", "serve") and arguments:
+    if name in OF_A_RUN and arguments:
         of_the_run = Path(arguments[0]) / "recipe.yaml"
         if of_the_run.is_file():
             return load_recipe(str(of_the_run))

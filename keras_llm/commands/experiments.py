@@ -126,6 +126,84 @@ def _show_trials(result: dict[str, Any], names: list[str]) -> None:
         print(f"{share:>5.0%} of the differences: {name}")
 
 
+def probe(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows which learning rates and batch sizes a recipe bears."""
+    from keras_llm.experiments.probe import probe, save_probe
+
+    if values.out is not None:
+        check_free(values.out)
+    with console.status("probing"):
+        result = probe(
+            values.run,
+            values.recipe,
+            values.low,
+            values.high,
+            values.steps,
+            values.largest,
+        )
+    if values.out is not None:
+        save_probe(result, values.out)
+    if not values.json:
+        _show_probe(result)
+        if values.out is not None:
+            print(f"\nThe picture: {values.out / 'probe.png'}")
+    return result
+
+
+def _show_probe(result: dict[str, Any]) -> None:
+    if rates := result.get("rates"):
+        diverges = rates["diverges"]
+        print(
+            f"Loss is lowest at a learning rate of {rates['lowest']:.2g}"
+            + (f", and diverges at {diverges:.2g}" if diverges else "")
+            + f". Begin with {rates['suggested']:.2g}."
+        )
+    if "batch_sizes" not in result:
+        return
+    table = Table("windows a batch", "tokens a second", "ms a step", "memory")
+    for size in result["batch_sizes"]:
+        name = str(size["batch_size"])
+        if size["trouble"]:
+            table.add_row(name, "–", "–", escape(size["trouble"]))
+            continue
+        memory = size["memory"]
+        table.add_row(
+            name,
+            f"{size['tokens_per_second']:,.0f}",
+            f"{1000 * size['seconds_per_step']:.1f}",
+            f"{memory / 2**20:,.0f} MB" if memory else "–",
+        )
+    Console().print(table)
+    print(f"The smallest that is nearly the fastest: {result['batch_size']}.")
+
+
+PROBE_OPTIONS = {
+    "--low": {
+        "type": float,
+        "default": 1e-6,
+        "help": "Learning rate of the first step.",
+    },
+    "--high": {
+        "type": float,
+        "default": 10.0,
+        "help": "Learning rate of the last.",
+    },
+    "--steps": {
+        "type": int,
+        "default": 100,
+        "help": "Steps from the one to the other; 0 tests no rates.",
+    },
+    "--largest": {
+        "type": int,
+        "default": 64,
+        "help": "Greatest batch size; 0 tests none.",
+    },
+    "--out": {
+        "type": Path | None,
+        "metavar": "DIR",
+        "help": "Folder for a picture and the figures.",
+    },
+}
 SWEEP_OPTIONS = {
     **OUT,
     "--over": {
@@ -188,5 +266,18 @@ COMMANDS = {
         ],
         SWEEP_OPTIONS,
         recipe_first=True,
+    ),
+    "probe": Command(
+        probe,
+        "Which learning rates diverge, which batch sizes fit, and how fast.",
+        [
+            (
+                "run",
+                Path,
+                "A run, or a folder with the tokens/ and tokenizer/ of one.",
+            )
+        ],
+        PROBE_OPTIONS,
+        ["model", "training"],
     ),
 }

@@ -1,5 +1,7 @@
 """Optimizers from settings."""
 
+from collections.abc import Callable
+
 import keras
 
 from keras_llm.recipes.settings import TrainingSettings
@@ -7,9 +9,28 @@ from keras_llm.training.muon import BatchedMuon
 from keras_llm.training.schedules import WarmupSchedule
 from keras_llm.training.summed_gradients import SGD, Adam, AdamW
 
+Schedule = Callable[
+    [TrainingSettings, float], keras.optimizers.schedules.LearningRateSchedule
+]
+
+
+def warmup_schedule(settings: TrainingSettings, peak: float) -> WarmupSchedule:
+    """The learning rate over a run, as the settings say."""
+    return WarmupSchedule(
+        peak,
+        settings.steps,
+        warmup_steps=settings.warmup_steps,
+        shape=settings.schedule,
+        decay_share=settings.decay_share,
+        final_share=settings.final_learning_rate_share,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+    )
+
 
 def make_optimizer(
-    settings: TrainingSettings, model: keras.Model
+    settings: TrainingSettings,
+    model: keras.Model,
+    schedule: Schedule = warmup_schedule,
 ) -> keras.optimizers.Optimizer:
     """The optimizer that the settings describe.
 
@@ -28,7 +49,7 @@ def make_optimizer(
     decay = {"weight_decay": settings.weight_decay or None}
     if settings.optimizer == "muon":
         optimizer = BatchedMuon(
-            _schedule(settings, settings.muon_learning_rate),
+            schedule(settings, settings.muon_learning_rate),
             adam_lr_ratio=peak / settings.muon_learning_rate,
             adam_beta_1=settings.beta_1,
             adam_beta_2=settings.beta_2,
@@ -38,16 +59,16 @@ def make_optimizer(
         )
     elif settings.optimizer == "sgd":
         optimizer = SGD(
-            _schedule(settings, peak),
+            schedule(settings, peak),
             momentum=settings.beta_1,
             **decay,
             **shared,
         )
     elif settings.optimizer == "adam":
-        optimizer = Adam(_schedule(settings, peak), **betas, **shared)
+        optimizer = Adam(schedule(settings, peak), **betas, **shared)
     else:
         optimizer = AdamW(
-            _schedule(settings, peak),
+            schedule(settings, peak),
             **betas,
             weight_decay=settings.weight_decay,
             **shared,
@@ -66,15 +87,3 @@ def current_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
     """The rate of the next update; for Muon, that of AdamW's part."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return float(inner.learning_rate) * getattr(inner, "adam_lr_ratio", 1.0)
-
-
-def _schedule(settings: TrainingSettings, peak: float) -> WarmupSchedule:
-    return WarmupSchedule(
-        peak,
-        settings.steps,
-        warmup_steps=settings.warmup_steps,
-        shape=settings.schedule,
-        decay_share=settings.decay_share,
-        final_share=settings.final_learning_rate_share,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-    )

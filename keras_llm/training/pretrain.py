@@ -53,12 +53,25 @@ def pretrain(
             `TrainingRun.train` raises it.
         Interrupted: Ctrl-C, after a checkpoint.
     """
-    tokens = Path(tokens)
-    if isinstance(model, ScratchMaskedLM):
-        run = masked_words(model, tokens, settings, seed)
-    else:
-        run = _next_tokens(model, tokens, settings, generation, seed)
+    run = pretraining_run(model, Path(tokens), settings, generation, seed)
     return run.train(out, settings, console)
+
+
+def pretraining_run(
+    model: ScratchCausalLM | ScratchMaskedLM,
+    tokens: Path,
+    settings: TrainingSettings,
+    generation: GenerationSettings | None = None,
+    seed: int = 0,
+) -> TrainingRun:
+    """What pretraining has of its own; the arguments are those of `pretrain`.
+
+    Raises:
+        InputError: Text shorter than a window, or damaged tokens.
+    """
+    if isinstance(model, ScratchMaskedLM):
+        return masked_words(model, tokens, settings, seed)
+    return _next_tokens(model, tokens, settings, generation, seed)
 
 
 def _next_tokens(

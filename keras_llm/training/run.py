@@ -29,7 +29,11 @@ from keras_llm.training.callbacks import (
 )
 from keras_llm.training.checkpoints import latest_checkpoint, read_checkpoint
 from keras_llm.training.log import cut_log
-from keras_llm.training.optimizers import make_optimizer
+from keras_llm.training.optimizers import (
+    Schedule,
+    make_optimizer,
+    warmup_schedule,
+)
 from keras_llm.training.progress import ProgressBar
 from keras_llm.training.state import SamplesState
 from keras_llm.training.watching import Watch
@@ -116,7 +120,7 @@ class TrainingRun:
         fitting = _Fitting(self, out, settings)
         fitting.resume()
         console = console or Console(file=sys.stderr)
-        with _without_preprocessor(self.model), fitting.clock.interruptible():
+        with without_preprocessor(self.model), fitting.clock.interruptible():
             fitting.fit(console)
         if fitting.clock.interrupted:
             raise Interrupted(f"stopped at step {fitting.clock.step}")
@@ -164,6 +168,7 @@ def compile_for_training(
     settings: TrainingSettings,
     loss: keras.losses.Loss | None = None,
     metrics: Sequence[keras.metrics.Metric] = (),
+    schedule: Schedule = warmup_schedule,
 ) -> None:
     """Compiles a model, with optimizer variables, as the settings say.
 
@@ -172,6 +177,7 @@ def compile_for_training(
         settings: Its optimizer, and whether XLA compiles.
         loss: Of a batch; that of next tokens if omitted.
         metrics: Beside the loss.
+        schedule: From the settings and a peak to the learning rate's.
 
     Raises:
         InputError: None of the model's weights is to be trained.
@@ -183,7 +189,7 @@ def compile_for_training(
             "targets of the adapter."
         )
     model.compile(
-        optimizer=make_optimizer(settings, model),
+        optimizer=make_optimizer(settings, model, schedule),
         loss=next_token_loss() if loss is None else loss,
         metrics=None,  # KerasHub's classifiers would bring one of their own
         weighted_metrics=list(metrics),
@@ -300,7 +306,7 @@ class _Fitting:
 
 
 @contextmanager
-def _without_preprocessor(model: keras.Model) -> Iterator[None]:
+def without_preprocessor(model: keras.Model) -> Iterator[None]:
     """Within, `fit` takes batches of tokens instead of strings."""
     preprocessor = getattr(model, "preprocessor", None)
     if preprocessor is None:
