@@ -27,7 +27,6 @@ _HOMES = {
     "load_recipe": "keras_llm.recipes",
     "merge_adapter": "keras_llm.models",
     "pretrain": "keras_llm.training",
-    "recurrent_language_model": "keras_llm.models",
     "save_adapter": "keras_llm.export.huggingface",
     "set_adapter": "keras_llm.models",
     "to_saved_model": "keras_llm.export",

@@ -175,7 +175,6 @@ def test_public_names_are_those_of_the_package():
         "load_recipe",
         "merge_adapter",
         "pretrain",
-        "recurrent_language_model",
         "save_adapter",
         "set_adapter",
         "to_saved_model",

@@ -82,6 +82,7 @@ def test_listed_parameters_are_those_of_the_model(name):
         {"block_types": "rnn,gru", "use_bias": True},
         {"block_types": "min_gru,gated_delta,mlstm", "num_layers": 3},
         {"causal": False, "tie_word_embeddings": False},
+        {"normalization": "none", "residual": False, "output_bias": True},
     ],
 )
 def test_parameters_are_counted_with_mixed_options(options):

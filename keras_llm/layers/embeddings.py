@@ -54,6 +54,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             as BERT does; not at all if omitted.
         layer_norm_epsilon: float. Added to the variance.
         use_bias: bool. Whether layer normalisation has a bias.
+        output_bias: bool. Whether the output projection has one.
         **kwargs: forwarded to `keras.layers.Layer`.
 
     Call arguments:
@@ -84,6 +85,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         normalization: str | None = None,
         layer_norm_epsilon: float = 1e-5,
         use_bias: bool = True,
+        output_bias: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -103,6 +105,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.normalization = normalization
         self.layer_norm_epsilon = layer_norm_epsilon
         self.use_bias = use_bias
+        self.has_output_bias = output_bias
         if normalization is not None:
             self.norm = make_norm(
                 normalization,
@@ -125,11 +128,20 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 shape=(self.max_sequence_length, self.hidden_dim),
                 initializer=keras.initializers.RandomNormal(stddev=0.02),
             )
+        if self.has_output_bias:
+            self.output_bias = self.add_weight(
+                name="output_bias",
+                shape=(self.vocabulary_size,),
+                initializer="zeros",
+            )
         self.built = True
 
     def call(self, inputs, start_index=None, reverse=False, training=None):
         if reverse:
-            return on_rows(self.token_embedding, inputs, reverse=True)
+            logits = on_rows(self.token_embedding, inputs, reverse=True)
+            if self.has_output_bias:
+                logits = logits + ops.cast(self.output_bias, logits.dtype)
+            return logits
         x = self.token_embedding(inputs)  # (batch, length, hidden)
         if self.max_sequence_length is not None:
             positions = position_ids(ops.shape(inputs)[1], start_index)
@@ -156,6 +168,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "normalization": self.normalization,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "use_bias": self.use_bias,
+            "output_bias": self.has_output_bias,
         }
 
 

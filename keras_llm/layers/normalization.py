@@ -12,7 +12,8 @@ def make_norm(
 
     Args:
         normalization: `"layer"`, or `"rms"` (Zhang and Sennrich 2019,
-            https://arxiv.org/abs/1910.07467).
+            https://arxiv.org/abs/1910.07467), or `"none"`, which changes
+            nothing.
         epsilon: Added to the variance.
         use_bias: Whether layer normalisation has a bias.
         **kwargs: forwarded to the layer.
@@ -26,6 +27,8 @@ def make_norm(
         return keras.layers.LayerNormalization(
             epsilon=epsilon, center=use_bias, **kwargs
         )
+    if normalization == "none":
+        return keras.layers.Identity(**kwargs)
     raise InputError(
-        f"normalization must be layer or rms. Received: {normalization!r}"
+        f"normalization must be layer, rms or none. Received: {normalization!r}"
     )

@@ -32,7 +32,7 @@ class ResidualBlock(keras.layers.Layer):
             rope_scaling, query_key_norm, query_key_norm_epsilon,
             sliding_window, causal: see `CausalSelfAttention`; ignored by
             recurrent blocks.
-        normalization: str. `"layer"` or `"rms"`.
+        normalization: str. `"layer"`, `"rms"` or `"none"`.
         layer_norm_epsilon: float. Added to the variance.
         normalize_first: bool. Whether what goes into attention and into the
             feed-forward layer is normalised (GPT-2), or else the sum of that
@@ -46,6 +46,8 @@ class ResidualBlock(keras.layers.Layer):
             `attention_bias` if omitted.
         feed_forward_bias: bool. Whether the feed-forward layer has one,
             `use_bias` if omitted.
+        residual: bool. Whether a branch is added to what came into it, or
+            takes its place.
         dropout: float in [0, 1). Share of attention weights and of each
             branch's outputs dropped while training.
         kernel_initializer: of projections.
@@ -91,6 +93,7 @@ class ResidualBlock(keras.layers.Layer):
         attention_bias: bool | None = None,
         attention_output_bias: bool | None = None,
         feed_forward_bias: bool | None = None,
+        residual: bool = True,
         dropout: float = 0.0,
         kernel_initializer="glorot_uniform",
         output_initializer="glorot_uniform",
@@ -128,6 +131,7 @@ class ResidualBlock(keras.layers.Layer):
             attention_output_bias, self.attention_bias
         )
         self.feed_forward_bias = _or(feed_forward_bias, use_bias)
+        self.residual = residual
         self.dropout = dropout
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.output_initializer = keras.initializers.get(output_initializer)
@@ -231,7 +235,8 @@ class ResidualBlock(keras.layers.Layer):
         )
         if cache is not None:
             mixed, cache = mixed
-        x = x + self.dropout_layer(mixed, training=training)
+        mixed = self.dropout_layer(mixed, training=training)
+        x = x + mixed if self.residual else mixed
         if not self.normalize_first:
             x = self.mixer_norm(x)
         if self.intermediate_dim:
@@ -241,7 +246,8 @@ class ResidualBlock(keras.layers.Layer):
     def _transformed(self, x, training):
         first = self.feed_forward_norm(x) if self.normalize_first else x
         transformed = self.feed_forward(first)
-        x = x + self.dropout_layer(transformed, training=training)
+        transformed = self.dropout_layer(transformed, training=training)
+        x = x + transformed if self.residual else transformed
         return x if self.normalize_first else self.feed_forward_norm(x)
 
     def initial_cache(self, batch_size, max_length, dtype=None):
@@ -274,6 +280,7 @@ class ResidualBlock(keras.layers.Layer):
             "attention_bias": self.attention_bias,
             "attention_output_bias": self.attention_output_bias,
             "feed_forward_bias": self.feed_forward_bias,
+            "residual": self.residual,
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer

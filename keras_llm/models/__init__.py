@@ -14,7 +14,6 @@ from keras_llm.models.masked_lm import (
     ScratchMaskedLM,
     ScratchMaskedLMPreprocessor,
 )
-from keras_llm.models.recurrent_language_model import recurrent_language_model
 from keras_llm.models.text_classifier import (
     ScratchTextClassifier,
     ScratchTextClassifierPreprocessor,
@@ -33,7 +32,6 @@ __all__ = [
     "load_preset",
     "load_task",
     "merge_adapter",
-    "recurrent_language_model",
     "save_preset",
     "set_adapter",
 ]

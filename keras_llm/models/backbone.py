@@ -54,7 +54,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
         rope_scaling: dict. See `RotaryEmbedding`.
         rotary_layers: bool or list of bool, repeated to `num_layers`. Which
             blocks rotate, with rotary positions.
-        normalization: str. `"layer"` or `"rms"`.
+        normalization: str. `"layer"`, `"rms"` or `"none"`.
         layer_norm_epsilon: float. Added to the variance.
         normalize_first: bool. See `ResidualBlock`. If `False`, as in BERT,
             the embeddings are normalised in place of the last block's output.
@@ -71,6 +71,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
         use_bias: bool. Whether projections and layer norms have a bias.
         attention_bias, attention_output_bias, feed_forward_bias: bool. Whether
             those projections have one; see `ResidualBlock`.
+        output_bias: bool. Whether the output projection has one.
+        residual: bool. See `ResidualBlock`.
         zero_init_outputs: bool. Whether each branch's last projection starts
             at zero; otherwise it is scaled by depth, as in GPT-2.
         dropout: float in [0, 1). Share of activations dropped while training.
@@ -126,6 +128,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
         attention_bias: bool | None = None,
         attention_output_bias: bool | None = None,
         feed_forward_bias: bool | None = None,
+        output_bias: bool = False,
+        residual: bool = True,
         zero_init_outputs: bool = False,
         dropout: float = 0.0,
         dtype=None,
@@ -161,6 +165,8 @@ class ScratchBackbone(keras_hub.models.Backbone):
             "attention_bias": attention_bias,
             "attention_output_bias": attention_output_bias,
             "feed_forward_bias": feed_forward_bias,
+            "output_bias": output_bias,
+            "residual": residual,
             "zero_init_outputs": zero_init_outputs,
             "dropout": dropout,
         }
@@ -175,6 +181,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
             normalization=None if normalize_first else normalization,
             layer_norm_epsilon=layer_norm_epsilon,
             use_bias=use_bias,
+            output_bias=output_bias,
             dtype=dtype,
             name="embedding",
         )
@@ -340,6 +347,7 @@ def _make_block(settings, block_type, index, dtype):
         "attention_bias",
         "attention_output_bias",
         "feed_forward_bias",
+        "residual",
         "dropout",
     )
     # Each block adds two branches to the residual stream: scaled down by

@@ -42,7 +42,7 @@ class Config:
     rope_max_wavelength: float = 10_000.0
     rope_scaling: dict | None = None
     rotary_layers: bool | list[bool] = True
-    normalization: str = "rms"  # or "layer"
+    normalization: str = "rms"  # or "layer", "none"
     layer_norm_epsilon: float = 1e-5
     normalize_first: bool = True
     activation: str = "gelu"  # or another of NONLINEARITIES, or "swiglu"
@@ -56,6 +56,8 @@ class Config:
     attention_bias: bool | None = None  # use_bias
     attention_output_bias: bool | None = None  # attention_bias
     feed_forward_bias: bool | None = None  # use_bias
+    output_bias: bool = False
+    residual: bool = True
     zero_init_outputs: bool = False
     dropout: float = 0.0
 
@@ -247,6 +249,8 @@ def make_norm(config: Config) -> nn.Module:
     width, epsilon = config.hidden_dim, config.layer_norm_epsilon
     if config.normalization == "rms":
         return nn.RMSNorm(width, eps=epsilon)
+    if config.normalization == "none":
+        return nn.Identity()
     return nn.LayerNorm(width, eps=epsilon, bias=config.use_bias)
 
 
@@ -256,6 +260,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, config: Config, index: int):
         super().__init__()
         self.normalize_first = config.normalize_first
+        self.residual = config.residual
         self.mixer_norm = make_norm(config)
         block_type = at(config.block_types, index)
         if block_type == "attention":
@@ -271,7 +276,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x, padding_mask=None, cache=None, start=0):
         first = self.mixer_norm(x) if self.normalize_first else x
         mixed, cache = self.mixer(first, padding_mask, cache, start)
-        x = x + self.dropout(mixed)
+        mixed = self.dropout(mixed)
+        x = x + mixed if self.residual else mixed
         if not self.normalize_first:
             x = self.mixer_norm(x)
         if self.has_feed_forward:
@@ -281,7 +287,8 @@ class ResidualBlock(nn.Module):
     def transformed(self, x):
         """Through the feed-forward layer."""
         first = self.feed_forward_norm(x) if self.normalize_first else x
-        x = x + self.dropout(self.feed_forward(first))
+        transformed = self.dropout(self.feed_forward(first))
+        x = x + transformed if self.residual else transformed
         return x if self.normalize_first else self.feed_forward_norm(x)
 
 
@@ -348,15 +355,18 @@ class CausalLM(Backbone):
         if not self.config.tie_word_embeddings:
             self.head = nn.Linear(width, size, bias=False)
             nn.init.normal_(self.head.weight, std=0.02)
+        self.head_bias = None
+        if self.config.output_bias:
+            self.head_bias = nn.Parameter(torch.zeros(size))
 
     def forward(self, token_ids, padding_mask=None):
         return self.logits(super().forward(token_ids, padding_mask))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Projects hidden states to tokens."""
-        if self.head is None:
-            return F.linear(hidden, self.embedding.token_embedding.weight)
-        return self.head(hidden)
+        tied = self.embedding.token_embedding
+        matrix = (tied if self.head is None else self.head).weight
+        return F.linear(hidden, matrix, self.head_bias)
 
     def next_logits(self, token_ids, caches, start: int):
         """Logits `(batch, vocabulary_size)` after new tokens, and caches."""

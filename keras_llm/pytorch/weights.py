@@ -89,13 +89,7 @@ def config_of(model: keras.Model) -> dict[str, Any]:
         model = model.backbone
     if isinstance(model, ScratchBackbone):
         return _backbone_config(model)
-    embedding, gru, output = _recurrent_layers(model)
-    return {
-        "vocabulary_size": embedding.input_dim,
-        "embedding_dim": embedding.output_dim,
-        "hidden_dim": gru.hidden_dim,
-        "output_dim": output.units,
-    }
+    raise _no_twin(model)
 
 
 def _backbone_config(backbone):
@@ -127,8 +121,8 @@ def make_twin(model: keras.Model) -> nn.Module:
     """The same model in PyTorch, with the same weights.
 
     Args:
-        model: A `ScratchCausalLM`, a `ScratchMaskedLM`, a
-            `ScratchBackbone`, or what `recurrent_language_model` makes.
+        model: A `ScratchCausalLM`, a `ScratchMaskedLM` or a
+            `ScratchBackbone`.
 
     Returns:
         The twin, in the dtype of the weights, not training.
@@ -137,17 +131,15 @@ def make_twin(model: keras.Model) -> nn.Module:
         InputError: Another model, or PyTorch is not installed.
     """
     require_torch()
-    from keras_llm.pytorch import masked_twin, recurrent_twin, twins
+    from keras_llm.pytorch import masked_twin, twins
 
     config, state = config_of(model), to_pytorch(model)
     if isinstance(model, ScratchCausalLM):
         twin = twins.CausalLM(**config)
     elif isinstance(model, ScratchMaskedLM):
         twin = masked_twin.MaskedLM(**config)
-    elif isinstance(model, ScratchBackbone):
-        twin = twins.Backbone(**config)
     else:
-        twin = recurrent_twin.RecurrentLanguageModel(**config)
+        twin = twins.Backbone(**config)
     dtype = next(iter(state.values())).dtype
     twin.to(dtype).load_state_dict(state)
     return twin.eval()
@@ -223,17 +215,15 @@ def weights_of(model: keras.Model) -> list[Weight]:
     """
     if isinstance(model, ScratchCausalLM):
         weights = [*_backbone(model.backbone), *_head(model.backbone)]
+        if model.backbone.output_bias:
+            bias = model.backbone.embedding.output_bias
+            weights.append(Weight("head_bias", bias))
     elif isinstance(model, ScratchMaskedLM):
         weights = [*_backbone(model.backbone), *_masked_lm_head(model)]
     elif isinstance(model, ScratchBackbone):
         weights = list(_backbone(model))
     else:
-        embedding, gru, output = _recurrent_layers(model)
-        weights = [
-            Weight("embedding.weight", embedding.embeddings),
-            *_recurrence("gru.", gru),
-            *_dense("output.", output),
-        ]
+        raise _no_twin(model)
     _check_floats(weights)
     return weights
 
@@ -249,18 +239,10 @@ def _check_floats(weights):
             )
 
 
-def _recurrent_layers(model):
-    """Embedding, GRU and output of a model of `recurrent_language_model`."""
-    if isinstance(model, keras.Model):
-        kinds = (keras.layers.Embedding, RecurrentLayer, keras.layers.Dense)
-        layers = [each for each in model.layers if isinstance(each, kinds)]
-        if len(layers) == 3 and all(map(isinstance, layers, kinds)):
-            if layers[1].cell_type == "gru":
-                return layers
-    raise InputError(
-        "The model must be a ScratchCausalLM, a ScratchMaskedLM, a "
-        "ScratchBackbone or a recurrent_language_model. Received: a "
-        f"{type(model).__name__}"
+def _no_twin(model) -> InputError:
+    return InputError(
+        "The model must be a ScratchCausalLM, a ScratchMaskedLM or a "
+        f"ScratchBackbone. Received: a {type(model).__name__}"
     )
 
 
@@ -348,6 +330,8 @@ def _dense(name, layer) -> Iterator[Weight]:
 
 
 def _norm(name, layer) -> Iterator[Weight]:
+    if not layer.weights:  # no normalisation
+        return
     scale = getattr(layer, "gamma", None)
     yield Weight(name + "weight", layer.scale if scale is None else scale)
     if getattr(layer, "beta", None) is not None:

@@ -26,6 +26,8 @@ def count_parameters(settings: ModelSettings, vocabulary_size: int) -> int:
         total += _block(settings, types[index % len(types)])
     if not settings.causal:  # the head: a projection, a norm, a bias
         total += width * (width + 1) + 2 * width + vocabulary_size
+    if settings.output_bias:
+        total += vocabulary_size
     return total + _norm(settings)
 
 
@@ -76,5 +78,7 @@ def _feed_forward(settings: ModelSettings) -> int:
 
 
 def _norm(settings: ModelSettings) -> int:
+    if settings.normalization == "none":
+        return 0
     layer_bias = settings.normalization == "layer" and settings.use_bias
     return settings.hidden_dim * (2 if layer_bias else 1)

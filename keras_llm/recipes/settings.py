@@ -20,7 +20,7 @@ BlockType = Literal[
     "attention", "gru", "lstm", "rnn", "min_gru", "gated_delta", "mlstm"
 ]
 PositionEmbedding = Literal["learned", "rotary", "none"]
-Normalization = Literal["layer", "rms"]
+Normalization = Literal["layer", "rms", "none"]
 Activation = Literal[
     "gelu", "gelu_exact", "relu", "relu_squared", "silu", "swiglu"
 ]
@@ -76,7 +76,9 @@ class ModelSettings:
             `4 * hidden_dim` if omitted.
         max_sequence_length: Longest context, in tokens.
         position_embedding: `"learned"`, `"rotary"` or `"none"`.
-        normalization: `"layer"` or `"rms"`.
+        normalization: `"layer"`, `"rms"` or `"none"`.
+        residual: Whether what a block adds is added to what came into it, or
+            takes its place.
         activation: `"gelu"` (the tanh form), `"gelu_exact"`, `"relu"`,
             `"relu_squared"`, `"silu"` or `"swiglu"`.
         query_key_norm: Whether queries and keys are normalised.
@@ -86,6 +88,7 @@ class ModelSettings:
         tie_word_embeddings: Whether the output projection is the transposed
             token embedding.
         use_bias: Whether projections have a bias.
+        output_bias: Whether the output projection has one.
         zero_init_outputs: Whether the last projection of each residual branch
             starts at zero.
         dropout: Share of activations dropped while training, in [0, 1).
@@ -100,12 +103,14 @@ class ModelSettings:
     max_sequence_length: int = 256
     position_embedding: PositionEmbedding = "rotary"
     normalization: Normalization = "rms"
+    residual: bool = True
     activation: Activation = "gelu"
     query_key_norm: bool = False
     sliding_window: int | None = None
     causal: bool = True
     tie_word_embeddings: bool = True
     use_bias: bool = False
+    output_bias: bool = False
     zero_init_outputs: bool = False
     dropout: float = 0.0
 
@@ -138,6 +143,9 @@ class ModelSettings:
         check_ranges(self, "model", ranges)
         types = self.block_types
         check_looks_ahead(self.causal, types, "model.block_types")
+        has_own = self.causal or not self.output_bias
+        expected = "false where model.causal is: masks have a head of their own"
+        check(has_own, "model.output_bias", expected, self.output_bias)
         if "attention" in self.block_types:
             self._check_heads()
 

@@ -12,7 +12,6 @@ from keras_llm.models import (
     ScratchCausalLM,
     ScratchCausalLMPreprocessor,
     build_model,
-    recurrent_language_model,
 )
 from keras_llm.recipes.settings import ModelSettings
 from keras_llm.tokenizers import ScratchTokenizer
@@ -202,24 +201,3 @@ def test_lora_trains_and_generates():
     query = model.backbone.blocks[0].mixer.query
     assert np.any(query.lora_kernel_b.numpy() != 0)
     assert model.generate("war", max_length=8).startswith("war")
-
-
-def test_recurrent_language_model_fits():
-    keras.utils.set_random_seed(0)
-    model = recurrent_language_model(20, 8, 16, 20)
-    assert model.output_shape == (None, 20)
-    names = [type(layer).__name__ for layer in model.layers]
-    assert names[1:3] == ["Embedding", "RecurrentLayer"]
-    draw = np.random.default_rng(0)
-    x = draw.integers(0, 20, (32, 6)).astype("int32")
-    y = x[:, 0]  # the first token: the state must carry it to the end
-    model.compile(
-        optimizer=keras.optimizers.Adam(2e-2),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    data = tf.data.Dataset.from_tensors((x, y)).repeat(100)
-    model.fit(data, verbose=0)
-    assert mean_loss(model, x, y) < 0.1
-    classifier = recurrent_language_model(20, 8, 16, output_dim=3)
-    assert classifier(x).shape == (32, 3)

@@ -9,14 +9,7 @@ from testing import randomize, run_python, tiny_backbone
 from twin_cases import CASES, batches, model_of
 
 from keras_llm.errors import InputError
-from keras_llm.models import recurrent_language_model
 from keras_llm.pytorch.weights import from_pytorch, make_twin, to_pytorch
-
-
-def classic(seed):
-    model = recurrent_language_model(40, 8, 16, 5)
-    randomize(model, seed)
-    return model
 
 
 def scratch(case, seed):
@@ -25,12 +18,9 @@ def scratch(case, seed):
     return model
 
 
-@pytest.mark.parametrize("case", [*CASES, "classic"])
+@pytest.mark.parametrize("case", CASES)
 def test_there_and_back(case):
-    first, second = (
-        classic(seed) if case == "classic" else scratch(case, seed)
-        for seed in (1, 2)
-    )
+    first, second = (scratch(case, seed) for seed in (1, 2))
     state = to_pytorch(first)
     from_pytorch(state, second)
     for one, other in zip(first.weights, second.weights, strict=True):

@@ -6,14 +6,10 @@ import keras
 import numpy as np
 import pytest
 import torch
-from testing import EVERY_TYPE, randomize, tiny_backbone
+from testing import EVERY_TYPE, tiny_backbone
 from twin_cases import CASES, all_options, batches, model_of, tested_options
 
-from keras_llm.models import (
-    ScratchBackbone,
-    ScratchCausalLM,
-    recurrent_language_model,
-)
+from keras_llm.models import ScratchBackbone, ScratchCausalLM
 from keras_llm.pytorch.agreement import (
     compare_gradients,
     compare_outputs,
@@ -57,20 +53,6 @@ def settings(optimizer, **overrides):
 
 def untied():
     return model_of("untied")
-
-
-def classic():
-    model = recurrent_language_model(40, 8, 16, 40)
-    randomize(model)
-    return model
-
-
-def batches_for(model, count):
-    """With the next token of the last step only, for the classic model."""
-    found = batches(count)
-    if isinstance(model, ScratchCausalLM):
-        return found
-    return [(token_ids, labels[:, -1]) for token_ids, labels in found]
 
 
 def inputs_of(token_ids):
@@ -119,33 +101,17 @@ def test_training(case, optimizer):
     ("make", "optimizer", "clip"),
     [
         pytest.param(untied, "sgd", 0.0, marks=pytest.mark.slow),
-        pytest.param(classic, "sgd", 0.0, marks=pytest.mark.slow),
         pytest.param(untied, "sgd", 1.0, marks=pytest.mark.slow),
         pytest.param(untied, "adamw", 0.0, marks=pytest.mark.slow),
-        pytest.param(classic, "adamw", 0.0, marks=pytest.mark.slow),
     ],
 )
 def test_training_of_a_table_of_its_own(make, optimizer, clip):
     model = make()
     twin = make_twin(model)
     how = settings(optimizer, global_clipnorm=clip)
-    found = compare_training(model, twin, how, batches_for(model, 100))
+    found = compare_training(model, twin, how, batches(100))
     assert found.ours[-1] < found.ours[0] - 0.1
     np.testing.assert_allclose(found.ours, found.theirs, atol=LOSS)
-
-
-def test_the_classic_model():
-    model = classic()
-    twin = make_twin(model)
-    batch = batches_for(model, 1)[0]
-    with torch.no_grad():
-        theirs = twin(torch.tensor(batch[0]).long()).numpy()
-    assert difference(model(batch[0]), theirs).relative < LOGITS
-    losses, gradients = compare_gradients(model, twin, batch, 0.0)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
-    assert len(gradients) == len(model.trainable_variables) == 7
-    for name, found in gradients.items():
-        assert found.relative < GRADIENTS, name
 
 
 @pytest.mark.parametrize("block_types", EVERY_TYPE)

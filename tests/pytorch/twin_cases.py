@@ -75,6 +75,16 @@ CASES = {
         "use_bias": True,
         "layer_norm_epsilon": 1e-3,
     },
+    "classic": {
+        "block_types": "gru",
+        "num_layers": 1,
+        "intermediate_dim": 0,
+        "position_embedding": "none",
+        "normalization": "none",
+        "residual": False,
+        "tie_word_embeddings": False,
+        "output_bias": True,
+    },
     "untied": {"tie_word_embeddings": False, "zero_init_outputs": True},
 }
 # What twins need no model for: sizes, dropout, and looking ahead.
