@@ -101,7 +101,11 @@ def import_model(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows where the preset is, and what to do next."""
     from keras_llm.export.huggingface import from_hugging_face, from_llama2c
     from keras_llm.files import check_free
-    from keras_llm.models import save_preset
+    from keras_llm.models import (
+        ScratchMaskedLM,
+        ScratchTextClassifier,
+        save_preset,
+    )
 
     check_free(values.out)
     with console.status("importing"):
@@ -114,8 +118,11 @@ def import_model(values: Namespace, console: Console) -> dict[str, Any]:
         {"preset": str(values.out), "parameters": model.count_params()}, values
     )
     if not values.json:
-        labels = getattr(model, "labels", None)
-        next = "classify {} TEXT" if labels else "generate {} --prompt TEXT"
+        next = "generate {} --prompt TEXT"
+        if isinstance(model, ScratchTextClassifier):
+            next = "classify {} TEXT"
+        elif isinstance(model, ScratchMaskedLM):
+            next = 'fill {} "A [MASK]."'
         print(
             f"\nNext: keras-llm {next.format(values.out)}\n"
             f"      keras-llm export {values.out} saved_models/NAME"
@@ -217,7 +224,7 @@ COMMANDS = {
     ),
     "import": Command(
         import_model,
-        "A GPT-2 or Llama of Hugging Face, or a model of llama2.c, to a "
+        "A GPT-2, Llama or BERT of Hugging Face, or a model of llama2.c, to a "
         "preset.",
         [
             (

@@ -14,6 +14,8 @@ from keras_llm.tokenizers.processor import (
     FIRST_CHARACTER,
     SPACE,
 )
+from keras_llm.tokenizers.token_bytes import token_bytes
+from keras_llm.tokenizers.word_pieces import ScratchWordPieceTokenizer
 
 ANY_CHARACTER = "\\A((?s:.))"
 # Which texts cannot hold once their own are escaped.
@@ -165,6 +167,30 @@ def _read(proto: bytes) -> tuple[dict[str, int], bytes, np.ndarray | None]:
             piece.piece = (2 * SPACE if words else "") + piece.piece
     proto = model.SerializeToString(deterministic=True)
     return control, proto, spaced if has_prefix else None
+
+
+class WordPieceGraph(tf.Module):
+    """KerasHub's WordPiece of an encoder; see `GraphTokenizer`.
+
+    Args:
+        tokenizer: of the model.
+    """
+
+    def __init__(self, tokenizer: ScratchWordPieceTokenizer):
+        super().__init__(name="word_pieces")
+        self.start_token_id = tokenizer.start_token_id
+        self.end_token_ids = tokenizer.end_token_ids
+        self.control_tokens = tokenizer.control_tokens
+        self.hidden_token_ids = tuple(self.control_tokens.values())
+        self.tokenize = tokenizer.tokenize
+        self._written = tf.constant(token_bytes(tokenizer))
+
+    def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        pieces = token_ids.with_flat_values(
+            tf.gather(self._written, token_ids.flat_values)
+        )
+        texts = tf.strings.reduce_join(pieces, axis=-1)
+        return tf.strings.regex_replace(texts, "\\A ", "")
 
 
 class WithControlTokens(tf.Module):

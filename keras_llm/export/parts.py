@@ -14,6 +14,7 @@ from keras_llm.export.graph_tokenizers import (
     GraphTokenizer,
     SentencePieceGraph,
     WithControlTokens,
+    WordPieceGraph,
 )
 from keras_llm.export.server_files import MAX_TEXT_TOKENS
 from keras_llm.export.stock_decoder import StockDecoder
@@ -26,6 +27,7 @@ from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers import ScratchBytePairTokenizer, ScratchTokenizer
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
 from keras_llm.tokenizers.chat_templates import chat_template
+from keras_llm.tokenizers.word_pieces import ScratchWordPieceTokenizer
 
 MOST_TOKENS = 2**31 - 1  # int32
 
@@ -110,9 +112,13 @@ def parts_of(
 
 
 def scratch_tokenizer(
-    tokenizer: ScratchTokenizer | ScratchBytePairTokenizer,
+    tokenizer: ScratchTokenizer
+    | ScratchBytePairTokenizer
+    | ScratchWordPieceTokenizer,
 ) -> GraphTokenizer:
     """The tokenizer of a model of ours, with the same ids in a graph."""
+    if isinstance(tokenizer, ScratchWordPieceTokenizer):
+        return WordPieceGraph(tokenizer)
     if isinstance(tokenizer, ScratchBytePairTokenizer):
         return ExactBytePairTokenizer(tokenizer.byte_pairs)
     return SentencePieceGraph(

@@ -170,11 +170,10 @@ class MaskFiller:
     @property
     def written(self) -> list[str]:
         """What each token writes, by id; of control tokens nothing."""
-        ids = range(len(self.is_control))
-        return [
-            "" if self.is_control[i] else str(self.tokenizer.detokenize([i]))
-            for i in ids
-        ]
+        rows = [[token] for token in range(len(self.is_control))]
+        texts = self.tokenizer.detokenize(rows)
+        pairs = zip(texts, self.is_control, strict=True)
+        return ["" if is_control else str(text) for text, is_control in pairs]
 
     def _filled(self, ids, positions, top_k) -> Filled:
         found = self.probabilities(ids, positions)

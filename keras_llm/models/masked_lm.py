@@ -8,6 +8,7 @@ from keras_llm.layers.feed_forward import NONLINEARITIES
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
+from keras_llm.tokenizers.word_pieces import ScratchWordPieceTokenizer
 
 
 @register
@@ -17,7 +18,8 @@ class ScratchMaskedLMPreprocessor(keras_hub.models.MaskedLMPreprocessor):
     Pretraining masks whole words instead, see `MaskedBatches`.
 
     Args:
-        tokenizer: a `ScratchTokenizer` with a mask token.
+        tokenizer: a `ScratchTokenizer` with a mask token, or a
+            `ScratchWordPieceTokenizer`.
         sequence_length: int. Length that texts are padded and cut to.
         **kwargs: forwarded to `keras_hub.models.MaskedLMPreprocessor`.
 
@@ -126,3 +128,7 @@ class ScratchMaskedLM(keras_hub.models.MaskedLM):
 
 def _activation(name: str):
     return NONLINEARITIES["silu" if name == "swiglu" else name]
+
+
+# Set here, because a tokenizer knows nothing of models.
+ScratchWordPieceTokenizer.backbone_cls = ScratchBackbone

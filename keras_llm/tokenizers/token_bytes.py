@@ -5,18 +5,29 @@ from keras_llm.tokenizers.scratch_byte_pair_tokenizer import (
     ScratchBytePairTokenizer,
 )
 from keras_llm.tokenizers.scratch_tokenizer import ScratchTokenizer
+from keras_llm.tokenizers.word_pieces import (
+    SUFFIX,
+    ScratchWordPieceTokenizer,
+)
 
 
 def token_bytes(
-    tokenizer: ScratchTokenizer | ScratchBytePairTokenizer,
+    tokenizer: ScratchTokenizer
+    | ScratchBytePairTokenizer
+    | ScratchWordPieceTokenizer,
 ) -> list[bytes]:
     """Bytes of every token, by id; of control tokens their names.
 
     One token may be a part of a character. The bytes of all tokens of a text,
-    one after the other, are the text.
+    one after the other, are the text; with pieces of words, about.
     """
     if isinstance(tokenizer, ScratchBytePairTokenizer):
         table = tokenizer._byte_pairs.token_bytes()
+    elif isinstance(tokenizer, ScratchWordPieceTokenizer):
+        table = [
+            (piece[2:] if piece.startswith(SUFFIX) else " " + piece).encode()
+            for piece in tokenizer.vocabulary
+        ]
     else:
         size = tokenizer.vocabulary_size()
         table = [_piece_bytes(tokenizer.id_to_token(i)) for i in range(size)]

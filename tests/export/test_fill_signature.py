@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from graph_checks import SENTENCE_PIECE_OPS, check_saved_model
 from served import serve
-from testing import tiny_encoder
+from testing import tiny_backbone, tiny_encoder
 
 from keras_llm.errors import InputError
 from keras_llm.export import to_saved_model
 from keras_llm.generation.filling import MaskFiller
+from keras_llm.models import ScratchMaskedLM, ScratchMaskedLMPreprocessor
 from keras_llm.tokenizers.control import MASK
+from keras_llm.tokenizers.word_pieces import ScratchWordPieceTokenizer
 
 TEXTS = [
     "The [MASK] of the union",
@@ -29,9 +31,48 @@ def encoder():
     return tiny_encoder(max_sequence_length=32, num_layers=1)
 
 
+@functools.cache
+def word_piece_encoder():
+    """As an imported BERT is."""
+    words = "[PAD] [UNK] [CLS] [SEP] [MASK] the people of un ##ion and no ma"
+    vocabulary = [*words.split(), "##sk", "mask", "[", "]", "<", ">", "|", "é"]
+    tokenizer = ScratchWordPieceTokenizer(vocabulary, lowercase=True)
+    backbone = tiny_backbone(
+        causal=False,
+        vocabulary_size=len(vocabulary),
+        max_sequence_length=32,
+        num_layers=1,
+    )
+    preprocessor = ScratchMaskedLMPreprocessor(tokenizer, sequence_length=32)
+    return ScratchMaskedLM(backbone, preprocessor)
+
+
 @pytest.fixture(scope="module")
 def served():
     return serve(encoder())
+
+
+def test_word_pieces_are_filled_as_well():
+    served = serve(word_piece_encoder())
+    filler = MaskFiller(word_piece_encoder())
+    texts = ["The [MASK] of the UNION", "[MASK][MASK], é[MASK] [mask]", "Noé"]
+    found = served.call("fill", text=texts)
+    assert found["num_masks"] == [1, 3, 0]
+    assert found["text"][2] == "[UNK]"  # which is no word
+    for index, text in enumerate(texts[:2]):
+        (expected,) = filler.fill([text])
+        assert found["text"][index] == expected.text
+        for row, candidates in zip(
+            found["tokens"][index], expected.masks, strict=False
+        ):
+            assert row == [each.token for each in candidates]
+    operations = check_saved_model(served.folder)
+    assert operations == {
+        "CaseFoldUTF8",
+        "FastWordpieceTokenizeWithOffsets",
+        "NormalizeUTF8",
+        "RegexSplitWithOffsets",
+    }
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "fill"])

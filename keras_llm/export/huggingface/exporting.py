@@ -13,20 +13,27 @@ from keras_llm.files import check_free, write_text, written_beside
 from keras_llm.models import (
     ScratchBackbone,
     ScratchCausalLM,
+    ScratchMaskedLM,
     ScratchTextClassifier,
 )
 from keras_llm.models.lora import with_lora_merged
 from keras_llm.tokenizers.hugging_face import token_ids, write_tokenizer
 from keras_llm.tokenizers.hugging_face_settings import GENERATION
+from keras_llm.tokenizers.word_pieces import (
+    ScratchWordPieceTokenizer,
+    write_word_pieces,
+)
 
 
 @with_lora_merged
 def to_hugging_face(
-    model: ScratchCausalLM | ScratchTextClassifier, path: Path
+    model: ScratchCausalLM | ScratchMaskedLM | ScratchTextClassifier,
+    path: Path,
 ) -> Path:
     """Writes a model for `AutoModelForCausalLM` and `AutoTokenizer`.
 
-    A classifier is for `AutoModelForSequenceClassification`.
+    A classifier is for `AutoModelForSequenceClassification`, an encoder for
+    `AutoModelForMaskedLM`.
 
     Args:
         model: The model, with its preprocessor, whose options one of
@@ -54,14 +61,22 @@ def to_hugging_face(
     check_free(path)
     with written_beside(path) as folder:
         _write_config(folder, model, architecture, tensors[0].dtype)
-        write_tokenizer(model.preprocessor.tokenizer, folder)
+        _write_tokenizer(model.preprocessor.tokenizer, folder)
         write_tensors(folder / WEIGHTS, tensors)
     return path
 
 
+def _write_tokenizer(tokenizer, folder: Path) -> None:
+    pieces = isinstance(tokenizer, ScratchWordPieceTokenizer)
+    (write_word_pieces if pieces else write_tokenizer)(tokenizer, folder)
+
+
 def _write_config(folder: Path, model, architecture, dtype: str) -> None:
     tokenizer = model.preprocessor.tokenizer
-    tokens = token_ids(tokenizer)
+    is_masked = isinstance(model, ScratchMaskedLM)
+    tokens = {"pad_token_id": tokenizer.pad_token_id}
+    if not is_masked:
+        tokens = token_ids(tokenizer)
     config = architecture.config_of(model.backbone) | tokens
     config |= {
         "architectures": [architecture.class_of(model)],
@@ -70,7 +85,7 @@ def _write_config(folder: Path, model, architecture, dtype: str) -> None:
     }
     if isinstance(model, ScratchTextClassifier):
         config |= classes.config_of(model, tokens)
-    else:
+    elif not is_masked:
         generation = dict(tokenizer.published.get(GENERATION, {}))
         generation |= {
             name: index
@@ -83,18 +98,24 @@ def _write_config(folder: Path, model, architecture, dtype: str) -> None:
 
 def _architecture_of(model) -> Architecture:
     is_classifier = isinstance(model, ScratchTextClassifier)
-    is_ours = is_classifier or isinstance(model, ScratchCausalLM)
+    kinds = ScratchCausalLM | ScratchMaskedLM
+    is_ours = is_classifier or isinstance(model, kinds)
     is_ours = is_ours and isinstance(model.backbone, ScratchBackbone)
     if not is_ours or model.preprocessor is None:
         raise InputError(
-            "Expected a ScratchCausalLM with a preprocessor, or a classifier "
-            f"made of one. Received: {type(model).__name__}. KerasHub's own "
-            "models are exported with --format saved_model."
+            "Expected a ScratchCausalLM or a ScratchMaskedLM with a "
+            "preprocessor, or a classifier made of one. Received: "
+            f"{type(model).__name__}. KerasHub's own models are exported with "
+            "--format saved_model."
         )
     more = classes.obstacles_of(model) if is_classifier else []
+    if is_classifier and not model.backbone.causal:
+        more.append("causal=False (its classifiers are others)")
     found = {
         name: each.obstacles_of(model.backbone) + more
         for name, each in ARCHITECTURES.items()
+        # Decoders are compared with decoders.
+        if model.backbone.causal is each.fixed.get("causal", True)
     }
     fewest = min(map(len, found.values()))
     nearest = [name for name, each in found.items() if len(each) == fewest]

@@ -1,5 +1,6 @@
 """Hugging Face's folders to models of ours."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from keras_llm.export.huggingface.architecture import (
     SCORES,
     Architecture,
 )
+from keras_llm.export.huggingface.bert import BERT
 from keras_llm.export.huggingface.classes import is_classifier, new_classifier
 from keras_llm.export.huggingface.converting import convert, converted
 from keras_llm.export.huggingface.files import TensorFiles, open_tensors
@@ -31,14 +33,17 @@ from keras_llm.models import (
     ScratchBackbone,
     ScratchCausalLM,
     ScratchCausalLMPreprocessor,
+    ScratchMaskedLM,
+    ScratchMaskedLMPreprocessor,
     ScratchTextClassifier,
 )
 from keras_llm.tokenizers.hugging_face import read_tokenizer
+from keras_llm.tokenizers.word_pieces import has_word_pieces, read_word_pieces
 
 # Of those that a model can be, the first is written.
 ARCHITECTURES = {
     each.model_type: each
-    for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3)
+    for each in (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, BERT)
 }
 # What the preprocessor packs for training; models may take far more.
 LONGEST_PACKED = 2048
@@ -46,10 +51,11 @@ LONGEST_PACKED = 2048
 
 def from_hugging_face(
     folder: Path,
-) -> keras_hub.models.CausalLM | ScratchTextClassifier:
+) -> keras_hub.models.CausalLM | ScratchMaskedLM | ScratchTextClassifier:
     """Reads a model with its tokenizer, as a `ScratchCausalLM` if it can be.
 
-    One `ForSequenceClassification` becomes a `ScratchTextClassifier`.
+    One `ForSequenceClassification` becomes a `ScratchTextClassifier`, a BERT
+    with the head of masked words a `ScratchMaskedLM`.
     Weights become float32. Those of `ARCHITECTURES` are read one tensor at a
     time; any other that KerasHub converts becomes a model of its own.
 
@@ -71,7 +77,8 @@ def from_hugging_face(
     if architecture is None:
         return _convert(folder, config)
     options = architecture.options_in(config)
-    tokenizer = read_tokenizer(folder)
+    has_pieces = not _is_causal(options) and has_word_pieces(folder)
+    tokenizer = (read_word_pieces if has_pieces else read_tokenizer)(folder)
     check_vocabulary(tokenizer, options)
     with open_tensors(folder) as files:
         names = _names_in(files, architecture)
@@ -81,22 +88,23 @@ def from_hugging_face(
         _check_tensors(tensors, names, files, architecture)
         for tensor in tensors:
             for first, rows in files.read(names[tensor.name]):
-                if not tensor.variables and rows.any():
-                    raise InputError(
-                        f"{tensor.name} must be zero, for the model has no "
-                        "such weight. Remove keras_llm from config.json to "
-                        "give it one."
-                    )
                 tensor.assign(first, rows)
     return model
 
 
 def _new(
     options: dict[str, Any], tokenizer, config: dict[str, Any], files
-) -> ScratchCausalLM | ScratchTextClassifier:
+) -> ScratchCausalLM | ScratchMaskedLM | ScratchTextClassifier:
     """What `config.json` describes, without its weights."""
     if not is_classifier(config):
         return new_model(options, tokenizer)
+    if not _is_causal(options):
+        raise InputError(
+            "A classifier of Hugging Face's BERT has a layer between that "
+            "ours has not. Received: "
+            f"{config['architectures'][0]}. Import the model that it was made "
+            "of, and tune that with `keras-llm tune classifier`."
+        )
     # It has no projection to the vocabulary.
     backbone = _new_backbone(options | {"tie_word_embeddings": True})
     num_classes, *_ = files.shapes.get(SCORES, (0,))
@@ -135,7 +143,9 @@ def _untie_if_apart(options, files, names, architecture) -> None:
         )
 
 
-def new_model(settings: dict[str, Any], tokenizer) -> ScratchCausalLM:
+def new_model(
+    settings: dict[str, Any], tokenizer
+) -> ScratchCausalLM | ScratchMaskedLM:
     """A model with that tokenizer, whose weights are still to be read.
 
     Raises:
@@ -143,10 +153,17 @@ def new_model(settings: dict[str, Any], tokenizer) -> ScratchCausalLM:
     """
     backbone = _new_backbone(settings)
     longest = min(backbone.max_sequence_length, LONGEST_PACKED)
+    if not backbone.causal:
+        preprocessor = ScratchMaskedLMPreprocessor(tokenizer, longest)
+        return ScratchMaskedLM(backbone, preprocessor, name="scratch_masked_lm")
     preprocessor = ScratchCausalLMPreprocessor(
         tokenizer, sequence_length=longest
     )
     return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
+
+
+def _is_causal(options: dict[str, Any]) -> bool:
+    return options.get("causal", True)
 
 
 def _new_backbone(settings: dict[str, Any]) -> ScratchBackbone:
@@ -181,10 +198,20 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _names_in(files: TensorFiles, architecture: Architecture) -> dict[str, str]:
     """Names of tensors as a model has them, to those in the files."""
-    prefix, names = architecture.prefix, list(files.shapes)
+    prefix = architecture.prefix
+    renamed = {name: _renamed(name) for name in files.shapes}
+    if any(own != name for own, name in renamed.items()):
+        return {name: own for own, name in renamed.items()}
+    names = list(files.shapes)
     if any(name.startswith(prefix) for name in names):
         return {name: name for name in names}
     return {name if name == HEAD else prefix + name: name for name in names}
+
+
+def _renamed(name: str) -> str:
+    """As it is called today: norms had other names, in TensorFlow's terms."""
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
 
 
 def _check_tensors(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from keras_llm.errors import InputError
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -59,7 +61,15 @@ class Tensor:
         Args:
             first: int. Number of the first row.
             rows: of the file, in a dtype of its own.
+
+        Raises:
+            InputError: There is no variable, and they are not zero.
         """
+        if not self.variables and rows.any():
+            raise InputError(
+                f"{self.name} must be zero, for the model has no such "
+                "weight. Remove keras_llm from config.json to give it one."
+            )
         end = 0
         for variable in self.variables:
             start, end = end, end + variable.shape[-1]
