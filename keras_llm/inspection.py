@@ -16,7 +16,7 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
     """What an artifact is, and what it holds.
 
     Args:
-        path: A corpus, tokenizer, token folder, run, preset, adapter,
+        path: A corpus, tokenizer, token folder, run, sweep, preset, adapter,
             SavedModel, or a SentencePiece `.model` file.
 
     Returns:
@@ -33,8 +33,8 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
     if path.suffix == ".model":
         return _tokenizer(path)
     raise InputError(
-        f"{path} must be a corpus, a tokenizer, tokens, a run, a preset, an "
-        "adapter or a SavedModel; it has none of the files of one."
+        f"{path} must be a corpus, a tokenizer, tokens, a run, a sweep, a "
+        "preset, an adapter or a SavedModel; it has none of the files of one."
     )
 
 
@@ -65,6 +65,18 @@ def _run(path: Path) -> dict[str, Any]:
     if stages.get("evaluate") == "done":
         explained["evaluation"] = records["evaluate"]["report"]
     return explained
+
+
+def _sweep(path: Path) -> dict[str, Any]:
+    from keras_llm.artifacts import read_object
+    from keras_llm.experiments.results import PAGE, REPORT
+
+    explained = {"kind": "sweep", "page": str(path / PAGE)}
+    if not (path / REPORT).is_file():
+        trials = sum(1 for _ in path.glob("trials/[0-9]*"))
+        return explained | {"trials": f"{trials} begun; not ended yet"}
+    report = read_object(path / REPORT)
+    return explained | {"trials": len(report.pop("trials", [])), **report}
 
 
 def _corpus(path: Path) -> dict[str, Any]:
@@ -198,6 +210,7 @@ def _size(path: Path) -> int:
 # By a file that only such a folder has.
 EXPLAINERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "stages.json": _run,
+    "study.db": _sweep,
     "tokenizer.model": _tokenizer,
     "manifest.json": _tokens,
     "task.json": _preset,

@@ -13,8 +13,6 @@ from keras_llm.errors import InputError
 from keras_llm.files import check_free
 from keras_llm.recipes.tuning_settings import TuningRecipe
 
-TUNED = ("classifier", "domain", "instructions", "preferences")
-
 
 def compare(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows runs as columns, and what of them cannot be compared."""
@@ -93,11 +91,13 @@ def _kind(values: Namespace) -> str:
         if values.kind is not None:
             raise InputError("--kind needs a recipe of tuning.")
         return "pretraining"
+    from keras_llm.workflow import TUNINGS
+
     name = values.kind or values.recipe_name
-    if name not in TUNED:
+    if name not in TUNINGS:
         raise InputError(
             f"--kind must be given for a recipe of your own: one of "
-            f"{', '.join(TUNED)}. Received: {name!r}"
+            f"{', '.join(TUNINGS)}. Received: {name!r}"
         )
     return name
 
@@ -237,9 +237,8 @@ SWEEP_OPTIONS = {
     "--preset": {"type": str | None, "help": "What is tuned: " + PRESET},
     "--kind": {
         "type": str | None,
-        "help": "Kind of tuning, for a recipe of your own: "
-        + ", ".join(TUNED)
-        + ".",
+        "help": "Kind of tuning, for a recipe of your own: what stands after "
+        "`keras-llm tune`.",
     },
 }
 

@@ -50,7 +50,8 @@ def recipes(values: Namespace, console: Console) -> list[dict[str, Any]]:
 COMMANDS = {
     "inspect": Command(
         inspect,
-        "Explains a corpus, tokenizer, tokens, run, preset or SavedModel.",
+        "Explains a corpus, tokenizer, tokens, run, sweep, preset or "
+        "SavedModel.",
         [("path", Path, "What to explain.")],
     ),
     "recipes": Command(

@@ -28,7 +28,8 @@ def make_norm(
             epsilon=epsilon, center=use_bias, **kwargs
         )
     if normalization == "none":
-        return keras.layers.Identity(**kwargs)
+        # `Identity` has no config where its dtype is a policy.
+        return keras.layers.Activation("linear", **kwargs)
     raise InputError(
         f"normalization must be layer, rms or none. Received: {normalization!r}"
     )

@@ -266,6 +266,7 @@ def small_sweep(folder, out, *more):
         "model.dropout=0,0.3",
         *("--model.hidden_dim", "16", "--model.num_layers", "1"),
         *("--steps", "30", "--training.validation_batches", "1"),
+        *("--training.steps", "60"),
         *("--training.sample_tokens", "2", "--trials", "5", *more),
     ]
 
@@ -299,7 +300,7 @@ def test_a_sweep_that_is_killed_twice_ends_as_one_that_is_not(tmp_path, capsys):
             {k: row[k] for k in ("trial", "state", "loss", "values")}
             for row in result["trials"]
         ]
-        assert read_log(best / "training/log.csv")[-1]["step"] == 2000
+        assert read_log(best / "training/log.csv")[-1]["step"] == 60
     assert rows["killed"] == rows["whole"] and len(rows["whole"]) == 5
     page = (tmp_path / "killed/report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 3 and "<script" not in page

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from testing import randomize, tiny_tokenizer
 
-from keras_llm.models import ScratchTextClassifier, build_model
+from keras_llm.models import (
+    ScratchTextClassifier,
+    build_model,
+    load_preset,
+    save_preset,
+)
 from keras_llm.recipes import load_recipe
 
 IDS = np.random.default_rng(0).integers(5, 300, (3, 7)).astype("int32")
@@ -56,6 +61,23 @@ def test_it_is_embedding_gru_and_linear_of_keras(model):
     # The tutorials' look at the last step only.
     last = tutorial(model, kernel, embedding.output_bias, False)
     np.testing.assert_allclose(found[:, -1], last(IDS), rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_saved_and_generates_as_any_other(model, tmp_path):
+    expected = np.asarray(model(INPUTS))
+    cache = model.backbone.initial_cache(3, 7)
+    for t in range(7):
+        index = np.full(3, t, "int32")
+        token = IDS[:, t : t + 1]
+        logits, _, cache = model.call_with_cache(token, cache, index)
+        np.testing.assert_allclose(
+            logits[:, 0], expected[:, t], rtol=1e-4, atol=1e-5
+        )
+    model.compile(sampler="greedy", jit_compile=False)
+    assert model.generate("the people", max_length=16).startswith("the people")
+    save_preset(model, tmp_path / "preset")
+    loaded = load_preset(tmp_path / "preset")
+    np.testing.assert_array_equal(loaded(INPUTS), expected)
 
 
 def test_a_classifier_of_it_is_linear_on_the_last_state(model):
