@@ -9,7 +9,7 @@ import numpy as np
 from keras_llm.errors import InputError
 
 
-class Labelled(NamedTuple):
+class Labelling(NamedTuple):
     """What a classifier says of a text.
 
     Args:
@@ -25,7 +25,7 @@ class Labelled(NamedTuple):
 
 def classify(
     model: str | Path, texts: Sequence[str]
-) -> tuple[list[Labelled], int]:
+) -> tuple[list[Labelling], int]:
     """Tells the classes of texts.
 
     Args:
@@ -76,12 +76,12 @@ def _of_preset(preset, texts):
 
 def _named(
     texts: list[str], labels: list[str], scores: np.ndarray, several=False
-) -> list[Labelled]:
+) -> list[Labelling]:
     found = []
     for text, row in zip(texts, scores, strict=True):
         by_name = {labels[i]: float(row[i]) for i in np.argsort(-row)}
         likely = [name for name, score in by_name.items() if score >= 0.5]
         found.append(
-            Labelled(text, likely if several else [*by_name][:1], by_name)
+            Labelling(text, likely if several else [*by_name][:1], by_name)
         )
     return found
