@@ -42,7 +42,7 @@ def test_planted_pairs_of_real_paragraphs_are_found(benchmark):
 
 @pytest.mark.parametrize("similarity", [0.7, 0.9])
 def test_another_similarity_has_its_own_bands(benchmark, similarity):
-    documents = benchmark.random_documents(300)
+    documents = benchmark.random_documents(200)
     figures = benchmark.near_duplicate_figures(documents, similarity)
     assert figures.recall(similarity) >= 0.95
     assert figures.precision >= 0.99

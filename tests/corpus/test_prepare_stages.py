@@ -74,12 +74,11 @@ def test_plain_text_needs_no_extra_and_pages_name_theirs(tmp_path):
     write(tmp_path / "page.html", page([text_of(50, 3)]))
     done = call(tmp_path / "in", "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    for rest in (["page.html"], ["in", "--cleaning", "web"]):
-        done = call(tmp_path / rest[0], *rest[1:], "--out", tmp_path / "web")
-        assert done.returncode == 2
-        assert done.stderr.count("\n") == 1
-        assert "pip install 'keras-llm[web]'" in done.stderr
-        assert not (tmp_path / "web").exists()
+    done = call(tmp_path / "page.html", "--out", tmp_path / "web")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'keras-llm[web]'" in done.stderr
+    assert not (tmp_path / "web").exists()
 
 
 @pytest.fixture
@@ -246,7 +245,7 @@ if __name__ == "__main__":
 
 
 @needs_data
-def test_a_killed_run_goes_on(tmp_path):
+def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     text = (DATA / "wikitext2.train.txt").read_text(encoding="utf-8")
     articles = text.split("\n = ")[:200]
     lines = [json.dumps({"text": article}) for article in articles]
@@ -255,14 +254,18 @@ def test_a_killed_run_goes_on(tmp_path):
         write(tmp_path / f"in/{part}.jsonl", mine)
     script = tmp_path / "script.py"
     script.write_text(PREPARE)
-    arguments = [sys.executable, str(script), str(tmp_path / "in")]
-    environment = os.environ | {"KERAS_LLM_WORKER": "1"}
-    subprocess.run(
-        [*arguments, str(tmp_path / "whole")], env=environment, check=True
+    few = partial(make_tasks, task_bytes=2_000_000)
+    monkeypatch.setattr(prepare_module, "make_tasks", few)
+    here = partial(
+        prepare,
+        str(tmp_path / "in"),
+        settings=CorpusSettings("web", near_duplicates="drop"),
+        execution=ExecutionSettings(workers=2),
     )
+    here(tmp_path / "whole")
     process = subprocess.Popen(
-        [*arguments, str(tmp_path / "out")],
-        env=environment,
+        [sys.executable, script, tmp_path / "in", tmp_path / "out"],
+        env=os.environ | {"KERAS_LLM_WORKER": "1"},
         start_new_session=True,
     )
     finished = tmp_path / ".out.work/stages/clean/completions"
@@ -273,9 +276,7 @@ def test_a_killed_run_goes_on(tmp_path):
     process.wait()
     assert not (tmp_path / "out").exists()
     done = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
-    subprocess.run(
-        [*arguments, str(tmp_path / "out")], env=environment, check=True
-    )
+    here(tmp_path / "out")
     assert done
     assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
     assert not (tmp_path / ".out.work").exists()

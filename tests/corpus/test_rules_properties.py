@@ -70,7 +70,7 @@ INTRODUCED = {
     "boilerplate": "\n",
 }
 COMMON = settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
@@ -84,15 +84,6 @@ def clean(text: str, **recipe) -> str | None:
         data = rule.run(data)
     kept = list(data)
     return kept[0].text if kept else None
-
-
-@pytest.mark.parametrize("name", FORMATTERS)
-@given(text=TEXTS)
-@COMMON
-def test_a_formatter_finds_nothing_left_to_do(name, text):
-    block = BLOCKS[name]()
-    once = block.format(text)
-    assert block.format(once) == once
 
 
 @pytest.mark.parametrize("name", FORMATTERS)
@@ -130,7 +121,7 @@ def test_plain_text_comes_out_byte_for_byte(text):
 
 @pytest.mark.parametrize("name", BLOCKS)
 @given(texts=st.lists(st.one_of(TEXTS, PAGES), max_size=6))
-@settings(COMMON, max_examples=15)
+@settings(COMMON, max_examples=10)
 def test_a_rule_reads_what_it_keeps_and_drops(name, texts):
     (rule,) = build_rules(CorpusSettings(rules=[name]))
     documents = [Document(text, str(n)) for n, text in enumerate(texts)]

@@ -239,7 +239,7 @@ def test_parquet_is_what_pyarrow_wrote(tmp_path):
 
 
 def test_parquet_streams(tmp_path):
-    rows = [f"{number} " + "word " * 400 for number in range(30_000)]
+    rows = [f"{number} " + "word " * 400 for number in range(12_000)]
     path = tmp_path / "a.parquet"
     path.write_bytes(parquet(rows))
     length = sum(map(len, rows))
