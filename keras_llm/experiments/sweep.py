@@ -27,6 +27,7 @@ from keras_llm.recipes.loading import with_values
 from keras_llm.recipes.tuning_settings import TuningRecipe
 
 TRIALS, LOCK = "trials", ".lock"
+SECONDS_TO_SAVE = 20  # after Ctrl-C, which a terminal sends to all processes
 VALIDATIONS = 10  # of a trial, at least, so that it can be cut short
 
 
@@ -163,6 +164,8 @@ class _Trials:
             try:
                 for worker in workers:
                     worker.result()
+            except KeyboardInterrupt:
+                self._stop(SECONDS_TO_SAVE)
             except BaseException:
                 self._stop()
                 raise
@@ -173,12 +176,12 @@ class _Trials:
                 "command goes on"
             )
 
-    def _stop(self) -> None:
+    def _stop(self, patience: int = 0) -> None:
         """Ends the processes; the trials can go on from their checkpoints."""
         self._interrupted = True
         self._shared.set()
         for process in list(self._processes):
-            process.stop()
+            process.stop(patience)
 
     def _work(self, worker: int) -> None:
         if worker:

@@ -84,4 +84,6 @@ def _made(job: dict[str, Any], watch) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # a thread waits for standard input, and would be waited for

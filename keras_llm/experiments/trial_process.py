@@ -21,7 +21,6 @@ THREADS = (
     "TF_NUM_INTRAOP_THREADS",
 )
 INTERRUPTED = (130, -2)
-SECONDS_TO_SAVE = 20  # after Ctrl-C, which a terminal sends to all
 
 
 def threads_of(jobs: int) -> int | None:
@@ -100,10 +99,10 @@ class TrialProcess:
         why = f"killed by signal {-code}" if code < 0 else lines[-1:]
         return {"state": FAILED, "error": f"it ended with {code}: {why}"}
 
-    def stop(self) -> None:
-        """Ends it, once it has had time to save after a Ctrl-C of its own."""
+    def stop(self, patience: int) -> None:
+        """Ends it, if it does not end by itself within so many seconds."""
         try:
-            self._process.wait(SECONDS_TO_SAVE if self.reports else 0)
+            self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
 

@@ -52,7 +52,7 @@ class FakeProcess:
     def __exit__(self, *error):
         pass
 
-    def stop(self):
+    def stop(self, patience):
         pass
 
     def failure(self):
