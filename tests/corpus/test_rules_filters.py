@@ -85,7 +85,7 @@ def real_texts() -> list[str]:
 def test_verdicts_are_those_of_datatrove(name):
     (rule,) = build_rules(CorpusSettings(rules=[name]))
     reasons = set()
-    for text in random_texts(120) + real_texts():
+    for text in random_texts(250) + real_texts():
         document = Document(text=text, id="a")
         kept = [each.text for each in rule.run(iter([document]))]
         try:
