@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,7 +203,10 @@ def _load(preset: str, kinds: list[type], **kwargs) -> Any:
 def _read_errors(preset: str) -> Iterator[None]:
     """Says in one line what h5py, SentencePiece or the network say."""
     try:
-        yield
+        with warnings.catch_warnings():
+            # Presets have no optimizer's state, which Keras remarks.
+            warnings.filterwarnings("ignore", "Skipping variable loading for")
+            yield
     except Exception as error:  # each has its own
         first_line = (str(error).strip() or repr(error)).splitlines()[0]
         raise InputError(f"{preset} cannot be read: {first_line}") from error

@@ -6,6 +6,7 @@ import keras_hub
 from keras_llm.errors import InputError
 from keras_llm.layers.feed_forward import NONLINEARITIES
 from keras_llm.models.backbone import ScratchBackbone
+from keras_llm.recipes.checks import check
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
 from keras_llm.tokenizers.word_pieces import ScratchWordPieceTokenizer
@@ -66,7 +67,8 @@ class ScratchMaskedLM(keras_hub.models.MaskedLM):
         float logits `(batch, masks, vocabulary_size)`.
 
     Raises:
-        InputError: the backbone looks only back.
+        InputError: the backbone looks only back, or has an output bias: the
+            head has its own.
 
     Example:
         >>> model = ScratchMaskedLM(
@@ -98,6 +100,9 @@ class ScratchMaskedLM(keras_hub.models.MaskedLM):
                 "A masked language model needs a backbone with causal=False. "
                 "Received: causal=True"
             )
+        expected = "False for an encoder, whose head has its own"
+        output_bias = backbone.output_bias
+        check(not output_bias, "output_bias", expected, output_bias)
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor

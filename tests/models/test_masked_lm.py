@@ -67,6 +67,8 @@ def test_the_head_is_that_of_bert():
 def test_a_decoder_cannot_tell_masks_nor_an_encoder_continue():
     with pytest.raises(InputError, match="causal=False. Received: causal=Tru"):
         ScratchMaskedLM(tiny_backbone())
+    with pytest.raises(InputError, match="output_bias must be False for an e"):
+        ScratchMaskedLM(tiny_backbone(causal=False, output_bias=True))
     with pytest.raises(InputError, match="causal=True. Received: causal=Fals"):
         ScratchCausalLM(tiny_backbone(causal=False))
 
@@ -94,7 +96,9 @@ def test_it_is_fitted_as_encoders_of_keras_hub_are():
 
 def test_preset_restores_in_a_fresh_process(tmp_path):
     model = tiny_encoder()
+    model.fit(TEXTS, verbose=0)  # with an optimizer, which is not saved
     save_preset(model, tmp_path / "preset")
+    assert (tmp_path / "preset/task.weights.h5").stat().st_size < 50_000
     np.savez(tmp_path / "rows.npz", **ROWS)
     code = """
 import sys
