@@ -13,8 +13,6 @@ from keras import ops
 
 from keras_llm.layers.rows import length_of
 
-CHUNK = 64
-
 
 class LinearRecurrence(keras.layers.Layer):
     """Carries a state from chunk to chunk of positions.
@@ -28,6 +26,9 @@ class LinearRecurrence(keras.layers.Layer):
         hidden_dim: int. Width of input and output.
         **kwargs: forwarded to `keras.layers.Layer`.
 
+    Attributes:
+        chunk: int. Positions of a chunk.
+
     Call arguments:
         x: float tensor `(batch, length, hidden_dim)`.
         padding_mask: bool `(batch, length)`. Where `False`, the state does
@@ -40,6 +41,8 @@ class LinearRecurrence(keras.layers.Layer):
         float tensor `(batch, length, hidden_dim)`; with a cache, that and the
         updated states.
     """
+
+    chunk = 64
 
     def __init__(self, hidden_dim: int, **kwargs):
         # States stay in float32 where all else is computed in bfloat16.
@@ -69,12 +72,13 @@ class LinearRecurrence(keras.layers.Layer):
         return y if cache is None else (y, (*window, *states))
 
     def _over_positions(self, x, inputs, states):
-        if x.shape[1] is not None and x.shape[1] <= CHUNK:
+        if x.shape[1] is not None and x.shape[1] <= self.chunk:
             inputs = [ops.swapaxes(each, 1, 2) for each in inputs]
             summary, inside = self.summarize(*inputs)
             y = ops.swapaxes(self.read(states, *inside), 1, 2)
             return y, self.advance(states, summary)
-        summary, inside = self.summarize(*map(_chunked, inputs))
+        inputs = [_chunked(each, self.chunk) for each in inputs]
+        summary, inside = self.summarize(*inputs)
         begins, states = self._over_chunks(states, summary)
         return _joined(self.read(begins, *inside), length_of(x)), states
 
@@ -163,22 +167,22 @@ def _take(x, order):
     return ops.take_along_axis(x, index, axis=1)
 
 
-def _chunked(x):
-    """`(batch, length, heads, ...)` to `(chunks, batch, heads, CHUNK, ...)`."""
+def _chunked(x, size: int):
+    """`(batch, length, heads, ...)` to `(chunks, batch, heads, size, ...)`."""
     _, length, heads, *rest = x.shape
-    if length is None or length % CHUNK:
-        more = -length_of(x) % CHUNK
+    if length is None or length % size:
+        more = -length_of(x) % size
         x = ops.pad(x, [[0, 0], [0, more], [0, 0], *([[0, 0]] * len(rest))])
-    chunks = -1 if length is None else -(-length // CHUNK)
-    shape = (ops.shape(x)[0], chunks, CHUNK, heads, *rest)
+    chunks = -1 if length is None else -(-length // size)
+    shape = (ops.shape(x)[0], chunks, size, heads, *rest)
     axes = (1, 0, 3, 2, *range(4, 4 + len(rest)))
     return ops.transpose(ops.reshape(x, shape), axes)
 
 
 def _joined(y, length):
-    """`(chunks, batch, heads, CHUNK, d)` to `(batch, length, heads, d)`."""
-    chunks, _, heads, _, width = y.shape
-    total = CHUNK * (ops.shape(y)[0] if chunks is None else chunks)
+    """`(chunks, batch, heads, size, d)` to `(batch, length, heads, d)`."""
+    chunks, _, heads, size, width = y.shape
+    total = size * (ops.shape(y)[0] if chunks is None else chunks)
     y = ops.transpose(y, (1, 0, 3, 2, 4))
     return ops.reshape(y, (-1, total, heads, width))[:, :length]
 

@@ -25,6 +25,8 @@ class MinGRU(LinearRecurrence):
         (2, 5, 8)
     """
 
+    chunk = 16  # more cost more in it than they spare in the loop
+
     def __init__(self, hidden_dim: int, **kwargs):
         super().__init__(hidden_dim, **kwargs)
         self.input_projection = keras.layers.Dense(
