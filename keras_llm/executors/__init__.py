@@ -1,6 +1,6 @@
 """Tasks on the cores of this machine, on Ray or on Slurm.
 
-A task is one run of a pipeline of datatrove steps, told apart by its rank.
+A task is one run of a pipeline, told apart by its rank.
 Where it ran never shows in what it wrote. Knows nothing of what tasks do.
 """
 

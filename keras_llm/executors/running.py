@@ -54,8 +54,9 @@ def run_tasks(
     from files.
 
     Args:
-        pipeline: datatrove steps; each is called with what the step before
-            it yields, the rank, and the number of tasks.
+        pipeline: datatrove steps or other callables; each is called with
+            what the one before it yields (the first with nothing), the rank,
+            and the number of tasks.
         tasks: Number of tasks.
         folder: Of this stage alone; holds logs and marks of finished tasks.
             Every machine of a cluster must see it under the same path.
