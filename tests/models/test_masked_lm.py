@@ -1,5 +1,7 @@
 """The encoder that tells masked words is a `MaskedLM` of KerasHub's."""
 
+from pathlib import Path
+
 import keras
 import keras_hub
 import numpy as np
@@ -71,6 +73,40 @@ def test_a_decoder_cannot_tell_masks_nor_an_encoder_continue():
         ScratchMaskedLM(tiny_backbone(causal=False, output_bias=True))
     with pytest.raises(InputError, match="causal=True. Received: causal=Fals"):
         ScratchCausalLM(tiny_backbone(causal=False))
+
+
+def figure_of(causal):
+    """Lines of the guide's figure: shapes, and who takes from whom."""
+    backbone = tiny_backbone(causal=causal, vocabulary_size=100)
+    ids = np.ones((2, 8), "int32")
+    x = backbone.embedding(ids)
+    shapes = [ids.shape, x.shape]
+    for block in backbone.blocks:
+        x = block(x)
+        shapes.append(x.shape)
+    inputs = {"token_ids": ids, "padding_mask": ids}
+    shapes.append(backbone(inputs).shape)
+    model = ScratchCausalLM(backbone) if causal else ScratchMaskedLM(backbone)
+    if not causal:
+        inputs["mask_positions"] = np.array([[1, 3]] * 2, "int32")
+    shapes.append(model(inputs).shape)
+    mixer = backbone.blocks[0].mixer
+    weights = np.array(mixer.attention_weights(backbone.embedding(ids)))[0, 0]
+    sees = ["".join("#" if x > 0 else "." for x in row) for row in weights]
+    return [", ".join(map(str, shape)) for shape in shapes], sees
+
+
+def test_the_figure_of_the_guide_is_drawn_from_the_code():
+    names = "token_ids embedding block block states logits".split()
+    (decoder, back), (encoder, around) = figure_of(True), figure_of(False)
+    rows = [
+        ("", "decoder", "encoder"),
+        *zip(names, decoder, encoder, strict=True),
+    ]
+    rows += [("",) * 3, *zip([""] * 8, back, around, strict=True)]
+    lines = [f"{a:13}{b:12}{c}".rstrip() for a, b, c in rows]
+    page = Path(__file__).parents[2] / "docs/encoders.md"
+    assert "```text\n" + "\n".join(lines) + "\n```" in page.read_text()
 
 
 def test_typed_text_is_no_mask():
