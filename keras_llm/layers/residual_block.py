@@ -1,6 +1,7 @@
 """One block of a model: mix positions, then transform each."""
 
 import keras
+from keras import ops
 
 from keras_llm.errors import InputError
 from keras_llm.layers.attention import CausalSelfAttention
@@ -235,8 +236,7 @@ class ResidualBlock(keras.layers.Layer):
         )
         if cache is not None:
             mixed, cache = mixed
-        mixed = self.dropout_layer(mixed, training=training)
-        x = x + mixed if self.residual else mixed
+        x = self._summed(x, self.dropout_layer(mixed, training=training))
         if not self.normalize_first:
             x = self.mixer_norm(x)
         if self.intermediate_dim:
@@ -246,9 +246,12 @@ class ResidualBlock(keras.layers.Layer):
     def _transformed(self, x, training):
         first = self.feed_forward_norm(x) if self.normalize_first else x
         transformed = self.feed_forward(first)
-        transformed = self.dropout_layer(transformed, training=training)
-        x = x + transformed if self.residual else transformed
+        x = self._summed(x, self.dropout_layer(transformed, training=training))
         return x if self.normalize_first else self.feed_forward_norm(x)
+
+    def _summed(self, x, branch):
+        # A copy has no mask of Keras's, as a sum has none.
+        return x + branch if self.residual else ops.copy(branch)
 
     def initial_cache(self, batch_size, max_length, dtype=None):
         """An empty cache for `max_length` positions."""

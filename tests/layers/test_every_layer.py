@@ -152,5 +152,7 @@ def test_unknown_options_of_a_block_are_named_with_the_known_ones():
     known = ", ".join(BLOCK_TYPES)
     with pytest.raises(InputError, match=f"{known}. Received: 'mamba'"):
         ResidualBlock(8, "mamba")
-    with pytest.raises(InputError, match="layer or rms. Received: 'batch'"):
+    with pytest.raises(
+        InputError, match="layer, rms or none. Received: 'batch'"
+    ):
         ResidualBlock(8, normalization="batch")

@@ -246,7 +246,7 @@ def test_mixed_precision_computes_in_bfloat16(block_types):
         ({"num_heads": 3}, r"num_heads must divide hidden_dim \(16\)"),
         ({"num_heads": 16}, "even head dimension.*Received: 1"),
         ({"activation": "tanh"}, "activation must be one of gelu"),
-        ({"normalization": "batch"}, "normalization must be layer or rms"),
+        ({"normalization": "batch"}, "must be layer, rms or none"),
         ({"position_embedding": "alibi"}, "learned, rotary, none.*'alibi'"),
     ],
 )
