@@ -241,6 +241,7 @@ def test_published_names_of_old_are_known(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_commands_and_a_preset_in_a_fresh_process(tmp_path, capsys):
     save(bert(), tmp_path / "bert")
     preset = tmp_path / "preset"

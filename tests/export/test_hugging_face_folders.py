@@ -82,9 +82,9 @@ def test_a_projection_that_is_said_to_be_tied_is_believed_to_be_another(
 
 
 def test_models_that_continue_no_text_are_not_imported(tmp_path):
-    config = {"model_type": "bert", "architectures": ["BertModel"]}
+    config = {"model_type": "distilbert", "architectures": ["DistilBertModel"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="makes a BertBackbone of"):
+    with pytest.raises(InputError, match="makes a DistilBertBackbone of"):
         from_hugging_face(tmp_path)
 
 

@@ -198,6 +198,7 @@ print(json.dumps(answer.text))
 """
 
 
+@pytest.mark.slow
 def test_a_preset_answers_alike_in_a_fresh_process(generator, tmp_path):
     preset = tmp_path / "preset"
     save_preset(generator.model, preset)

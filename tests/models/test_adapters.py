@@ -21,7 +21,7 @@ every_kind = pytest.mark.parametrize(
     "kind",
     [
         pytest.param(kind, marks=pytest.mark.slow)
-        if kind in ("GPT2", "gru")  # as the others are made of
+        if kind != "mixed"  # which has both kinds of block
         else kind
         for kind in KINDS
     ],
@@ -81,7 +81,7 @@ def test_merged_a_model_says_the_same(kind):
         assert one.generate([prompt], GREEDY)[0].text == before.text
 
 
-@pytest.mark.parametrize("kind", ["Llama3", "mixed"])
+@every_kind
 def test_embeddings_and_norms_are_trained_on_request(kind):
     model = KINDS[kind]()
     before = values(model)

@@ -294,7 +294,7 @@ def test_a_model_of_another_class_is_refused(tmp_path, monkeypatch):
 
     backbone = keras_hub.models.GPT2Backbone(40, 1, 2, 8, 16)
     stock = keras_hub.models.GPT2CausalLM(backbone)
-    monkeypatch.setattr(subject, "load_preset", lambda path: stock)
+    monkeypatch.setattr(subject, "load_language_model", lambda path: stock)
     with pytest.raises(InputError, match="Received: a GPT2CausalLM"):
         open_subject(str(tmp_path), Sizes(1))
 

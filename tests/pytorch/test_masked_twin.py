@@ -74,6 +74,7 @@ def test_outputs_and_gradients(case):
         assert found.relative < 1e-4, name
 
 
+@pytest.mark.slow
 def test_training():
     model = encoder("bert")
     settings = TrainingSettings(
