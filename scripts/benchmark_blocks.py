@@ -1,0 +1,125 @@
+"""What each block type costs as the context grows: training, and a token.
+
+Usage: python scripts/benchmark_blocks.py [--lengths 256 1024 4096 16384]
+
+Models of two blocks, 128 wide, random weights. A step of training reads
+16,384 tokens, as so many rows as fit. A step of decoding adds a token to one
+row that has almost filled its context. The block types take turns; medians of
+the rounds. Attention is left out where its scores alone would take a gigabyte
+a row, and recurrences that take one position after the other at 16,384.
+"""
+
+import argparse
+import json
+import os
+import time
+from statistics import median
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+from keras_llm import ScratchBackbone, ScratchCausalLM
+from keras_llm.compilation import compile_function
+from keras_llm.layers import BLOCK_TYPES
+
+TOKENS = 16_384
+LONGEST = {"attention": 8_192, "gru": 4_096, "lstm": 4_096, "rnn": 4_096}
+VOCABULARY = 256
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    lengths = [256, 1024, 4096, 16384]
+    options.add_argument("--lengths", type=int, nargs="+", default=lengths)
+    options.add_argument("--blocks", nargs="+", default=BLOCK_TYPES)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--json", action="store_true")
+    values = options.parse_args()
+    found = {}
+    for length in values.lengths:
+        kinds = [
+            kind
+            for kind in values.blocks
+            if length <= LONGEST.get(kind, length)
+        ]
+        found[length] = measure(kinds, length, values.rounds)
+        if not values.json:
+            show(length, found[length])
+    if values.json:
+        print(json.dumps(found, indent=1))
+
+
+def show(length: int, found: dict[str, tuple[float, float]]) -> None:
+    print(f"context {length:,}")
+    for kind, (speed, milliseconds) in found.items():
+        print(
+            f"  {kind:<12} {speed:>8,.0f} tokens a second of training, "
+            f"{milliseconds:6.2f} ms a token of decoding"
+        )
+
+
+def measure(
+    kinds: list[str], length: int, rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Tokens a second of training, and milliseconds a decoded token."""
+    steps = {kind: steps_of(kind, length) for kind in kinds}
+    times = {kind: ([], []) for kind in kinds}
+    for each in range(rounds + 1):
+        for kind in kinds:
+            for number, step in enumerate(steps[kind]):
+                begin = time.perf_counter()
+                step()
+                if each:  # the first compiles
+                    seconds = time.perf_counter() - begin
+                    times[kind][number].append(seconds)
+    return {
+        kind: (TOKENS / median(training), 1000 * median(decoding))
+        for kind, (training, decoding) in times.items()
+    }
+
+
+def steps_of(kind: str, length: int):
+    """Functions that take a step of training, and of decoding."""
+    keras.utils.set_random_seed(0)
+    backbone = ScratchBackbone(
+        vocabulary_size=VOCABULARY,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=128,
+        block_types=kind,
+        max_sequence_length=length,
+        position_embedding="none",
+    )
+    model = ScratchCausalLM(backbone)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer="adam", loss=loss, jit_compile=False)
+    draw = np.random.default_rng(0)
+    shape = (max(1, TOKENS // length), length + 1)
+    ids = draw.integers(0, VOCABULARY, shape).astype("int32")
+    given = {
+        "token_ids": ids[:, :-1],
+        "padding_mask": np.ones((len(ids), length), "int32"),
+    }
+
+    def decode(token_ids, cache, index):
+        logits, _, cache = model.call_with_cache(token_ids, cache, index)
+        return logits, cache
+
+    decode = compile_function(decode, model)
+    state = {"cache": model.initial_cache(1, length)}
+    tensors = [
+        keras.ops.convert_to_tensor(np.array(each, "int32"))
+        for each in ([[1]], [length - 1])
+    ]
+
+    def one_token():
+        logits, state["cache"] = decode(tensors[0], state["cache"], tensors[1])
+        keras.ops.convert_to_numpy(logits)
+
+    return lambda: model.train_on_batch(given, ids[:, 1:]), one_token
+
+
+if __name__ == "__main__":
+    main()
