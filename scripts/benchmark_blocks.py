@@ -1,6 +1,6 @@
 """What each block type costs as the context grows: training, and a token.
 
-Usage: python scripts/benchmark_blocks.py [--lengths 256 1024 4096 16384]
+Usage: python scripts/benchmark_blocks.py [--lengths 256 2048 16384]
 
 Models of two blocks, 128 wide, random weights. A step of training reads
 16,384 tokens, as so many rows as fit. A step of decoding adds a token to one
@@ -31,10 +31,10 @@ VOCABULARY = 256
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    lengths = [256, 1024, 4096, 16384]
+    lengths = [256, 2048, 16384]
     options.add_argument("--lengths", type=int, nargs="+", default=lengths)
     options.add_argument("--blocks", nargs="+", default=BLOCK_TYPES)
-    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--json", action="store_true")
     values = options.parse_args()
     found = {}
