@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,9 @@ class Run:
     def _check_same(self, name, before, now):
         before, now = flat(before), flat(now)
         for field in before | now:
-            was, received = before.get(field), now.get(field)
+            # A setting that is newer than the run was as it is by default.
+            was = before.get(field, _defaults().get(field))
+            received = now.get(field)
             if was == received:
                 continue
             what = CONTENTS.get(field, f"{field} was {was!r}, now {received!r}")
@@ -288,6 +291,12 @@ class Run:
         self._save()  # first, for a folder without a record is not trusted
         for folder in STAGES[name]:
             shutil.rmtree(self.out / folder, ignore_errors=True)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """All settings by dotted name, as they are if nothing is said."""
+    return flat(to_dict(TuningRecipe())) | flat(to_dict(Recipe()))
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
