@@ -90,14 +90,20 @@ def _kind(records: dict[str, dict], settings: dict[str, Any]) -> str:
     return PRETRAINING if is_causal else MASKED_WORDS
 
 
-def _figures(log: list[dict], report: dict[str, Any]) -> dict[str, Any]:
-    last = log[-1]
+def best_validation(log: list[dict]) -> tuple[float | None, int | None]:
+    """The lowest validation loss that was logged, and its first step."""
     losses = {
-        row["val_loss"]: row["step"]
+        row["val_loss"]: int(row["step"])
         for row in reversed(log)
         if row["val_loss"] is not None
     }
     best = min(losses, default=None)
+    return best, losses.get(best)
+
+
+def _figures(log: list[dict], report: dict[str, Any]) -> dict[str, Any]:
+    last = log[-1]
+    best, best_step = best_validation(log)
     return {
         "parameters": report.get("parameters"),
         "steps": int(last["step"]),
@@ -105,7 +111,7 @@ def _figures(log: list[dict], report: dict[str, Any]) -> dict[str, Any]:
         "seconds": last["seconds"],
         "loss": last["loss"],
         "val_loss": best,
-        "best_step": best and int(losses[best]),
+        "best_step": best_step,
     }
 
 

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from keras_llm.errors import InputError
 from keras_llm.experiments.making import make_run
-from keras_llm.experiments.runs import read_run
+from keras_llm.experiments.runs import best_validation
 from keras_llm.quiet import import_keras
 from keras_llm.recipes.loading import recipe_from_dict
+from keras_llm.training.log import read_log
 
 GO_ON, STOP = "go on", "stop"
 COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
@@ -80,7 +81,8 @@ def _made(job: dict[str, Any], watch) -> dict[str, Any]:
             out,
             Console(file=sys.stderr),
         )
-    return {"state": COMPLETE, "loss": read_run(out).figures["val_loss"]}
+    loss, _ = best_validation(read_log(out / "training" / "log.csv"))
+    return {"state": COMPLETE, "loss": loss}
 
 
 if __name__ == "__main__":
