@@ -70,46 +70,56 @@ def masked_windows(
     return MaskedBatches(windows, masking, VALIDATION_SEED)
 
 
-def evaluate_masked(
-    model: keras_hub.models.MaskedLM,
-    tokens: Path,
-    split: str,
-    batch_size: int | None = None,
-) -> MaskedEvaluation:
-    """Evaluates a split of a token folder.
+class MaskedEvaluator:
+    """Evaluates an encoder on splits of a token folder.
 
     Args:
         model: An encoder, whose tokenizer the folder was encoded with.
         tokens: The folder.
-        split: One of its splits.
-        batch_size: Windows a batch.
     """
-    held = open_tokens(tokens, split)
-    masking = masking_of(model.preprocessor.tokenizer)
-    length = context_length(model)
-    # The same for all, for masks are drawn by the batch.
-    masked = masked_windows(held, masking, length)
-    evaluator = Evaluator(model)
-    found = evaluator.evaluate(masked)
-    singly = OneByOne(held, masking, length, batch_size or masked.batch_size)
-    pseudo = evaluator.evaluate(singly)
-    # Of the text: no end tokens, which have no bytes.
-    tokens_per_byte = (len(held) - held.documents) / held.text_bytes
-    unigram_loss = unigram_accuracy = None
-    if "train" in TokenManifest.load(tokens).splits:
-        counts = token_counts(open_tokens(tokens, "train"))
-        counts[~masking.is_text] = 0
-        unigram_loss, unigram_accuracy = unigram(counts, masked)
-    return MaskedEvaluation(
-        loss=found.loss,
-        accuracy=found.accuracy,
-        num_tokens=found.num_tokens,
-        unigram_loss=unigram_loss,
-        unigram_accuracy=unigram_accuracy,
-        pseudo_perplexity=pseudo.perplexity,
-        pseudo_bits_per_byte=pseudo.loss / math.log(2) * tokens_per_byte,
-        pseudo_tokens=pseudo.num_tokens,
-    )
+
+    def __init__(self, model: keras_hub.models.MaskedLM, tokens: Path):
+        self._tokens = tokens
+        self._masking = masking_of(model.preprocessor.tokenizer)
+        self._length = context_length(model)
+        self._evaluator = Evaluator(model)
+        self._counts = None
+        if "train" in TokenManifest.load(tokens).splits:
+            self._counts = token_counts(open_tokens(tokens, "train"))
+            self._counts[~self._masking.is_text] = 0
+
+    def evaluate(
+        self, split: str, batch_size: int | None = None
+    ) -> MaskedEvaluation:
+        """Evaluates a split.
+
+        Args:
+            split: Its name.
+            batch_size: Windows a batch.
+        """
+        held = open_tokens(self._tokens, split)
+        masking, length = self._masking, self._length
+        # The same for all, for masks are drawn by the batch.
+        masked = masked_windows(held, masking, length)
+        found = self._evaluator.evaluate(masked)
+        rows = batch_size or masked.batch_size
+        singly = OneByOne(held, masking, length, rows)
+        pseudo = self._evaluator.evaluate(singly)
+        # Of the text: no end tokens, which have no bytes.
+        tokens_per_byte = (len(held) - held.documents) / held.text_bytes
+        unigram_loss = unigram_accuracy = None
+        if self._counts is not None:
+            unigram_loss, unigram_accuracy = unigram(self._counts, masked)
+        return MaskedEvaluation(
+            loss=found.loss,
+            accuracy=found.accuracy,
+            num_tokens=found.num_tokens,
+            unigram_loss=unigram_loss,
+            unigram_accuracy=unigram_accuracy,
+            pseudo_perplexity=pseudo.perplexity,
+            pseudo_bits_per_byte=pseudo.loss / math.log(2) * tokens_per_byte,
+            pseudo_tokens=pseudo.num_tokens,
+        )
 
 
 class OneByOne:

@@ -7,7 +7,7 @@ skips the stages whose records agree.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -287,32 +287,35 @@ def evaluate_preset(
     check(valid, "batch_size", "at least 1", batch_size)
     model = load_language_model(preset)
     _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
-    kind = isinstance(model, MaskedLM)
-    evaluate = _evaluate_masked if kind else _evaluate_decoder
+    is_encoder = isinstance(model, MaskedLM)
+    evaluate = (_of_encoder if is_encoder else _of_decoder)(model, tokens)
     report = {}
     for split in splits:
         with console.status(f"evaluating {split}"):
-            report[split] = evaluate(model, tokens, split, batch_size)
+            report[split] = evaluate(split, batch_size).to_dict()
     return report
 
 
-def _evaluate_masked(model, tokens, split, batch_size) -> dict[str, Any]:
-    from keras_llm.evaluation.masked_words import evaluate_masked
+def _of_encoder(model, tokens: Path) -> Callable:
+    from keras_llm.evaluation.masked_words import MaskedEvaluator
 
-    return evaluate_masked(model, tokens, split, batch_size).to_dict()
+    return MaskedEvaluator(model, tokens).evaluate
 
 
-def _evaluate_decoder(model, tokens, split, batch_size) -> dict[str, Any]:
+def _of_decoder(model, tokens: Path) -> Callable:
     from keras_llm.datasets import EvaluationWindows, open_tokens
     from keras_llm.evaluation import Evaluator
     from keras_llm.models.loading import context_length
 
-    length = context_length(model)
-    held = open_tokens(tokens, split)
-    most = -(-len(held) // length)  # more would only be filled up
-    rows = batch_size and min(batch_size, most)
-    windows = EvaluationWindows(held, length, rows)
-    return Evaluator(model).evaluate(windows).to_dict()
+    length, evaluator = context_length(model), Evaluator(model)
+
+    def evaluate(split, batch_size):
+        held = open_tokens(tokens, split)
+        most = -(-len(held) // length)  # more would only be filled up
+        rows = batch_size and min(batch_size, most)
+        return evaluator.evaluate(EvaluationWindows(held, length, rows))
+
+    return evaluate
 
 
 def held_out_splits(tokens: Path) -> list[str]:

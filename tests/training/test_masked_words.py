@@ -12,7 +12,7 @@ from keras_llm.datasets.masks import masking_of
 from keras_llm.datasets.tokens import open_tokens
 from keras_llm.errors import InputError
 from keras_llm.evaluation.masked_words import (
-    evaluate_masked,
+    MaskedEvaluator,
     masked_windows,
     token_counts,
 )
@@ -65,12 +65,17 @@ def test_log_and_samples_are_those_of_masks(whole):
 
 
 @pytest.fixture(scope="module")
-def found(folder, whole):
-    return evaluate_masked(whole[1], folder / "tokens", "validation")
+def evaluator(folder, whole):
+    return MaskedEvaluator(whole[1], folder / "tokens")
 
 
-def test_it_is_evaluated_on_the_same_masks(folder, whole, found):
-    again = evaluate_masked(whole[1], folder / "tokens", "validation", 3)
+@pytest.fixture(scope="module")
+def found(evaluator):
+    return evaluator.evaluate("validation")
+
+
+def test_it_is_evaluated_on_the_same_masks(evaluator, found):
+    again = evaluator.evaluate("validation", 3)
     assert again.loss == pytest.approx(found.loss, rel=1e-6)
     assert again.num_tokens == found.num_tokens > 20
     assert again.pseudo_perplexity == pytest.approx(
