@@ -60,13 +60,10 @@ class MaskedEvaluation:
 
 
 def masked_windows(
-    tokens: Tokens,
-    masking: Masking,
-    sequence_length: int,
-    batch_size: int | None = None,
+    tokens: Tokens, masking: Masking, sequence_length: int
 ) -> MaskedBatches:
     """Windows of a split in order, whose masks are always the same."""
-    windows = EvaluationWindows(tokens, sequence_length, batch_size)
+    windows = EvaluationWindows(tokens, sequence_length)
     return MaskedBatches(windows, masking, VALIDATION_SEED)
 
 

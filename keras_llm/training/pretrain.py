@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 from rich.console import Console
 
 from keras_llm.datasets import (
@@ -12,13 +13,19 @@ from keras_llm.datasets import (
     TrainingWindows,
     open_tokens,
 )
+from keras_llm.datasets.batches import Batches
+from keras_llm.datasets.masks import (
+    VALIDATION_SEED,
+    MaskedBatches,
+    masking_of,
+)
 from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.generation import TextGenerator
 from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
-from keras_llm.training.masked_words import masked_words
+from keras_llm.training.masked_words import filled_masks
 from keras_llm.training.run import (
     TrainingResult,
     TrainingRun,
@@ -67,32 +74,33 @@ def pretraining_run(
     """What pretraining has of its own; the arguments are those of `pretrain`.
 
     Raises:
-        InputError: Text shorter than a window, or damaged tokens.
+        InputError: Text shorter than a window, damaged tokens, an encoder
+            whose tokenizer has no mask token, or a sample that the model
+            cannot take.
     """
-    if isinstance(model, ScratchMaskedLM):
-        return masked_words(model, tokens, settings, seed)
-    return _next_tokens(model, tokens, settings, generation, seed)
-
-
-def _next_tokens(
-    model: ScratchCausalLM,
-    tokens: Path,
-    settings: TrainingSettings,
-    generation: GenerationSettings | None,
-    seed: int,
-) -> TrainingRun:
     length = model.backbone.max_sequence_length
     train = open_tokens(tokens, "train")
     size = model.backbone.vocabulary_size
     check_vocabulary(tokens, train.vocabulary_size, size)
-    windows = TrainingWindows(train, length, settings.batch_size, seed)
+    batches = TrainingWindows(train, length, settings.batch_size, seed)
+    held = None
+    if "validation" in TokenManifest.load(tokens).splits:
+        held = EvaluationWindows(open_tokens(tokens, "validation"), length)
+    if isinstance(model, ScratchMaskedLM):
+        masking = masking_of(model.preprocessor.tokenizer)
+        batches = MaskedBatches(batches, masking, seed)
+        if held is not None:
+            held = MaskedBatches(held, masking, VALIDATION_SEED)
+        sample = filled_masks(model, settings)
+    else:
+        sample = continuation(model, settings, generation)
     return TrainingRun(
         model,
-        windows,
-        next_token_loss(),
-        validate=_validation(model, tokens, settings),
+        batches,
+        next_token_loss(),  # of an encoder, per masked token: by the weights
+        validate=_validation(model, held, settings),
         columns=("val_accuracy",),
-        sample=continuation(model, settings, generation),
+        sample=sample,
     )
 
 
@@ -122,17 +130,14 @@ def continuation(
 
 
 def _validation(
-    model: ScratchCausalLM, tokens: Path, settings: TrainingSettings
+    model: keras.Model, held: Batches | None, settings: TrainingSettings
 ) -> Callable[[], dict[str, float]] | None:
-    if "validation" not in TokenManifest.load(tokens).splits:
+    if held is None:
         return None
     evaluator = Evaluator(model)
-    windows = EvaluationWindows(
-        open_tokens(tokens, "validation"), model.backbone.max_sequence_length
-    )
 
     def validate():
-        found = evaluator.evaluate(windows, settings.validation_batches)
+        found = evaluator.evaluate(held, settings.validation_batches)
         return {"loss": found.loss, "accuracy": found.accuracy}
 
     return validate
