@@ -120,7 +120,7 @@ def _twin_outputs(twin, token_ids):
 
 
 def model_inputs(model: keras.Model, token_ids: np.ndarray):
-    """What a model takes: with a mask of nothing, if it takes a mask.
+    """What a model takes, with a mask of nothing.
 
     An encoder is asked at every position.
     """
@@ -129,7 +129,7 @@ def model_inputs(model: keras.Model, token_ids: np.ndarray):
         everywhere = np.arange(token_ids.shape[1], dtype="int32")
         positions = np.broadcast_to(everywhere, token_ids.shape)
         return inputs | {"mask_positions": positions}
-    return inputs if isinstance(model, ScratchCausalLM) else token_ids
+    return inputs
 
 
 def model_batch(model: keras.Model, batch: Batch) -> tuple:
