@@ -46,13 +46,25 @@ def build_model(
         **to_dict(settings),
         dtype=dtype,
     )
-    length = settings.max_sequence_length
-    if not settings.causal:
-        preprocessor = ScratchMaskedLMPreprocessor(tokenizer, length)
+    return language_model(backbone, tokenizer, settings.max_sequence_length)
+
+
+def language_model(
+    backbone: ScratchBackbone,
+    tokenizer: keras_hub.tokenizers.Tokenizer,
+    sequence_length: int,
+) -> ScratchCausalLM | ScratchMaskedLM:
+    """A decoder, or an encoder if the backbone looks ahead.
+
+    Args:
+        backbone: What it is made of.
+        tokenizer: Its vocabulary.
+        sequence_length: Of the preprocessor.
+    """
+    if not backbone.causal:
+        preprocessor = ScratchMaskedLMPreprocessor(tokenizer, sequence_length)
         return ScratchMaskedLM(backbone, preprocessor, name="scratch_masked_lm")
-    preprocessor = ScratchCausalLMPreprocessor(
-        tokenizer, sequence_length=length
-    )
+    preprocessor = ScratchCausalLMPreprocessor(tokenizer, sequence_length)
     return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
 
 

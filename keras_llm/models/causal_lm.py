@@ -1,12 +1,12 @@
 """The language model: a backbone, its output projection and generation."""
 
-import keras
 import keras_hub
 from keras import ops
 
 from keras_llm.errors import InputError
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
+from keras_llm.models.compiling import compile_again
 from keras_llm.recipes.loading import nearest
 from keras_llm.registration import register
 
@@ -206,10 +206,7 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
     def compile_from_config(self, config):
         sampler = keras_hub.samplers.deserialize(config["sampler"])
         config = {k: v for k, v in config.items() if k != "sampler"}
-        config = keras.saving.deserialize_keras_object(config)
-        self.compile(**config, sampler=sampler)
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
+        compile_again(self, config, sampler=sampler)
 
 
 def _until_stop(token_ids, prompt_mask, stop_token_ids):

@@ -6,6 +6,7 @@ import keras_hub
 from keras_llm.errors import InputError
 from keras_llm.layers.feed_forward import NONLINEARITIES
 from keras_llm.models.backbone import ScratchBackbone
+from keras_llm.models.compiling import compile_again
 from keras_llm.recipes.checks import check
 from keras_llm.registration import register
 from keras_llm.tokenizers import ScratchTokenizer
@@ -123,12 +124,8 @@ class ScratchMaskedLM(keras_hub.models.MaskedLM):
             **kwargs,
         )
 
-    # Keras does not compile a model again that overrides `compile`, as
-    # KerasHub's do, so that a `.keras` file would lose the optimizer.
     def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
+        compile_again(self, config)
 
 
 def _activation(name: str):

@@ -32,11 +32,10 @@ from keras_llm.export.huggingface.tensors import Tensor
 from keras_llm.models import (
     ScratchBackbone,
     ScratchCausalLM,
-    ScratchCausalLMPreprocessor,
     ScratchMaskedLM,
-    ScratchMaskedLMPreprocessor,
     ScratchTextClassifier,
 )
+from keras_llm.models.build import language_model
 from keras_llm.tokenizers.hugging_face import read_tokenizer
 from keras_llm.tokenizers.word_pieces import has_word_pieces, read_word_pieces
 
@@ -153,13 +152,7 @@ def new_model(
     """
     backbone = _new_backbone(settings)
     longest = min(backbone.max_sequence_length, LONGEST_PACKED)
-    if not backbone.causal:
-        preprocessor = ScratchMaskedLMPreprocessor(tokenizer, longest)
-        return ScratchMaskedLM(backbone, preprocessor, name="scratch_masked_lm")
-    preprocessor = ScratchCausalLMPreprocessor(
-        tokenizer, sequence_length=longest
-    )
-    return ScratchCausalLM(backbone, preprocessor, name="scratch_causal_lm")
+    return language_model(backbone, tokenizer, longest)
 
 
 def _is_causal(options: dict[str, Any]) -> bool:
