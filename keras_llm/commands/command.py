@@ -73,6 +73,12 @@ SOURCE = (
 )
 # Of the environment: the bearer token of a server.
 KEY = "KERAS_LLM_KEY"
+# What a model is tried by, of a preset.
+ASKED = {
+    "generate": "generate {} --prompt TEXT",
+    "fill": 'fill {} "A [MASK]."',
+    "classify": "classify {} TEXT",
+}
 PRESET = (
     "A preset folder, the run that has one, or what KerasHub downloads: "
     "gpt2_base_en, hf://USER/MODEL, kaggle://…"

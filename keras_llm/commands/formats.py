@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import Namespace
 from rich.console import Console
 
-from keras_llm.commands.command import OUT, PRESET, Command
+from keras_llm.commands.command import ASKED, OUT, PRESET, Command
 from keras_llm.commands.showing import show
 from keras_llm.errors import InputError
 
@@ -118,13 +118,13 @@ def import_model(values: Namespace, console: Console) -> dict[str, Any]:
         {"preset": str(values.out), "parameters": model.count_params()}, values
     )
     if not values.json:
-        next = "generate {} --prompt TEXT"
+        ask = ASKED["generate"]
         if isinstance(model, ScratchTextClassifier):
-            next = "classify {} TEXT"
+            ask = ASKED["classify"]
         elif isinstance(model, ScratchMaskedLM):
-            next = 'fill {} "A [MASK]."'
+            ask = ASKED["fill"]
         print(
-            f"\nNext: keras-llm {next.format(values.out)}\n"
+            f"\nNext: keras-llm {ask.format(values.out)}\n"
             f"      keras-llm export {values.out} saved_models/NAME"
         )
     return result

@@ -6,7 +6,7 @@ from typing import Any
 from jsonargparse import Namespace
 from rich.console import Console
 
-from keras_llm.commands.command import CLEANING, OUT, SOURCE, Command
+from keras_llm.commands.command import ASKED, CLEANING, OUT, SOURCE, Command
 from keras_llm.commands.showing import show
 from keras_llm.run_folder import PRETRAINING
 
@@ -29,8 +29,7 @@ def train(values: Namespace, console: Console) -> dict[str, Any]:
         if samples.exists():
             last = samples.read_text(encoding="utf-8").rstrip()
             print(last[last.rfind("=== step") :])
-        causal = values.recipe.model.causal
-        ask = "generate {} --prompt TEXT" if causal else 'fill {} "A [MASK]."'
+        ask = ASKED["generate" if values.recipe.model.causal else "fill"]
         print(
             f"\nNext: keras-llm {ask.format(values.out)}\n"
             f"      keras-llm inspect {values.out}\n"

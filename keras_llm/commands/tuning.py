@@ -11,7 +11,14 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from keras_llm.commands.command import CLEANING, OUT, PRESET, SOURCE, Command
+from keras_llm.commands.command import (
+    ASKED,
+    CLEANING,
+    OUT,
+    PRESET,
+    SOURCE,
+    Command,
+)
 from keras_llm.commands.showing import show
 from keras_llm.errors import InputError
 from keras_llm.quiet import import_keras
@@ -28,7 +35,7 @@ SHAPES = {
     "classifier": "Columns text and label, or two that --data.columns names.",
 }
 # What a model that was tuned is tried by.
-NEXT = {"domain": "generate {} --prompt TEXT", "classifier": "classify {} TEXT"}
+NEXT = {"domain": ASKED["generate"], "classifier": ASKED["classify"]}
 
 
 def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
