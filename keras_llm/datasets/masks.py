@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras_hub
 import numpy as np
 
-from keras_llm.datasets.batches import ArraySpec, Batches
+from keras_llm.datasets.batches import ArraySpec, Batches, token_signature
 from keras_llm.errors import InputError
 from keras_llm.tokenizers.token_bytes import token_bytes
 
@@ -105,11 +105,7 @@ class MaskedBatches:
 
     @property
     def signature(self) -> tuple:
-        features, *_ = self.batches.signature
-        shape = (self._size, self.most)
-        ids = ArraySpec(shape, np.int32)
-        weights = ArraySpec(shape, np.float32)
-        return features | {"mask_positions": ids}, ids, weights
+        return masked_signature(self._size, self._length, self.most)
 
     def batch(
         self, k: int
@@ -170,6 +166,15 @@ class MaskedBatches:
         others = self._drawn[draw.integers(len(self._drawn), size=share.size)]
         kept = np.where(share < MASKED + RANDOM, others, token_ids)
         return np.where(share < MASKED, self.masking.mask_token_id, kept)
+
+
+def masked_signature(batch_size: int, length: int, masks: int) -> tuple:
+    """The signature of batches with so many masks a row."""
+    features, *_ = token_signature(batch_size, length)
+    shape = (batch_size, masks)
+    ids = ArraySpec(shape, np.int32)
+    weights = ArraySpec(shape, np.float32)
+    return features | {"mask_positions": ids}, ids, weights
 
 
 def _count(tokens: int) -> int:

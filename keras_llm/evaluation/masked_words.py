@@ -8,11 +8,11 @@ import keras_hub
 import numpy as np
 
 from keras_llm.datasets import EvaluationWindows, open_tokens
-from keras_llm.datasets.batches import ArraySpec
 from keras_llm.datasets.masks import (
     VALIDATION_SEED,
     MaskedBatches,
     Masking,
+    masked_signature,
     masking_of,
 )
 from keras_llm.datasets.tokens import TokenManifest, Tokens
@@ -157,14 +157,7 @@ class OneByOne:
 
     @property
     def signature(self) -> tuple:
-        row, one = (self._size, self._length), (self._size, 1)
-        ids = ArraySpec(one, np.int32)
-        features = {
-            "token_ids": ArraySpec(row, np.int32),
-            "padding_mask": ArraySpec(row, bool),
-            "mask_positions": ids,
-        }
-        return features, ids, ArraySpec(one, np.float32)
+        return masked_signature(self._size, self._length, 1)
 
     def batch(self, k: int) -> tuple:
         """Batch `k`, in the form of `MaskedBatches` with one mask a row."""

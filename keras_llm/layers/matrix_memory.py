@@ -27,8 +27,6 @@ class MatrixMemory(LinearRecurrence):
         InputError: `hidden_dim` is no multiple of `num_heads`.
     """
 
-    num_gates = 2  # of each head, from the input
-
     def __init__(
         self,
         hidden_dim: int,
@@ -54,7 +52,7 @@ class MatrixMemory(LinearRecurrence):
         for name in ("query", "key", "value", "output_gate"):
             setattr(self, name, self._dense(inner, name))
         self.gates = keras.layers.Dense(
-            self.num_gates * num_heads,
+            2 * num_heads,
             kernel_initializer=self.kernel_initializer,
             bias_initializer=keras.initializers.Constant(self.gate_bias()),
             dtype=self.dtype_policy,
@@ -72,7 +70,7 @@ class MatrixMemory(LinearRecurrence):
         )
 
     def gate_bias(self):
-        """What the gates are at first: `(num_gates * num_heads,)`."""
+        """What the gates are at first: `(2 * num_heads,)`."""
         raise NotImplementedError
 
     def _dense(self, units: int, name: str):
@@ -102,9 +100,9 @@ class MatrixMemory(LinearRecurrence):
         return ops.cast(x, "float32")
 
     def head_gates(self, x):
-        """`num_gates` float32 tensors `(batch, length, heads)`."""
+        """Two float32 tensors `(batch, length, heads)`."""
         gates = ops.cast(on_rows(self.gates, x), "float32")
-        return ops.split(gates, self.num_gates, axis=-1)
+        return ops.split(gates, 2, axis=-1)
 
     def output(self, y, x):
         y = self.memory_norm(ops.cast(y, self.compute_dtype))
