@@ -50,8 +50,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             none, as with rotary positions.
         tie_word_embeddings: bool. Whether the output projection is tied.
         dropout: float in [0, 1). Share of outputs dropped while training.
-        normalization: str. How the sum is normalised (`"layer"` or `"rms"`),
-            as BERT does; not at all if omitted.
+        normalization: str. How the sum is normalised: `"layer"`, as BERT
+            does, `"rms"` or `"none"`.
         layer_norm_epsilon: float. Added to the variance.
         use_bias: bool. Whether layer normalisation has a bias.
         output_bias: bool. Whether the output projection has one.
@@ -82,7 +82,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         max_sequence_length: int | None = None,
         tie_word_embeddings: bool = True,
         dropout: float = 0.0,
-        normalization: str | None = None,
+        normalization: str = "none",
         layer_norm_epsilon: float = 1e-5,
         use_bias: bool = True,
         output_bias: bool = False,
@@ -106,22 +106,20 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.use_bias = use_bias
         self.has_output_bias = output_bias
-        if normalization is not None:
-            self.norm = make_norm(
-                normalization,
-                layer_norm_epsilon,
-                use_bias,
-                dtype=self.dtype_policy,
-                name="norm",
-            )
+        self.norm = make_norm(
+            normalization,
+            layer_norm_epsilon,
+            use_bias,
+            dtype=self.dtype_policy,
+            name="norm",
+        )
         self.dropout_layer = keras.layers.Dropout(
             dropout, dtype=self.dtype_policy, name="dropout"
         )
 
     def build(self, input_shape):
         self.token_embedding.build(None)
-        if self.normalization is not None:
-            self.norm.build((None, None, self.hidden_dim))
+        self.norm.build((None, None, self.hidden_dim))
         if self.max_sequence_length is not None:
             self.position_embedding = self.add_weight(
                 name="position_embedding",
@@ -147,9 +145,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             positions = position_ids(ops.shape(inputs)[1], start_index)
             table = ops.cast(self.position_embedding, x.dtype)
             x = x + ops.take(table, positions, axis=0)
-        if self.normalization is not None:
-            x = self.norm(x)
-        return self.dropout_layer(x, training=training)
+        return self.dropout_layer(self.norm(x), training=training)
 
     def compute_output_spec(
         self, inputs, start_index=None, reverse=False, training=None

@@ -178,7 +178,7 @@ class ScratchBackbone(keras_hub.models.Backbone):
             max_sequence_length if position_embedding == "learned" else None,
             tie_word_embeddings=tie_word_embeddings,
             dropout=dropout,
-            normalization=None if normalize_first else normalization,
+            normalization="none" if normalize_first else normalization,
             layer_norm_epsilon=layer_norm_epsilon,
             use_bias=use_bias,
             output_bias=output_bias,
@@ -189,15 +189,13 @@ class ScratchBackbone(keras_hub.models.Backbone):
             _make_block(settings, types[index % len(types)], index, dtype)
             for index in range(num_layers)
         ]
-        final_norm = keras.layers.Identity(dtype=dtype, name="final_norm")
-        if normalize_first:
-            final_norm = make_norm(
-                normalization,
-                layer_norm_epsilon,
-                use_bias,
-                dtype=dtype,
-                name="final_norm",
-            )
+        final_norm = make_norm(
+            normalization if normalize_first else "none",
+            layer_norm_epsilon,
+            use_bias,
+            dtype=dtype,
+            name="final_norm",
+        )
         # === Functional model ===
         token_ids = keras.Input((None,), dtype="int32", name="token_ids")
         padding_mask = keras.Input((None,), dtype="int32", name="padding_mask")

@@ -253,12 +253,10 @@ def _backbone(backbone) -> Iterator[Weight]:
     if embedding.max_sequence_length is not None:
         positions = embedding.position_embedding
         yield Weight("embedding.position_embedding", positions)
-    if embedding.normalization is not None:
-        yield from _norm("embedding.norm.", embedding.norm)
+    yield from _norm("embedding.norm.", embedding.norm)
     for index, block in enumerate(backbone.blocks):
         yield from _block(f"blocks.{index}.", block)
-    if backbone.normalize_first:
-        yield from _norm("final_norm.", backbone.final_norm)
+    yield from _norm("final_norm.", backbone.final_norm)
 
 
 def _head(backbone) -> Iterator[Weight]:
