@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,9 @@ def try_batch_sizes(
     )
     guard = _Guard(process, memory or _free_memory())
     try:
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.close()
+        # It may have ended already, of too little memory.
+        with suppress(BrokenPipeError), process.stdin as lines:
+            lines.write(json.dumps(job) + "\n")
         for line in process.stdout:
             found.append(BatchSize(**json.loads(line)))
         code = process.wait()
