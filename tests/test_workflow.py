@@ -1,6 +1,5 @@
 """A run does what is left to do, and never more than it was told to."""
 
-import errno
 import gzip
 import json
 import os
@@ -9,7 +8,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tiny_corpus import sample_text
@@ -25,11 +23,11 @@ from tiny_run import (
 )
 
 from keras_llm import workflow
-from keras_llm.errors import InputError, Interrupted
+from keras_llm.errors import InputError
 from keras_llm.inspection import inspect_artifact
 from keras_llm.recipes import load_recipe, memory
 from keras_llm.recipes.settings import TokenizerSettings
-from keras_llm.run_folder import RECORDS, STAGES, Run, read_records
+from keras_llm.run_folder import RECORDS, STAGES, read_records
 from keras_llm.workflow import pretraining
 
 BPE = changed("tokenizer", TokenizerSettings("bpe", vocabulary_size=320))
@@ -234,99 +232,6 @@ def test_damaged_records_are_named(tmp_path, text):
         train_again(tmp_path)
 
 
-def stage(folder: Path, *arguments, redo=None):
-    """A stage alone, as a command of its own."""
-    with Run(folder, QUIET).opened(RECIPE, redo) as run:
-        return run.stage(*arguments)
-
-
-def fail():
-    raise InputError("too large")
-
-
-def test_a_first_stage_that_failed_leaves_nothing(tmp_path):
-    def work():
-        (tmp_path / "corpus").mkdir()
-        fail()
-
-    with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "prepare", {}, {}, work)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_later_stage_that_failed_leaves_those_before_it(tmp_path):
-    def work():
-        (tmp_path / "tokenizer").mkdir()
-        fail()
-
-    corpus = tmp_path / "corpus"
-    stage(tmp_path, "prepare", {}, {}, lambda: corpus.mkdir() or {})
-    with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "tokenizer", {}, {}, work)
-    assert read_records(tmp_path / RECORDS).keys() == {"prepare"}
-    assert corpus.is_dir() and not (tmp_path / "tokenizer").exists()
-
-
-def test_too_little_memory_is_said_of_the_stage(tmp_path):
-    def work():
-        raise MemoryError("Unable to allocate 8.00 TiB")
-
-    with pytest.raises(InputError, match="stage encode needs more .* 8.00 TiB"):
-        stage(tmp_path, "encode", {}, {}, work)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_stage_that_was_killed_binds_nobody(tmp_path):
-    def work():
-        (tmp_path / "tokenizer").mkdir()
-        raise Interrupted("killed")
-
-    with pytest.raises(Interrupted):
-        stage(tmp_path, "tokenizer", {"size": 9}, {}, work)
-    assert "tokenizer" in read_records(tmp_path / RECORDS)
-    report = stage(
-        tmp_path,
-        "tokenizer",
-        {"size": 3},
-        {},
-        lambda: {"left": (tmp_path / "tokenizer").exists()},
-    )
-    assert report == {"left": False}
-
-
-@pytest.mark.parametrize("left", ["checkpoints/00000002/model.npz", "log.csv"])
-def test_what_training_has_done_outlasts_an_error(tmp_path, left):
-    left = tmp_path / "training" / left
-
-    def work():
-        left.parent.mkdir(parents=True)
-        left.touch()
-        fail()
-
-    with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "pretrain", {"steps": 9}, {}, work)
-    assert left.is_file()
-
-
-def test_training_that_can_go_on_is_not_lost(tmp_path):
-    checkpoint = tmp_path / "training" / "checkpoints" / "00000002"
-
-    def work():
-        checkpoint.mkdir(parents=True)
-        raise Interrupted("stopped at step 2")
-
-    with pytest.raises(Interrupted):
-        stage(tmp_path, "pretrain", {"steps": 9}, {}, work)
-    with pytest.raises(InputError, match="steps was 9, now 3"):
-        stage(tmp_path, "pretrain", {"steps": 3}, {}, dict)
-    with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "pretrain", {"steps": 9}, {}, fail)
-    stage(tmp_path, "pretrain", {"steps": 9}, {}, dict)
-    assert checkpoint.is_dir()
-    stage(tmp_path, "pretrain", {"steps": 3}, {}, dict, redo="pretrain")
-    assert not checkpoint.exists()
-
-
 @pytest.mark.parametrize(
     ("redo", "field", "value", "expected"),
     [
@@ -344,16 +249,6 @@ def test_redo_with_what_cannot_be_done_loses_nothing(
     with pytest.raises(InputError, match=expected):
         train_again(run, changed(field, value), redo)
     assert write_times(run) == before
-
-
-def test_a_full_disk_names_the_stage_and_leaves_it_unfinished(tmp_path):
-    def full():
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(InputError, match="encode.*No space left"):
-        stage(tmp_path, "encode", {}, {}, full)
-    records = read_records(tmp_path / RECORDS)
-    assert not records["encode"]["finished"]
 
 
 HOLD = """
