@@ -52,7 +52,6 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.report.timings import load_timings
 from keras_llm.corpus.rules.words import Words
 from keras_llm.corpus.sources.catalogue import local_files
 from keras_llm.recipes.corpus_settings import (
@@ -184,11 +183,11 @@ def ours(source: Path, settings: CorpusSettings) -> tuple[float, dict]:
         start = time.process_time()
         prepare(str(source), out, settings, ONE_CORE)
         seconds = time.process_time() - start
-        timings = load_timings(out)
+        timings = json.loads((out / "timings.json").read_text("utf-8"))
     rules = {
-        name: speed.megabytes_per_second
-        for name, speed in timings.rules.items()
-        if speed.megabytes_per_second
+        name: rule["bytes"] / 1e6 / rule["seconds"]
+        for name, rule in timings["rules"].items()
+        if rule["bytes"]
     }
     return size_of(source) / seconds, rules
 

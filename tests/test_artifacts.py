@@ -13,7 +13,6 @@ import pytest
 from tiny_run import finished_run
 
 from keras_llm.corpus.report.corpus_report import load_report
-from keras_llm.corpus.report.timings import load_timings
 from keras_llm.datasets import open_tokens
 from keras_llm.datasets.examples import Examples, Row, write_examples
 from keras_llm.errors import InputError
@@ -67,7 +66,6 @@ def open_index(folder):
 OPENED = {
     "run": ("stages.json", lambda path: read_records(path / "stages.json")),
     "corpus": ("report.json", load_report),
-    "times": ("timings.json", load_timings),
     "tokenizer": ("report.json", TokenizerReport.load),
     "tokens": ("manifest.json", lambda path: open_tokens(path, "train")),
     "examples": ("manifest.json", Examples),
@@ -87,7 +85,6 @@ def whole(tmp_path_factory):
     shutil.copy(run / "stages.json", folder / "run")
     for name in ("corpus", "tokenizer", "tokens", "preset"):
         shutil.copytree(run / name, folder / name)
-    shutil.copytree(run / "corpus", folder / "times")
     rows = [[Row([1, 2, 3], [False, True, True])]] * 4
     write_examples(folder / "examples", rows, [True, False] * 2)
     (folder / "pairs/assets/tokenizer").mkdir(parents=True)
@@ -176,7 +173,6 @@ OTHERS = [
     ("corpus", "read.documents", "7", "read.documents must be a whole number"),
     ("corpus", "kept.documents", 10**15, "the rules kept"),
     ("corpus", "splits", 3, "splits must be a mapping"),
-    ("times", "workers", None, "workers must be a whole number"),
     ("tokenizer", "vocabulary_size", [], "vocabulary_size must be a whole"),
     ("tokenizer", "seconds", 1e999, "seconds must be a finite number"),
     ("preset", "config", MISSING, "cannot be read: it must be a mapping"),
@@ -265,10 +261,10 @@ def test_rows_that_do_not_fit_are_found(whole, tmp_path):
 
 def test_a_pipe_is_not_waited_for(whole, tmp_path):
     shutil.copytree(whole / "corpus", tmp_path / "corpus")
-    (tmp_path / "corpus/timings.json").unlink()
-    os.mkfifo(tmp_path / "corpus/timings.json")
-    with pytest.raises(InputError, match="timings.json .* a pipe"):
-        load_timings(tmp_path / "corpus")
+    (tmp_path / "corpus/report.json").unlink()
+    os.mkfifo(tmp_path / "corpus/report.json")
+    with pytest.raises(InputError, match="report.json"):
+        load_report(tmp_path / "corpus")
 
 
 @pytest.fixture

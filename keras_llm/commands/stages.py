@@ -42,7 +42,6 @@ def prepare(values: Namespace, console: Console) -> dict[str, Any]:
     """Shows what each rule did, what looks wrong, and what came out."""
     from keras_llm.corpus.report.corpus_report import load_report
     from keras_llm.corpus.report.table import funnel_table
-    from keras_llm.corpus.report.timings import load_timings
     from keras_llm.workflow import prepare_corpus
 
     result = prepare_corpus(
@@ -50,7 +49,7 @@ def prepare(values: Namespace, console: Console) -> dict[str, Any]:
     )
     if not values.json:
         report = load_report(values.out)
-        Console().print(funnel_table(report, load_timings(values.out)))
+        Console().print(funnel_table(report))
         print(f"{report.files}\n")
         for warning in report.warnings:
             print(f"! {warning}")

@@ -5,6 +5,7 @@ Knows nothing of what is done to them.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from os.path import commonprefix
 from typing import Any
 
 from keras_llm.artifacts import from_record
@@ -12,8 +13,6 @@ from keras_llm.artifacts import from_record
 EXAMPLES = 3  # of what is changed, dropped or leaks
 EXCERPT = 240  # characters of an example
 MOST_TOLD = 6  # kinds of files, in a line
-_ANCHOR = 32  # characters that tell where two texts agree again
-_LEFT_OUT = " […] "
 
 
 @dataclass(frozen=True)
@@ -178,40 +177,13 @@ def merged(kind: type, records: Iterable[Mapping[str, Any]]) -> Any:
     return total
 
 
-def excerpts(before: str, after: str, most: int = EXCERPT) -> tuple[str, str]:
-    """Both texts around their first difference.
-
-    Of a long removal the middle is left out, so that it is seen where the
-    texts agree again.
-
-    Args:
-        before: A text.
-        after: What became of it.
-        most: Characters of each excerpt.
-    """
-    first = _common(before, after)
-    third = most // 3
-    start = max(0, first - third)
-    again = before.find(after[first : first + _ANCHOR], first)
-    if again - first <= third:  # seen whole, or the texts never agree again
-        stop = start + most
-        return before[start:stop], after[start:stop]
-    removed = before[first : first + third - len(_LEFT_OUT)] + _LEFT_OUT
-    return (
-        before[start:first] + removed + before[again : again + third],
-        after[start : first + third],
-    )
-
-
-def _common(before: str, after: str) -> int:
-    """Length of what two texts begin with alike, in whole words."""
-    low, high = 0, min(len(before), len(after))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if before[low:middle] == after[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    while low and before[low - 1].isalnum():
-        low -= 1
-    return low
+def excerpts(before: str, after: str) -> tuple[str, str]:
+    """Both texts from a little before their first difference on."""
+    lines, others = before.split("\n"), after.split("\n")
+    pairs = enumerate(zip(lines, others, strict=False))
+    fewest = min(len(lines), len(others))
+    first = next((n for n, (one, other) in pairs if one != other), fewest)
+    before, after = "\n".join(lines[first:]), "\n".join(others[first:])
+    common = commonprefix([before, after])
+    start = max(0, len(common) - EXCERPT // 3)
+    return before[start : start + EXCERPT], after[start : start + EXCERPT]

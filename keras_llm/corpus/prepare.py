@@ -13,7 +13,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -31,12 +32,6 @@ from keras_llm.corpus.report.summary import (
     merged_files,
     merged_rules,
     summarise,
-)
-from keras_llm.corpus.report.timings import (
-    Speed,
-    Timings,
-    rule_speeds,
-    save_timings,
 )
 from keras_llm.corpus.rules import Rule, build_rules
 from keras_llm.corpus.sources import as_sources, list_sources
@@ -231,18 +226,24 @@ class _Stages:
         self._check_splits(
             {split: count.documents for split, count in report.splits.items()}
         )
-        workers = self._execution.workers or usable_cores()
-        seconds = sum(self._seconds.values())
-        timings = Timings(
-            total=Speed.of(seconds, _bytes_of(self._files)),
-            workers=min(workers, self._tasks),
-            rules=rule_speeds(itertools.chain(*stages)),
-            stages=self._seconds,
-        )
         save_report(report, self._corpus)
-        save_timings(timings, self._corpus)
-        save_page(report, timings, self._corpus)
+        save_page(report, self._corpus)
+        self._save_timings(itertools.chain(*stages))
         return report
+
+    def _save_timings(self, records: Iterable[dict]) -> None:
+        """Seconds of the stages, and of each rule summed over all tasks."""
+        rules: dict[str, Counter] = defaultdict(Counter)
+        for name, rule in (item for each in records for item in each.items()):
+            rules[name].update(seconds=rule["seconds"], bytes=rule["bytes"])
+        workers = self._execution.workers or usable_cores()
+        timings = {
+            "bytes": _bytes_of(self._files),
+            "workers": min(workers, self._tasks),
+            "stages": self._seconds,
+            "rules": rules,
+        }
+        write_text(self._corpus / "timings.json", json.dumps(timings, indent=2))
 
     def _reader(self, name: str, files: list[SourceFile]) -> FileReader:
         tasks = make_tasks(files)

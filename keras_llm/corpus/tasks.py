@@ -197,7 +197,7 @@ class Write:
             for split, writer in writers.items()
             if writer.count.documents
         }
-        record = {"splits": splits} | contents.to_dict()
+        record = {"splits": splits} | vars(contents)
         store.save_record("written", rank, record)
         _save_counts(store, "writing", rank, rules)
 

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.report.timings import load_timings
 from keras_llm.recipes.corpus_settings import (
     CorpusSettings,
     ExecutionSettings,
@@ -87,7 +86,7 @@ def write_little_of_everything(folder):
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """Such a corpus: its `report`, `timings` and `folder`."""
+    """Such a corpus: its `report` and `folder`."""
     source = tmp_path_factory.mktemp("everything") / "in"
     questions = write_little_of_everything(source)
     settings = CorpusSettings(
@@ -99,4 +98,4 @@ def made(tmp_path_factory):
     )
     out = source.parent / "corpus"
     report = prepare(str(source), out, settings, ExecutionSettings(workers=2))
-    return SimpleNamespace(report=report, timings=load_timings(out), folder=out)
+    return SimpleNamespace(report=report, folder=out)

@@ -14,14 +14,9 @@ from keras_llm.corpus.report.corpus_report import (
     load_report,
     save_report,
 )
-from keras_llm.corpus.report.figures import percent, rate, short_count
+from keras_llm.corpus.report.figures import percent, short_count
 from keras_llm.corpus.report.summary import merged_rules
 from keras_llm.corpus.report.table import funnel_table
-from keras_llm.corpus.report.timings import (
-    Speed,
-    load_timings,
-    save_timings,
-)
 from keras_llm.errors import InputError
 
 
@@ -74,9 +69,9 @@ def test_a_missing_report_is_named(tmp_path):
         ("rules.html.seen", None, r"rules\.html lacks seen"),
         ("lengths.mean", 3, "lengths has unknown mean"),
         (
-            "characters.frequent.3.count",
+            "duplicates.largest.0.size",
             "many",
-            r"frequent\[3\]\.count must be a whole.*'many'",
+            r"largest\[0\]\.size must be a whole.*'many'",
         ),
         (
             "duplicates.exact",
@@ -149,19 +144,11 @@ def test_the_commonest_length_is_found():
     assert lengths_of([]).histogram == []
 
 
-def test_timings_are_read_back(made, tmp_path):
-    assert load_timings(tmp_path) is None
-    save_timings(made.timings, tmp_path)
-    assert load_timings(tmp_path) == made.timings
-    assert list(made.timings.rules) == list(made.report.rules)
-    (tmp_path / "timings.json").write_text("{}")
-    with pytest.raises(InputError, match=r"timings\.json must be"):
-        load_timings(tmp_path)
-
-
-def test_speed_is_of_what_was_measured():
-    assert Speed.of(2.0, 3_000_000).megabytes_per_second == 1.5
-    assert Speed.of(0.0, 10).megabytes_per_second is None
+def test_every_rule_is_timed(made):
+    timings = json.loads((made.folder / "timings.json").read_text("utf-8"))
+    assert list(timings["rules"]) == list(made.report.rules)
+    assert all(rule["seconds"] > 0 for rule in timings["rules"].values())
+    assert {"clean", "write"} <= timings["stages"].keys()
 
 
 @pytest.mark.parametrize(
@@ -190,11 +177,6 @@ def test_shares_are_neither_none_nor_all_by_rounding(part, text):
     assert percent(0, 0) == "0%"
 
 
-def test_rates_have_about_three_digits():
-    rates = [None, 0.123, 4.56, 1234.5]
-    assert [rate(r) for r in rates] == ["–", "0.12", "4.6", "1,234"]
-
-
 def printed(table, width=80):
     output = io.StringIO()
     Console(file=output, width=width).print(table)
@@ -208,7 +190,7 @@ def rows(text):
 
 def test_a_row_a_rule_fits_eighty_columns(made):
     report = made.report
-    text = printed(funnel_table(report, made.timings))
+    text = printed(funnel_table(report))
     found = rows(text)
     assert list(found) == [*report.rules, "kept"]
     language = report.rules["language"]
@@ -219,17 +201,13 @@ def test_a_row_a_rule_fits_eighty_columns(made):
         share,
     ]
     assert found["kept"][1] == f"{report.kept.documents:,}"
-    assert "MB/s" in text and "…" not in text
-
-
-def test_speeds_are_left_out_where_there_are_none(made):
-    assert "MB/s" not in printed(funnel_table(made.report, None))
+    assert "…" not in text
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
 def test_any_width_will_do_and_names_are_no_markup(made, width):
     rules = {f"[red]{name}": rule for name, rule in made.report.rules.items()}
     report = replace(made.report, rules=rules)
-    text = printed(funnel_table(report, made.timings), width)
+    text = printed(funnel_table(report), width)
     assert all(len(line) <= width for line in text.splitlines())
     assert width < 200 or "[red]html" in text

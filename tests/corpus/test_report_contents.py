@@ -1,112 +1,15 @@
-"""What documents hold: characters counted, what is hardly text told apart."""
+"""What is hardly text is told apart, and what clean text rarely holds."""
 
 import gzip
 import json
 import sysconfig
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.report.contents import (
-    CharacterCounter,
-    script_of,
-    suspicion,
-)
+from keras_llm.corpus.report.contents import suspicion
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
-
-TEXTS = {
-    "ascii": "to be, or not to be\n" * 40,
-    "latin": "Straße, naïve café " * 9,
-    "other": "Сова 梟 ふくろう 🦉🦉 \ue000\ufffd",
-    "empty": "",
-    "odd": "\x00\x07 \ud800 \u0378 \t\n",
-}
-
-
-def counted(texts):
-    counter = CharacterCounter()
-    for id, text in texts.items():
-        counter.add(id, text)
-    return counter
-
-
-def test_characters_are_counted():
-    found = counted(TEXTS).inventory()
-    expected = Counter("".join(TEXTS.values()))
-    assert found.distinct == len(expected)
-    assert found.total == expected.total() == sum(found.scripts.values())
-    for character in found.frequent + found.rare:
-        assert character.count == expected[character.character]
-        assert character.character in TEXTS[character.id]
-        assert ord(character.character) == int(character.code_point[2:], 16)
-    counts = [character.count for character in found.frequent]
-    assert counts == sorted(expected.values(), reverse=True)[:60]
-
-
-def test_each_character_is_named_with_its_first_document():
-    found = counted({"a": "xy", "b": "yzé", "c": "éx"}).inventory()
-    first = {c.character: c.id for c in found.frequent}
-    assert first == {"x": "a", "y": "a", "z": "b", "é": "b"}
-
-
-def test_tasks_together_count_as_one():
-    first = dict(list(TEXTS.items())[:2])
-    rest = dict(list(TEXTS.items())[2:])
-    together = counted(first)
-    record = json.loads(json.dumps(counted(rest).to_dict()))
-    together.merge(CharacterCounter.from_dict(record))
-    assert together.inventory() == counted(TEXTS).inventory()
-
-
-def test_what_clean_text_rarely_holds_is_told_apart():
-    unusual = counted(TEXTS).inventory().unusual
-    assert {kind: found.count for kind, found in unusual.items()} == {
-        "control": 2,
-        "private use": 1,
-        "replacement": 1,
-        "surrogate": 1,
-        "unassigned": 1,
-    }
-    assert unusual["replacement"].id == "other"
-    assert counted({"a": "all\tis\nwell"}).inventory().unusual == {}
-
-
-def test_the_rarest_are_not_the_most_frequent():
-    text = "".join(chr(200 + n) * (n + 1) for n in range(90))
-    found = counted({"a": text}).inventory()
-    assert [c.count for c in found.rare] == list(range(1, 13))
-    assert not set(found.rare) & set(found.frequent)
-
-
-@pytest.mark.parametrize(
-    ("character", "script"),
-    [
-        ("a", "Latin"),
-        ("ß", "Latin"),
-        ("Ａ", "Latin"),
-        ("с", "Cyrillic"),
-        ("梟", "Han"),
-        ("ふ", "Hiragana"),
-        ("ﾌ", "Katakana"),
-        ("\u0301", "combining marks"),
-        ("٣", "digits"),
-        ("—", "punctuation"),
-        ("🦉", "symbols"),
-        ("\u00a0", "spaces"),
-        ("\u200b", "invisible"),
-        ("\n", "line ends and tabs"),
-        ("\ue000", "private use"),
-    ],
-)
-def test_scripts_are_named(character, script):
-    assert script_of(character) == script
-
-
-def test_every_code_point_has_a_script():
-    assert all(script_of(chr(code)) for code in range(0, 0x110000, 11))
-
 
 ROFF = """.TH TRUE 1 "May 2024" "coreutils" "User Commands"
 .SH NAME
@@ -167,8 +70,28 @@ def test_a_corpus_of_stubs_and_manual_pages_says_so(tmp_path):
         (folder / f"{number}.1.gz").write_bytes(gzip.compress(page))
     settings = CorpusSettings(split=SplitSettings(validation=0))
     report = prepare(str(folder), tmp_path / "out", settings)
-    assert report.suspects["stub pages"].documents == 4
-    assert report.suspects["markup left"].documents == 3
+    assert report.suspects["stub pages"].count == 4
+    assert report.suspects["markup left"].count == 3
     told = " ".join(report.warnings)
     assert "stub pages: 4 document(s)" in told
     assert "markup left: 3 document(s)" in told and "0.1.gz" in told
+
+
+def test_what_clean_text_rarely_holds_is_found(tmp_path):
+    odd = "\x07 \x00 \ue000 \ufffd\ufffd \u0378 \t\n <1> 23"
+    lines = [{"text": "all\tis\nwell"}, {"text": odd}, {"text": odd}]
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    settings = CorpusSettings(rules=[], split=SplitSettings(validation=0))
+    report = prepare(str(path), tmp_path / "out", settings)
+    assert {kind: each.count for kind, each in report.unusual.items()} == {
+        "control": 2,
+        "private use": 1,
+        "replacement": 2,
+        "unassigned": 1,
+    }
+    assert {each.id.split("@")[0] for each in report.unusual.values()} == {
+        "in.jsonl"
+    }
+    assert report.signs["digits"] == 3 and report.signs["<"] == 1
+    assert any("replacement character" in told for told in report.warnings)

@@ -90,11 +90,10 @@ def test_the_page_says_what_the_report_says(made):
         assert warning in said
     assert percent(report.kept.documents, report.read.documents) in said
     assert f"{report.kept.documents:,} of {report.read.documents:,}" in said
-    assert page.tags.count("del") > 5 and page.tags.count("ins") > 2
 
 
 def test_every_link_has_a_place_to_go(made):
-    page = Page(render_page(made.report, made.timings))
+    page = Page(render_page(made.report))
     places = page.values("id")
     assert len(places) == len(set(places))
     links = page.values("href")
@@ -105,7 +104,7 @@ def test_every_link_has_a_place_to_go(made):
 @pytest.mark.parametrize("text", ["", HOSTILE])
 def test_the_page_needs_nothing_else_and_shows_what_is_hostile(made, text):
     report = with_texts(made.report, text)
-    page = Page(render_page(report, made.timings))
+    page = Page(render_page(report))
     assert not {"script", "link", "img", "iframe", "object", "base"} & set(
         page.tags
     )
@@ -121,11 +120,10 @@ def test_the_page_needs_nothing_else_and_shows_what_is_hostile(made, text):
 
 def test_what_cannot_be_written_or_seen_is_shown(made, tmp_path):
     report = replace(made.report, sources=["\udcff\u202egpj.exe"])
-    save_page(report, None, tmp_path)
+    save_page(report, tmp_path)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert "U+DCFFU+202Egpj.exe" in page.text
+    assert "\\udcff\\u202egpj.exe" in page.text
     assert "\u202e" not in page.text
-    assert "MB a second" not in page.text
 
 
 def test_a_page_of_next_to_nothing(tmp_path):
@@ -143,7 +141,7 @@ def test_a_page_of_next_to_nothing(tmp_path):
 @pytest.mark.parametrize("width", [360, 1200])
 def test_nothing_runs_over_the_edge_in_a_browser(made, tmp_path, width):
     long = with_texts(made.report, "w" * 90)
-    save_page(long, made.timings, tmp_path)
+    save_page(long, tmp_path)
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.replace("WIDTH", str(width)))
     done = subprocess.run(

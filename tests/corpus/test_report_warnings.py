@@ -1,19 +1,15 @@
 import re
-from dataclasses import replace
 
 import pytest
 
 from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
 from keras_llm.corpus.documents import SplitCount
 from keras_llm.corpus.report.corpus_report import (
-    CharacterCount,
-    Characters,
     Cluster,
     CorpusReport,
     Duplicates,
+    Found,
     Lengths,
-    Suspects,
-    UnusualCount,
 )
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of
 
@@ -38,10 +34,7 @@ def report_of(**fields):
             "validation": SplitCount(20, 200_000, 200_000),
         },
         "lengths": Lengths(10, 2_000, 4_000, 2_000, 3),
-        "characters": Characters(
-            total=SIZE,
-            scripts={"Latin": 800_000, "spaces": 200_000},
-        ),
+        "signs": {"ascii": SIZE, "blank": 200_000},
         "languages": {"en": 100},
     } | fields
     return CorpusReport(**fields)
@@ -55,21 +48,13 @@ def of_rule(name, dropped=0, characters=SIZE, **fields):
     return {"rules": {name: rule}, "kept": kept, "dropped": lost}
 
 
-def of_text(scripts, **counts):
-    frequent = [
-        CharacterCount(character, "", "", count, "a")
-        for character, count in counts.items()
-    ]
-    return {"characters": Characters(9, SIZE, frequent, [], scripts)}
-
-
 def test_a_clean_report_says_nothing():
     assert warnings_of(report_of()) == []
     chosen = Files(100, {".txt": 60}, {"not in corpus.include": 40})
     assert warnings_of(report_of(files=chosen)) == []
 
 
-LATIN = {"Latin": 700_000, "spaces": 200_000}
+PLAIN = {"ascii": SIZE, "blank": 200_000}
 WARNED = {
     "dropped": (
         of_rule("nfc", 40, reasons={"a": 30, "b": 10}),
@@ -83,11 +68,11 @@ WARNED = {
         ".gz 11, .png 9",
     ),
     "stub pages": (
-        {"suspects": {"stub pages": Suspects(3, "a.html")}},
+        {"suspects": {"stub pages": Found(3, "a.html")}},
         r"stub pages: 3 document\(s\), 3.0% .*a\.html.*\{gopher_quality: ",
     ),
     "markup left": (
-        {"suspects": {"markup left": Suspects(9, "ls.1.gz")}},
+        {"suspects": {"markup left": Found(9, "ls.1.gz")}},
         r"markup left: 9 document\(s\).* such as ls\.1\.gz.*man -Tutf8",
     ),
     "lost lines": (
@@ -114,10 +99,13 @@ WARNED = {
         {"contamination": Leaks(texts=40, too_short=40)},
         "40 of 40 texts of the files of corpus.contamination have fewer than 8",
     ),
-    "digits": (of_text({"digits": 400_000}), "40.0% .*digits.*corpus.text"),
-    "markup": (of_text(LATIN, **{"<": 8_000}), "One character in 125 is '<'"),
+    "digits": (
+        {"signs": PLAIN | {"digits": 400_000}},
+        "40.0% .*digits.*corpus.text",
+    ),
+    "markup": ({"signs": PLAIN | {"<": 8_000}}, "One character in 125 is '<'"),
     "spaces": (
-        of_text({"Latin": 990_000, "spaces": 10_000}),
+        {"signs": PLAIN | {"blank": 10_000}},
         "Only 1.0% of the characters are spaces",
     ),
     "languages": (
@@ -171,10 +159,8 @@ WARNED = {
     ),
 }
 for kind in UNUSUAL_ADVICE:
-    unusual = {kind: UnusualCount(12, 1, "a.txt")}
-    characters = replace(report_of().characters, unusual=unusual)
     WARNED[kind] = (
-        {"characters": characters},
+        {"unusual": {kind: Found(12, "a.txt")}},
         rf"12 {kind} character\(s\) are in the text, first in a\.txt",
     )
 
@@ -199,11 +185,7 @@ def assert_only(warnings, expected):
         {"leaks": Leaks(5, 0, 200), "contamination": Leaks(5, 0, 200, 9, 2, 2)},
         {"languages": None},
         {"languages": {"en": 95, "de": 5}},
-        {
-            "characters": Characters(
-                total=SIZE, unusual={"replacement": UnusualCount(9, 1, "a")}
-            )
-        },
+        {"unusual": {"replacement": Found(9, "a")}},
     ],
 )
 def test_what_is_common_is_no_warning(fields):

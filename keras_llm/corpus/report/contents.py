@@ -1,10 +1,9 @@
 """What the documents that stay hold, counted as they pass.
 
-Languages, lengths, the characters that a text is made of, and documents that
-are hardly text: stubs of pages, and markup that is left.
+Languages, lengths, characters that clean text rarely holds, and documents
+that are hardly text: stubs of pages, and markup that is left.
 """
 
-import functools
 import re
 import unicodedata
 from collections import Counter
@@ -12,24 +11,12 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 from datatrove.data import Document
 
 from keras_llm.corpus.documents import SPLITS, SplitCount
-from keras_llm.corpus.duplicates.hashing import counted
-from keras_llm.corpus.report.corpus_report import (
-    CharacterCount,
-    Characters,
-    Suspects,
-    UnusualCount,
-    lengths_of,
-)
+from keras_llm.corpus.report.corpus_report import Found, lengths_of
 from keras_llm.corpus.rules.language import identify
-
-FREQUENT = 60
-RARE = 12
-CODE_POINTS = 0x110000
-DENSE = 0x3000  # below it, text is counted in one array; above, by sorting
+from keras_llm.corpus.rules.text import unusual_characters
 
 REPLACEMENT = "\ufffd"
 UNUSUAL = {
@@ -38,24 +25,8 @@ UNUSUAL = {
     "Co": "private use",
     "Cs": "surrogate",
 }
-KINDS = {"N": "digits", "P": "punctuation", "S": "symbols", "Z": "spaces"}
-# Of the first word of a letter's name, where that is no script.
-SCRIPTS = {
-    "CJK": "Han",
-    "COMBINING": "combining marks",
-    "DOUBLE": "mathematical letters",
-    "FEMININE": "Latin",
-    "FULLWIDTH": "Latin",
-    "IDEOGRAPHIC": "Han",
-    "KELVIN": "Latin",
-    "MASCULINE": "Latin",
-    "MATHEMATICAL": "mathematical letters",
-    "MICRO": "Greek",
-    "MODIFIER": "modifier letters",
-    "OHM": "Greek",
-    "SUPERSCRIPT": "modifier letters",
-    "VARIATION": "invisible",
-}
+# What a text is made of, as far as warnings need to know.
+SIGNS = {"<": "<", "digits": "0123456789", "blank": " \n\t"}
 
 STUB, MARKUP = "stub pages", "markup left"
 LONGEST_STUB = 600  # characters
@@ -78,13 +49,14 @@ _MARKS = re.compile(
 
 
 class Contents:
-    """What a task's documents hold."""
+    """What a task's documents hold; `vars` of it is a JSON record."""
 
     def __init__(self) -> None:
-        self.characters = CharacterCounter()
+        self.signs: Counter[str] = Counter()
         self.languages: Counter[str] = Counter()
         self.lengths: list[int] = []
-        self.suspects: dict[str, dict[str, Any]] = {}
+        self.suspects: dict[str, list] = {}  # how many, and the first id
+        self.unusual: dict[str, list] = {}
 
     def counted(self, documents: Iterable[Document]) -> Iterator[Document]:
         """The same documents; pieces of one follow each other."""
@@ -95,44 +67,44 @@ class Contents:
                 number = piece.metadata["number"]
                 self.lengths.append(0)
                 if kind := suspicion(piece.text):
-                    first = {"documents": 0, "id": piece.id}
-                    self.suspects.setdefault(kind, first)["documents"] += 1
+                    _add(self.suspects, kind, 1, piece.id)
                 language = piece.metadata["language"]
                 if language is None and identifies:
                     language = identify(piece.text)[0]
                 if language is not None:
                     self.languages[language] += 1
             self.lengths[-1] += len(piece.text)
-            self.characters.add(piece.id, piece.text)
+            self._count_characters(piece.text, piece.id)
             yield piece
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; `languages` is `None` if they cannot be identified."""
-        return {
-            "characters": self.characters.to_dict(),
-            "languages": dict(self.languages) or None,
-            "lengths": self.lengths,
-            "suspects": self.suspects,
-        }
+    def _count_characters(self, text: str, id: str) -> None:
+        self.signs["ascii"] += len(text.encode("ascii", "ignore"))
+        for name, signs in SIGNS.items():
+            self.signs[name] += sum(map(text.count, signs))
+        for character in sorted(unusual_characters(text)):
+            kind = UNUSUAL.get(unicodedata.category(character))
+            if character == REPLACEMENT:
+                kind = "replacement"
+            if kind and character != "\n":
+                _add(self.unusual, kind, text.count(character), id)
 
 
 def merged_contents(tasks: list[dict[str, Any]]) -> dict[str, Any]:
     """Fields of a `CorpusReport`.
 
     Args:
-        tasks: Of each what `Contents.to_dict` gives, and `splits`, the
+        tasks: Of each the `vars` of its `Contents`, and `splits`, the
             `SplitCount` of each split.
     """
-    characters, languages = CharacterCounter(), Counter()
-    suspects: dict[str, Suspects] = {}
+    signs, languages = Counter(), Counter()
+    found = {"suspects": {}, "unusual": {}}
     splits: dict[str, Counter[str]] = {}
     for task in tasks:
-        characters.merge(CharacterCounter.from_dict(task["characters"]))
-        languages.update(task["languages"] or {})
-        for kind, found in task["suspects"].items():
-            known = suspects.get(kind, Suspects(0, found["id"]))
-            count = known.documents + found["documents"]
-            suspects[kind] = Suspects(count, known.id)
+        signs.update(task["signs"])
+        languages.update(task["languages"])
+        for name, mine in found.items():
+            for kind, (count, id) in task[name].items():
+                _add(mine, kind, count, id)
         for split, count in task["splits"].items():
             splits.setdefault(split, Counter()).update(count)
     ordered = sorted(languages.items(), key=lambda item: (-item[1], item[0]))
@@ -143,9 +115,11 @@ def merged_contents(tasks: list[dict[str, Any]]) -> dict[str, Any]:
             if split in splits
         },
         "lengths": lengths_of([n for task in tasks for n in task["lengths"]]),
-        "characters": characters.inventory(),
+        "signs": dict(signs),
         "languages": dict(ordered) or None,
-        "suspects": dict(sorted(suspects.items())),
+    } | {
+        name: {kind: Found(*mine[kind]) for kind in sorted(mine)}
+        for name, mine in found.items()
     }
 
 
@@ -159,135 +133,5 @@ def suspicion(text: str) -> str | None:
     return MARKUP if marks >= enough else None
 
 
-class CharacterCounter:
-    """Counts characters, and remembers where each came first.
-
-    Keeps about 9 MB, and one id for each distinct character.
-    """
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(CODE_POINTS, dtype=np.int64)
-        self._first: dict[int, str] = {}
-
-    def add(self, id: str, text: str) -> None:
-        """Counts the text of a document, or a part of it."""
-        if text.isascii():
-            codes = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
-            self._add_dense(id, codes, 128)
-            return
-        encoded = text.encode("utf-32-le", "surrogatepass")
-        codes = np.frombuffer(encoded, dtype="<u4")
-        is_dense = codes < DENSE
-        self._add_dense(id, codes[is_dense], DENSE)
-        values, counts = counted(codes[~is_dense])
-        self._add_counts(id, values, counts)
-
-    def merge(self, other: "CharacterCounter") -> None:
-        """Adds what a later task counted."""
-        self._counts += other._counts
-        self._first = other._first | self._first
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: `[count, first document]` by code point."""
-        return {
-            str(code): [int(self._counts[code]), id]
-            for code, id in self._first.items()
-        }
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "CharacterCounter":
-        """The counter that `to_dict` was called on."""
-        counter = cls()
-        for code, (count, id) in record.items():
-            counter._counts[int(code)] = count
-            counter._first[int(code)] = id
-        return counter
-
-    def inventory(self) -> Characters:
-        """Summary of what was counted."""
-        codes = sorted(self._first)
-        by_count = sorted(codes, key=lambda code: (-self._counts[code], code))
-        scripts: dict[str, int] = {}
-        for code in by_count:
-            script = script_of(chr(code))
-            scripts[script] = scripts.get(script, 0) + int(self._counts[code])
-        rare = by_count[FREQUENT:][::-1][:RARE]
-        return Characters(
-            distinct=len(codes),
-            total=int(self._counts.sum()),
-            frequent=[self._described(code) for code in by_count[:FREQUENT]],
-            rare=[self._described(code) for code in rare],
-            scripts=dict(sorted(scripts.items(), key=lambda s: (-s[1], s[0]))),
-            unusual=self._unusual(codes),
-        )
-
-    def _add_dense(self, id: str, codes: np.ndarray, size: int) -> None:
-        counts = np.bincount(codes, minlength=size)
-        values = np.flatnonzero(counts)
-        self._add_counts(id, values, counts[values])
-
-    def _add_counts(
-        self, id: str, values: np.ndarray, counts: np.ndarray
-    ) -> None:
-        for code in values[self._counts[values] == 0].tolist():
-            self._first[code] = id
-        self._counts[values] += counts
-
-    def _described(self, code: int) -> CharacterCount:
-        character = chr(code)
-        return CharacterCount(
-            character=character,
-            code_point=code_point(character),
-            name=unicodedata.name(character, ""),
-            count=int(self._counts[code]),
-            id=self._first[code],
-        )
-
-    def _unusual(self, codes: list[int]) -> dict[str, UnusualCount]:
-        found: dict[str, list[int]] = {}
-        for code in codes:
-            if kind := _unusual_kind(chr(code)):
-                found.setdefault(kind, []).append(code)
-        return {
-            kind: UnusualCount(
-                count=int(self._counts[members].sum()),
-                distinct=len(members),
-                id=self._first[members[0]],
-            )
-            for kind, members in sorted(found.items())
-        }
-
-
-def code_point(character: str) -> str:
-    """Such as `"U+00E9"`."""
-    return f"U+{ord(character):04X}"
-
-
-@functools.cache
-def script_of(character: str) -> str:
-    """The script of a letter or mark (`"Latin"`), or the kind of the rest.
-
-    Scripts are read off the names of Unicode: good enough to see what a text
-    is made of.
-    """
-    category = unicodedata.category(character)
-    if category[0] in KINDS and category != "Nl":
-        return KINDS[category[0]]
-    if category == "Cc":
-        return "line ends and tabs" if character in "\t\n\r" else "control"
-    if category == "Cf":
-        return "invisible"
-    if category[0] == "C":
-        return UNUSUAL[category]
-    words = unicodedata.name(character, "OTHER").replace("-", " ").split()
-    if words[0] == "HALFWIDTH":
-        return words[1].capitalize()
-    return SCRIPTS.get(words[0], words[0].capitalize())
-
-
-def _unusual_kind(character: str) -> str | None:
-    if character == REPLACEMENT:
-        return "replacement"
-    if character in "\t\n\r":
-        return None
-    return UNUSUAL.get(unicodedata.category(character))
+def _add(counts: dict[str, list], kind: str, count: int, id: str) -> None:
+    counts.setdefault(kind, [0, id])[0] += count

@@ -2,7 +2,7 @@
 
 Knows nothing of how the text was cleaned, nor of how a report is shown. It
 holds no times, so that equal input gives an equal report; those are in
-`keras_llm.corpus.report.timings`.
+`timings.json`.
 """
 
 from __future__ import annotations
@@ -49,73 +49,11 @@ class Lengths:
 
 
 @dataclass(frozen=True)
-class CharacterCount:
-    """A character of the kept text.
-
-    Args:
-        character: The character.
-        code_point: Such as `"U+00E9"`.
-        name: In Unicode; empty if it has none.
-        count: How often it occurs.
-        id: Of the first document that holds it.
-    """
-
-    character: str
-    code_point: str
-    name: str
-    count: int
-    id: str
-
-
-@dataclass(frozen=True)
-class UnusualCount:
-    """Characters of a kind that clean text rarely holds.
-
-    Args:
-        count: How often any occurs.
-        distinct: How many different ones.
-        id: Of the first document that holds one.
-    """
+class Found:
+    """How much of something there is, and the first document with it."""
 
     count: int
-    distinct: int
     id: str
-
-
-@dataclass(frozen=True)
-class Characters:
-    """Inventory of the kept text.
-
-    Args:
-        distinct: Size of the alphabet.
-        total: Characters counted.
-        frequent: The most frequent.
-        rare: The rarest, the rarest first.
-        scripts: Characters by script (`"Latin"`) or kind (`"digits"`), the
-            most frequent first.
-        unusual: By kind: `"replacement"` (U+FFFD), `"private use"`,
-            `"unassigned"`, `"control"` and `"surrogate"`; only those found.
-    """
-
-    distinct: int = 0
-    total: int = 0
-    frequent: list[CharacterCount] = field(default_factory=list)
-    rare: list[CharacterCount] = field(default_factory=list)
-    scripts: dict[str, int] = field(default_factory=dict)
-    unusual: dict[str, UnusualCount] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Suspects:
-    """Documents that look alike in what is wrong with them.
-
-    Args:
-        documents: How many.
-        id: Of the first.
-    """
-
-    documents: int = 0
-    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +113,8 @@ class CorpusReport:
             drop a document or change a text, duplicates and leaks too.
         splits: What each split holds, by name.
         lengths: Of the kept documents.
-        characters: Inventory of the kept text.
+        signs: Kept characters that are `"ascii"`, `"blank"`, `"digits"`, `"<"`.
+        unusual: Kept characters that clean text rarely holds, by kind.
         languages: Kept documents by language, the commonest first; `None` if
             not identified.
         suspects: Kept documents that are hardly text, by what they are.
@@ -200,32 +139,30 @@ class CorpusReport:
     rules: dict[str, RuleCount]
     splits: dict[str, SplitCount]
     lengths: Lengths = Lengths()
-    characters: Characters = Characters()
+    signs: dict[str, int] = field(default_factory=dict)
+    unusual: dict[str, Found] = field(default_factory=dict)
     languages: dict[str, int] | None = None
-    suspects: dict[str, Suspects] = field(default_factory=dict)
+    suspects: dict[str, Found] = field(default_factory=dict)
     duplicates: Duplicates = Duplicates()
     leaks: Leaks | None = None
     contamination: Leaks | None = None
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        reached = self.read
+        reached, dropped = self.read, Count()
         for name, rule in self.rules.items():
             seen = Count(rule.seen, rule.characters_before)
             if seen != reached:
                 raise ValueError(f"{reached} reached {name}, which saw {seen}")
-            remaining = rule.seen - rule.dropped
-            reached = Count(remaining, rule.characters_after)
-        if reached != self.kept:
-            raise ValueError(f"the rules kept {reached}, and not {self.kept}")
-        rules = self.rules.values()
-        dropped = Count(
-            sum(rule.dropped for rule in rules),
-            sum(rule.characters_dropped for rule in rules),
-        )
-        if dropped != self.dropped:
+            reached = Count(rule.seen - rule.dropped, rule.characters_after)
+            dropped = Count(
+                dropped.documents + rule.dropped,
+                dropped.characters + rule.characters_dropped,
+            )
+        if (reached, dropped) != (self.kept, self.dropped):
             raise ValueError(
-                f"the rules dropped {dropped}, and not {self.dropped}"
+                f"the rules kept {reached} and dropped {dropped}, not "
+                f"{self.kept} and {self.dropped}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -234,11 +171,7 @@ class CorpusReport:
 
 
 def lengths_of(characters: Sequence[int]) -> Lengths:
-    """Summary of the lengths of documents, in characters.
-
-    Args:
-        characters: Of each document; an integer array will do.
-    """
+    """Summary of the lengths of documents, in characters."""
     ordered = np.sort(np.asarray(characters, dtype=np.int64))
     if not len(ordered):
         return Lengths()

@@ -12,12 +12,10 @@ def short_count(number: int) -> str:
     """
     if abs(number) < 10_000:
         return f"{number:,}"
-    for size, unit in UNITS:
-        if abs(number) >= 0.9995 * size:
-            value = number / size
-            digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-            return f"{value:.{digits}f} {unit}"
-    return str(number)
+    size, unit = next(u for u in UNITS if abs(number) >= 0.9995 * u[0])
+    value = number / size
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f} {unit}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -32,16 +30,4 @@ def percent(part: float, whole: float) -> str:
         return f"{share:.0%}"
     if share < 0.001:
         return "<0.1%"
-    if 0.999 < share < 1:
-        return ">99.9%"
-    return f"{share:.1%}"
-
-
-def rate(megabytes_per_second: float | None) -> str:
-    """Megabytes a second in about three digits; a dash if not measured."""
-    if megabytes_per_second is None:
-        return "–"
-    digits = 0 if megabytes_per_second >= 99.95 else 1
-    if megabytes_per_second < 0.95:
-        digits = 2
-    return f"{megabytes_per_second:,.{digits}f}"
+    return ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"

@@ -28,7 +28,7 @@ MOST_KINDS = 40  # of files
 
 
 def merged_rules(records: list[dict[str, Any]]) -> dict[str, RuleCount]:
-    """What each rule did in all tasks, of the records of `KeepCounts`."""
+    """What each rule did in all tasks."""
     counts = {
         name: merged(RuleCount, [record[name]["count"] for record in records])
         for name in records[0]

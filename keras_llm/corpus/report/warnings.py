@@ -16,8 +16,6 @@ MUCH_REMOVED_BY = {"html": 0.98}
 MUCH_UNREADABLE = 0.1
 MUCH_SKIPPED = 0.1  # of the files
 WANTED = "not in corpus.include"  # skipped because the user said so
-# Counted by warnings of their own.
-UNJUDGED = {"unreadable"}
 
 SMALL_CORPUS = 100_000  # characters
 SMALL_SPLIT = 10_000
@@ -46,7 +44,6 @@ SUSPECT_ADVICE = {
         "to take in corpus.include."
     ),
 }
-
 UNUSUAL_ADVICE = {
     "control": "Put control_characters into corpus.rules.",
     "private use": (
@@ -66,6 +63,8 @@ UNUSUAL_ADVICE = {
         "decoded: set corpus.encoding, or leave such files out."
     ),
 }
+# Each yields pairs: whether something is wrong, and what is to be said then.
+Checks = Iterator[tuple[bool, str]]
 
 
 def warnings_of(report: CorpusReport) -> list[str]:
@@ -75,115 +74,95 @@ def warnings_of(report: CorpusReport) -> list[str]:
         report: Its own `warnings` are ignored.
     """
     checks = (
-        _of_leaks,
-        _of_files,
-        _of_repairs,
-        _of_reading,
-        _of_rules,
-        _of_characters,
-        _of_text,
-        _of_suspects,
-        _of_languages,
-        _of_lengths,
-        _of_clusters,
-        _of_splits,
+        *_of_leaks(report),
+        *_of_files(report),
+        *_of_rules(report),
+        *_of_text(report),
+        *_of_documents(report),
+        *_of_splits(report),
     )
-    return [warning for check in checks for warning in check(report)]
+    return [told for is_wrong, told in checks if is_wrong]
 
 
-def _of_leaks(report: CorpusReport) -> Iterator[str]:
+def _of_leaks(report: CorpusReport) -> Checks:
     advice = "set corpus.leaks to drop."
     if "leaks" in report.rules:
         advice = "they are cut between splits; set corpus.split.method to hash."
-    yield from _of_leak(
-        report.leaks,
-        "the test split",
-        f"Results on it will be too good: {advice}",
-    )
-    yield from _of_leak(
-        report.contamination,
-        "the files of corpus.contamination",
-        f"Results on them will be too good: {advice}",
-    )
-
-
-def _of_leak(leaks: Leaks | None, held_out: str, advice: str) -> Iterator[str]:
-    if leaks is None:
-        return
-    if leaks.too_short:
+    for leaks, held_out, pronoun in (
+        (report.leaks, "the test split", "it"),
+        (report.contamination, "the files of corpus.contamination", "them"),
+    ):
+        leaks = leaks or Leaks()
         yield (
+            leaks.too_short > 0,
             f"{leaks.too_short:,} of {leaks.texts:,} texts of {held_out} have "
             "fewer than 8 words, and were not looked for in the train split: "
             "what is said of leaks does not hold for them. Give questions "
-            "with their answers, by corpus.template, say."
+            "with their answers, by corpus.template, say.",
         )
-    left = leaks.documents - leaks.dropped
-    if left > 0:
+        left = leaks.documents - leaks.dropped
         yield (
+            left > 0,
             f"{left:,} document(s) of the train split hold phrases of "
             f"{held_out}, in all {percent(leaks.found, leaks.ngrams)} of its "
-            f"13-grams. {advice}"
+            f"13-grams. Results on {pronoun} will be too good: {advice}",
         )
 
 
-def _of_files(report: CorpusReport) -> Iterator[str]:
+def _of_files(report: CorpusReport) -> Checks:
     files = report.files
     chosen = files.found - files.skipped.get(WANTED, 0)
     skipped = chosen - sum(files.read.values())
-    if chosen >= FEW and skipped > MUCH_SKIPPED * chosen:
-        yield (
-            f"{percent(skipped, chosen)} of the files were skipped, most of "
-            f"them because they are no text ({files}). Name the folders that "
-            "hold text, or the files in corpus.include."
-        )
+    yield (
+        chosen >= FEW and skipped > MUCH_SKIPPED * chosen,
+        f"{percent(skipped, chosen)} of the files were skipped, most of "
+        f"them because they are no text ({files}). Name the folders that "
+        "hold text, or the files in corpus.include.",
+    )
+    lost = files.repaired.get("lines lost", 0)
+    yield (
+        lost > 0,
+        f"{lost:,} line(s) are lost, for they are full of bytes that are "
+        "no text: were files of several encodings joined, or is a binary "
+        "named as text? Set corpus.encoding, or leave such files out.",
+    )
+    cut = files.repaired.get(CUT_SHORT, 0)
+    yield (
+        cut > 0,
+        f"{cut:,} compressed file(s) end too early: what came before was "
+        "read. Were they downloaded whole?",
+    )
 
 
-def _of_repairs(report: CorpusReport) -> Iterator[str]:
-    lost = report.files.repaired.get("lines lost", 0)
-    if lost:
-        yield (
-            f"{lost:,} line(s) are lost, for they are full of bytes that are "
-            "no text: were files of several encodings joined, or is a binary "
-            "named as text? Set corpus.encoding, or leave such files out."
-        )
-    if cut := report.files.repaired.get(CUT_SHORT, 0):
-        yield (
-            f"{cut:,} compressed file(s) end too early: what came before was "
-            "read. Were they downloaded whole?"
-        )
-
-
-def _of_reading(report: CorpusReport) -> Iterator[str]:
+def _of_rules(report: CorpusReport) -> Checks:
     rule = report.rules.get("unreadable", RuleCount())
-    if rule.dropped > MUCH_UNREADABLE * rule.seen:
-        yield (
-            f"{rule.dropped:,} of {rule.seen:,} documents could not be read "
-            f"({percent(rule.dropped, rule.seen)}){_mostly(rule)}. See the "
-            "examples of unreadable, and name only the files that hold text."
-        )
-
-
-def _of_rules(report: CorpusReport) -> Iterator[str]:
+    yield (
+        rule.dropped > MUCH_UNREADABLE * rule.seen,
+        f"{rule.dropped:,} of {rule.seen:,} documents could not be read "
+        f"({percent(rule.dropped, rule.seen)}){_mostly(rule)}. See the "
+        "examples of unreadable, and name only the files that hold text.",
+    )
     for name, rule in report.rules.items():
-        if rule.seen < FEW or name in UNJUDGED:
+        if rule.seen < FEW or name == "unreadable":
             continue
         reached = rule.characters_before - rule.characters_dropped
         removed = reached - rule.characters_after
+        much_dropped = rule.dropped >= MUCH_DROPPED * rule.seen
+        yield (
+            much_dropped,
+            f"{name} dropped {percent(rule.dropped, rule.seen)} of the "
+            f"documents that reached it{_mostly(rule)}. See its "
+            "examples: if they are text that you want, take it out of "
+            "corpus.rules or change its settings.",
+        )
         much = MUCH_REMOVED_BY.get(name, MUCH_REMOVED)
-        if rule.dropped >= MUCH_DROPPED * rule.seen:
-            yield (
-                f"{name} dropped {percent(rule.dropped, rule.seen)} of the "
-                f"documents that reached it{_mostly(rule)}. See its "
-                "examples: if they are text that you want, take it out of "
-                "corpus.rules or change its settings."
-            )
-        elif removed > much * reached:
-            yield (
-                f"{name} removed {percent(removed, reached)} of the "
-                "characters of the documents that it let through. See its "
-                "examples: if text that you want is gone, take it out of "
-                "corpus.rules."
-            )
+        yield (
+            not much_dropped and removed > much * reached,
+            f"{name} removed {percent(removed, reached)} of the "
+            "characters of the documents that it let through. See its "
+            "examples: if text that you want is gone, take it out of "
+            "corpus.rules.",
+        )
 
 
 def _mostly(rule: RuleCount) -> str:
@@ -194,127 +173,111 @@ def _mostly(rule: RuleCount) -> str:
     return f", {count:,} of them for {reason}"
 
 
-def _of_characters(report: CorpusReport) -> Iterator[str]:
-    total = report.characters.total
-    for kind, unusual in report.characters.unusual.items():
-        if unusual.count > MANY_UNUSUAL * total:
-            yield (
-                f"{unusual.count:,} {kind} character(s) are in the text, "
-                f"first in {unusual.id}. {UNUSUAL_ADVICE[kind]}"
-            )
-
-
-def _of_text(report: CorpusReport) -> Iterator[str]:
-    scripts, total = report.characters.scripts, report.characters.total
-    counts = {c.character: c.count for c in report.characters.frequent}
-    if scripts.get("digits", 0) > MANY_DIGITS * total:
+def _of_text(report: CorpusReport) -> Checks:
+    total = sum(split.characters for split in report.splits.values())
+    for kind, found in report.unusual.items():
         yield (
-            f"{percent(scripts['digits'], total)} of the characters are "
-            "digits. Is corpus.text a column of numbers? Name the one that "
-            "holds text."
+            found.count > MANY_UNUSUAL * total,
+            f"{found.count:,} {kind} character(s) are in the text, "
+            f"first in {found.id}. {UNUSUAL_ADVICE[kind]}",
         )
-    if counts.get("<", 0) > MANY_BRACKETS * total:
-        yield (
-            f"One character in {total // counts['<']:,} is '<': markup is "
-            "left. Name HTML files .html, so that they are read as pages, "
-            "and put html into corpus.rules."
-        )
-    spaced = scripts.get("Latin", 0) + scripts.get("Cyrillic", 0)
-    blank = scripts.get("spaces", 0) + scripts.get("line ends and tabs", 0)
-    if spaced > 0.5 * total and blank < FEW_SPACES * total:
-        yield (
-            f"Only {percent(blank, total)} of the characters are spaces: "
-            "words run together, as PDF files often yield them. Take the "
-            "text from another format."
-        )
+    names = ("ascii", "blank", "digits", "<")
+    plain, blank, digits, brackets = (report.signs.get(n, 0) for n in names)
+    yield (
+        digits > MANY_DIGITS * total,
+        f"{percent(digits, total)} of the characters are "
+        "digits. Is corpus.text a column of numbers? Name the one that "
+        "holds text.",
+    )
+    yield (
+        brackets > MANY_BRACKETS * total,
+        f"One character in {total // max(brackets, 1):,} is '<': markup is "
+        "left. Name HTML files .html, so that they are read as pages, "
+        "and put html into corpus.rules.",
+    )
+    yield (
+        plain > 0.5 * total and blank < FEW_SPACES * total,
+        f"Only {percent(blank, total)} of the characters are spaces: "
+        "words run together, as PDF files often yield them. Take the "
+        "text from another format.",
+    )
 
 
-def _of_suspects(report: CorpusReport) -> Iterator[str]:
-    kept = report.kept.documents
+def _of_documents(report: CorpusReport) -> Checks:
+    lengths, kept = report.lengths, report.kept
     for kind, found in report.suspects.items():
-        if found.documents >= FEW_SUSPECTS and (
-            found.documents > MANY_SUSPECTS * kept
-        ):
-            yield (
-                f"{kind}: {found.documents:,} document(s), "
-                f"{percent(found.documents, kept)} of what was kept, "
-                f"{SUSPECT_ADVICE[kind].format(id=found.id)}"
-            )
-
-
-def _of_languages(report: CorpusReport) -> Iterator[str]:
-    languages = report.languages or {}
+        yield (
+            found.count >= FEW_SUSPECTS
+            and found.count > MANY_SUSPECTS * kept.documents,
+            f"{kind}: {found.count:,} document(s), "
+            f"{percent(found.count, kept.documents)} of what was kept, "
+            f"{SUSPECT_ADVICE[kind].format(id=found.id)}",
+        )
+    languages = report.languages or {"": 0}
     total = sum(languages.values())
-    if total < FEW:
-        return
     main, *others = sorted(languages, key=lambda key: -languages[key])
     other = total - languages[main]
-    if other > OTHER_LANGUAGES * total:
-        named = ", ".join(
-            f"{key} {percent(languages[key], total)}" for key in others[:3]
-        )
-        yield (
-            f"{percent(other, total)} of the documents are not in the main "
-            f"language, {main} ({named}). If that is not what you want, put "
-            f"{{language: {{languages: [{main}]}}}} into corpus.rules."
-        )
-
-
-def _of_lengths(report: CorpusReport) -> Iterator[str]:
-    lengths, kept = report.lengths, report.kept
-    if kept.documents < FEW:
-        return
-    if lengths.commonest_documents > SAME_LENGTH * kept.documents:
-        yield (
-            f"{percent(lengths.commonest_documents, kept.documents)} of the "
-            f"documents have exactly {lengths.commonest:,} characters: were "
-            "they cut, or are they all one template? Look at a few."
-        )
-    if lengths.median < SHORT_DOCUMENT:
-        yield (
-            f"Half of the documents have at most {lengths.median:,} "
-            "characters: is each line or cell read as a document of its "
-            "own? Name the column of the text, or join them."
-        )
-    if lengths.longest > ONE_DOCUMENT * kept.characters:
-        yield (
-            f"One document holds {percent(lengths.longest, kept.characters)} "
-            "of the text, and one split gets it whole: cut it into "
-            "documents, or set corpus.split.method to position."
-        )
-
-
-def _of_clusters(report: CorpusReport) -> Iterator[str]:
+    named = ", ".join(
+        f"{key} {percent(languages[key], total)}" for key in others[:3]
+    )
+    yield (
+        total >= FEW and other > OTHER_LANGUAGES * total,
+        f"{percent(other, total)} of the documents are not in the main "
+        f"language, {main} ({named}). If that is not what you want, put "
+        f"{{language: {{languages: [{main}]}}}} into corpus.rules.",
+    )
+    many = kept.documents >= FEW
+    yield (
+        many and lengths.commonest_documents > SAME_LENGTH * kept.documents,
+        f"{percent(lengths.commonest_documents, kept.documents)} of the "
+        f"documents have exactly {lengths.commonest:,} characters: were "
+        "they cut, or are they all one template? Look at a few.",
+    )
+    yield (
+        many and lengths.median < SHORT_DOCUMENT,
+        f"Half of the documents have at most {lengths.median:,} "
+        "characters: is each line or cell read as a document of its "
+        "own? Name the column of the text, or join them.",
+    )
+    yield (
+        many and lengths.longest > ONE_DOCUMENT * kept.characters,
+        f"One document holds {percent(lengths.longest, kept.characters)} "
+        "of the text, and one split gets it whole: cut it into "
+        "documents, or set corpus.split.method to position.",
+    )
     size = max((c.size for c in report.duplicates.largest), default=0)
-    if size > max(FEW, LARGE_CLUSTER * report.read.documents):
-        yield (
-            f"{size:,} documents are near-duplicates of one another: a "
-            "template or an error page? See the largest cluster; the rule "
-            "boilerplate or repeated_lines may help."
-        )
+    yield (
+        size > max(FEW, LARGE_CLUSTER * report.read.documents),
+        f"{size:,} documents are near-duplicates of one another: a "
+        "template or an error page? See the largest cluster; the rule "
+        "boilerplate or repeated_lines may help.",
+    )
 
 
-def _of_splits(report: CorpusReport) -> Iterator[str]:
+def _of_splits(report: CorpusReport) -> Checks:
     total = sum(split.characters for split in report.splits.values())
-    if total < SMALL_CORPUS:
-        yield (
-            f"The corpus holds {total:,} characters in all: a model will "
-            f"learn it by heart. {SMALL_CORPUS:,} are little, some millions "
-            "are better."
-        )
-        return
+    is_small = total < SMALL_CORPUS
+    yield (
+        is_small,
+        f"The corpus holds {total:,} characters in all: a model will "
+        f"learn it by heart. {SMALL_CORPUS:,} are little, some millions "
+        "are better.",
+    )
     for name, split in report.splits.items():
         few = split.documents < FEW and report.split_method == "hash"
-        if name != "train" and (few or split.characters < SMALL_SPLIT):
-            yield (
-                f"The {name} split holds {split.documents:,} document(s), "
-                f"{split.characters:,} characters: what is measured on it "
-                f"will be noise. Raise corpus.split.{name}."
-            )
-    train = report.splits.get("train")
-    if train and train.characters < 0.5 * total:
         yield (
-            f"Only {percent(train.characters, total)} of the text is left "
-            "to train on. Lower corpus.split.validation and "
-            "corpus.split.test."
+            not is_small
+            and name != "train"
+            and (few or split.characters < SMALL_SPLIT),
+            f"The {name} split holds {split.documents:,} document(s), "
+            f"{split.characters:,} characters: what is measured on it "
+            f"will be noise. Raise corpus.split.{name}.",
         )
+    train = report.splits.get("train")
+    left = train.characters if train else total
+    yield (
+        not is_small and left < 0.5 * total,
+        f"Only {percent(left, total)} of the text is left "
+        "to train on. Lower corpus.split.validation and "
+        "corpus.split.test.",
+    )
