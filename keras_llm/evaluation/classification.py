@@ -7,6 +7,9 @@ import numpy as np
 
 BINS = 10  # of a calibration curve
 WORST = 20  # texts that are shown
+# Least probability of a class that a text is said to have, if it may have
+# several.
+LIKELY = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def judge_scores(
 def said_classes(scores: np.ndarray, multi_label: bool) -> np.ndarray:
     """bool `(texts, num_classes)`: what scores say."""
     if multi_label:
-        return scores >= 0.5
+        return scores >= LIKELY
     return np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
 
 

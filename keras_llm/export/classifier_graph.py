@@ -9,9 +9,10 @@ import keras_hub
 import tensorflow as tf
 
 from keras_llm.errors import InputError
+from keras_llm.evaluation.classification import LIKELY
 from keras_llm.export.loading import LABELS
 from keras_llm.export.without_xla import without_xla
-from keras_llm.models.class_scores import without_padding
+from keras_llm.models.class_scores import has_several, without_padding
 from keras_llm.tokenizers.byte_pair import ExactBytePairTokenizer
 from keras_llm.tokenizers.byte_pair_files import from_keras_hub
 
@@ -51,6 +52,7 @@ class ClassifierGraph(tf.Module):
         # Until it is saved, for the table's file is copied only then.
         self._folder = TemporaryDirectory()
         self._labels = _label_table(Path(self._folder.name), labels)
+        self._count = len(labels)
         classify = tf.function(
             self.classify,
             input_signature=[tf.TensorSpec([None], tf.string, name="text")],
@@ -64,15 +66,19 @@ class ClassifierGraph(tf.Module):
         return dict(self._signatures)
 
     def classify(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The likeliest class of each text.
+        """What classes each text has.
 
         Args:
             text: string `(batch,)`. Invalid UTF-8 becomes U+FFFD. Of a text
                 longer than the preprocessor packs, the beginning counts.
 
         Returns:
-            dict of `label`, string `(batch,)`, and `scores`, float32
-            `(batch, classes)`, as `model.predict` gives them.
+            dict of `label`, string `(batch,)`, the likeliest class; `scores`,
+            float32 `(batch, num_classes)`, as `model.predict` gives them; and
+            `classes`, string `(batch, num_classes)`, what each score is of.
+            Where a text may have several: also `labels`, string
+            `(batch, num_classes)`, those of 0.5 or more, the likeliest first
+            and then `""`; and `num_labels`, int32 `(batch,)`.
         """
         text = tf.strings.unicode_transcode(text, "UTF-8", "UTF-8")
         preprocessor = self._model.preprocessor
@@ -80,8 +86,20 @@ class ClassifierGraph(tf.Module):
             inputs = without_padding(preprocessor(text))
             scores = self._model(inputs, training=False)
         scores = tf.cast(scores, tf.float32)
-        label = self._labels.lookup(tf.argmax(scores, axis=-1))
-        return {"label": label, "scores": scores}
+        classes = self._labels.lookup(tf.range(self._count, dtype=tf.int64))
+        best, order = tf.math.top_k(scores, self._count)
+        names = tf.gather(classes, order)
+        found = {
+            "label": names[:, 0],
+            "scores": scores,
+            "classes": tf.broadcast_to(classes, tf.shape(scores)),
+        }
+        if not has_several(self._model):
+            return found
+        is_likely = best >= LIKELY
+        num_labels = tf.reduce_sum(tf.cast(is_likely, tf.int32), axis=1)
+        labels = tf.where(is_likely, names, "")
+        return found | {"labels": labels, "num_labels": num_labels}
 
 
 class _ExactBytePairs:

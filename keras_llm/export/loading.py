@@ -45,14 +45,14 @@ def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
 
 def load_saved_classifier(
     path: Path,
-) -> tuple[list[str], Callable[[list[str]], np.ndarray]]:
+) -> tuple[list[str], Callable[[list[str]], np.ndarray], bool]:
     """Loads a SavedModel that tells the classes of texts.
 
     The argument and the errors are those of `load_saved_model`.
 
     Returns:
-        The names of the classes, and a function from texts to their scores,
-        float32 `(texts, classes)`.
+        The names of the classes; a function from texts to their scores,
+        float32 `(texts, num_classes)`; and whether a text may have several.
     """
     folder = version_folder(Path(path))
     model, tf = _loaded(folder), import_tensorflow()
@@ -63,7 +63,8 @@ def load_saved_classifier(
         serve = model.signatures["serving_default"]
         return serve(text=tf.constant(texts))["scores"].numpy()
 
-    return labels, scores
+    outputs = model.signatures["serving_default"].structured_outputs
+    return labels, scores, "labels" in outputs
 
 
 def _loaded(folder: Path) -> Any:

@@ -31,6 +31,11 @@ def class_scores(
     return np.concatenate(found).astype(np.float32)
 
 
+def has_several(model: keras_hub.models.TextClassifier) -> bool:
+    """Whether a text may have several classes, or none."""
+    return getattr(model, "activation", None) is keras.activations.sigmoid
+
+
 def without_padding(inputs: dict) -> dict:
     """A batch as long as its longest row; as it is if nothing masks padding.
 

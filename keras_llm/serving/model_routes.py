@@ -25,6 +25,7 @@ def model_routes(models: Models) -> APIRouter:
             "context_length": served.context,
             "chats": served.chats,
             "labels": served.labels,
+            "fills": served.fills,
             # As TensorFlow Serving says it.
             "model_version_status": [
                 {

@@ -36,12 +36,15 @@ class ServedModel(ABC):
         context: Tokens that prompt and answer may have together; `None` where
             that is not known.
         control_ids: Tokens that are of no text: ends, say.
+        chats: Whether it answers conversations.
+        fills: Whether it is an encoder, which tells what is at masks.
     """
 
     labels: list[str] | None = None
     control_ids: frozenset[int] = frozenset()
     context: int | None = None
     chats = False
+    fills = False
 
     def __init__(
         self,

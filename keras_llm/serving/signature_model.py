@@ -183,6 +183,7 @@ class SignatureModel(ServedModel):
     ):
         known = {*signatures.all}
         self._only = next((n for n in PREDICTED if n in known), None)
+        self.fills = self._only == "fill"
         if self._only == "classify":
             self.labels = labels or []
         elif self._only is None and not _is_ours("generate", signatures):

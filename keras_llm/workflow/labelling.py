@@ -56,31 +56,34 @@ def classify(
 def _of_saved_model(path, texts):
     from keras_llm.export.loading import load_saved_classifier
 
-    labels, scores = load_saved_classifier(path)
-    return _named(texts, labels, scores(texts)), 0
+    labels, scores, several = load_saved_classifier(path)
+    return _named(texts, labels, scores(texts), several), 0
 
 
 def _of_preset(preset, texts):
-    import keras
-
     from keras_llm.export.classifier_graph import labels_of
-    from keras_llm.models.class_scores import class_scores, count_cut
+    from keras_llm.models.class_scores import (
+        class_scores,
+        count_cut,
+        has_several,
+    )
     from keras_llm.models.loading import load_classifier
 
     model = load_classifier(preset)
-    several = getattr(model, "activation", None) is keras.activations.sigmoid
     scores = class_scores(model, texts)
-    found = _named(texts, labels_of(model), scores, several)
+    found = _named(texts, labels_of(model), scores, has_several(model))
     return found, count_cut(model, texts)
 
 
 def _named(
-    texts: list[str], labels: list[str], scores: np.ndarray, several=False
+    texts: list[str], labels: list[str], scores: np.ndarray, several: bool
 ) -> list[Labelling]:
+    from keras_llm.evaluation.classification import LIKELY
+
     found = []
     for text, row in zip(texts, scores, strict=True):
         by_name = {labels[i]: float(row[i]) for i in np.argsort(-row)}
-        likely = [name for name, score in by_name.items() if score >= 0.5]
+        likely = [name for name, score in by_name.items() if score >= LIKELY]
         found.append(
             Labelling(text, likely if several else [*by_name][:1], by_name)
         )

@@ -50,6 +50,8 @@ def test_scores_are_those_of_predict(tmp_path, name):
         np.testing.assert_allclose(scores, expected, atol=1e-5)
         names = [label.decode() for label in outputs["label"].numpy()]
         assert names == [LABELS[index] for index in expected.argmax(1)]
+        classes = [label.decode() for label in outputs["classes"][0].numpy()]
+        assert classes == LABELS
     assert len(np.unique(scores.round(4), axis=0)) == len(TEXTS)
     assert check_saved_model(folder) == CUSTOM_OPS[name]
     written = (folder / "assets" / "labels.txt").read_text(encoding="utf-8")
@@ -93,7 +95,8 @@ def test_hostile_texts(name):
             alone["scores"][0], together["scores"][i], atol=1e-6
         )
         assert np.isfinite(alone["scores"]).all()
-    assert served.call("classify", text=[]) == {"label": [], "scores": []}
+    none = served.call("classify", text=[])
+    assert none == {"label": [], "scores": [], "classes": []}
     assert served.call("classify", text=["war"]) == before
 
 

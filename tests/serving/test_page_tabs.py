@@ -1,10 +1,11 @@
-"""The page in a browser: Write, Look and Classify; and all tabs alike."""
+"""The page in a browser: what is on its tabs, and all of them alike."""
 
 import json
 import re
 import shutil
 import subprocess
 import tarfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ from browsing import (
 from scipy.special import softmax
 from served_here import models_of, on_a_port
 from stock_classifiers import stock_classifier
-from testing import tiny_model
+from testing import randomize, tiny_encoder, tiny_model
 
 from keras_llm.export import to_saved_model
+from keras_llm.generation.filling import MaskFiller
 from keras_llm.models import (
     ScratchTextClassifier,
     ScratchTextClassifierPreprocessor,
@@ -38,7 +40,7 @@ HOSTILE = (
     "<script>document.title = 'taken'</script>"
     "<img src=x onerror=\"document.title = 'taken'\"> & <b>"
 )
-TABS = ("Chat", "Write", "Look", "Classify")
+TABS = ("Chat", "Write", "Look", "Classify", "Fill")
 LABELS = ["calm", "angry", HOSTILE]
 
 
@@ -76,10 +78,20 @@ def looked(text):
 
 
 def with_all_tabs(page):
-    """Loads the page as of a server with a classifier."""
+    """Loads the page as of a server with a classifier and an encoder."""
     tiny = {"id": "tiny", "version": "v1", "chats": True, "context_length": 64}
     mood = {"id": "mood", "version": "v1", "chats": False, "labels": LABELS}
-    can_answer(page, "/v1/models", json.dumps({"data": [tiny, mood]}))
+    gaps = {"id": "gaps", "version": "v1", "chats": False, "fills": True}
+    can_answer(page, "/v1/models", json.dumps({"data": [tiny, mood, gaps]}))
+    filled = {
+        "text": HOSTILE,
+        "tokens": [[HOSTILE, " a"]],
+        "scores": [[0.6, 0.1]],
+        "num_masks": 1,
+        "truncated": True,
+    }
+    filled = json.dumps({"predictions": [filled]})
+    can_answer(page, "/v1/models/gaps:predict", filled)
     scores = {"predictions": [{"label": "angry", "scores": [0.2, 0.7, 0.1]}]}
     can_answer(page, "/v1/models/mood:predict", json.dumps(scores))
     can_answer(page, "/v1/look", json.dumps(looked(f"one {HOSTILE} two")))
@@ -204,8 +216,9 @@ def test_a_look_shows_attention_and_moving_states(page):
     assert re.fullmatch(r"the state moved by [\d.]+", card.inner_text())
 
 
-def labels_on_the_page(browser, source, text):
-    """What the page's Classify shows of a text, by the model at `source`."""
+@contextmanager
+def page_of(browser, source, tab):
+    """The page of a server of the model at `source`, which has one tab."""
 
     def open_it(name, _, settings):
         return open_model(name, source, settings)
@@ -213,13 +226,26 @@ def labels_on_the_page(browser, source, text):
     with (
         models_of("mood", open=open_it) as models,
         on_a_port(models) as url,
-        opened(browser, url, "Classify") as page,
+        opened(browser, url, tab) as page,
     ):
+        assert page.get_by_role("tab").all_inner_texts() == [tab]
+        yield page
+
+
+def rows_of(page, label):
+    """Of bars, which are waited for."""
+    rows = page.get_by_role("list", name=label).get_by_role("listitem")
+    rows.first.wait_for()
+    return rows
+
+
+def labels_on_the_page(browser, source, text):
+    """What the page's Classify shows of a text, by the model at `source`."""
+    with page_of(browser, source, "Classify") as page:
         page.get_by_label("A text").fill(text)
         page.get_by_role("button", name="Classify").click()
-        rows = page.get_by_role("list", name="Labels").get_by_role("listitem")
-        rows.first.wait_for()
-        return [row.split() for row in rows.all_inner_texts()]
+        rows = rows_of(page, "Labels").all_inner_texts()
+        return [row.split() for row in rows]
 
 
 def shown(labels, shares):
@@ -235,16 +261,65 @@ def test_a_classifier_labels_a_text(browser, tmp_path):
     assert found == shown(labels, shares)
 
 
-def test_a_preset_of_a_classifier_labels_a_text(browser, tmp_path):
-    decoder, labels = tiny_model(), ["calm", "angry"]
+def saved_classifier(folder, labels, **options):
+    """A preset of random weights."""
+    decoder, count = tiny_model(), len(labels)
     preprocessor = ScratchTextClassifierPreprocessor(
         decoder.preprocessor.tokenizer, sequence_length=16
     )
-    model = ScratchTextClassifier(decoder.backbone, 2, labels, preprocessor)
-    save_preset(model, tmp_path / "mood")
+    model = ScratchTextClassifier(
+        decoder.backbone, count, labels, preprocessor, **options
+    )
+    randomize(model)
+    save_preset(model, folder)
+    return model
+
+
+def test_a_preset_of_a_classifier_labels_a_text(browser, tmp_path):
+    labels = ["calm", "angry"]
+    model = saved_classifier(tmp_path / "mood", labels)
     shares = model.predict(["the war"], verbose=0)[0]
     found = labels_on_the_page(browser, tmp_path / "mood", "the war")
     assert found == shown(labels, shares)
+
+
+def test_all_labels_of_a_text_are_told(browser, tmp_path):
+    labels = ["calm", "angry", "glad", "new", "old", "odd"]
+    model = saved_classifier(tmp_path / "mood", labels, activation="sigmoid")
+    shares = model.predict(["the war"], verbose=0)[0]
+    said = [labels[i] for i in np.argsort(-shares) if shares[i] >= 0.5]
+    assert 1 < len(said) < 6
+    with page_of(browser, tmp_path / "mood", "Classify") as page:
+        page.get_by_label("A text").fill("the war")
+        page.get_by_role("button", name="Classify").click()
+        rows = rows_of(page, "Labels").all_inner_texts()
+        assert [row.split() for row in rows] == shown(labels, shares)
+        told = f"The labels: {', '.join(said)}"
+        assert page.locator("form p").all_inner_texts() == [told]
+        likely = page.locator(".bars .first").all_inner_texts()
+        assert [row.split()[0] for row in likely] == said
+
+
+def test_an_encoder_fills_masks(browser, tmp_path):
+    encoder = tiny_encoder(num_layers=1)
+    save_preset(encoder, tmp_path / "gaps")
+    text = "the [MASK] and [MASK]"
+    [expected] = MaskFiller(encoder).fill([text])
+    with page_of(browser, tmp_path / "gaps", "Fill") as page:
+        page.get_by_label("A text").fill("no mask")
+        page.get_by_role("button", name="Fill").click()
+        page.get_by_text("Write [MASK] where a token").wait_for()
+        page.get_by_label("A text").fill(text)
+        page.get_by_role("button", name="Fill").click()
+        for number, candidates in enumerate(expected.masks, 1):
+            rows = rows_of(page, f"Mask {number}").all_inner_texts()
+            found = [row.split("\n") for row in rows]
+            shares = [f"{100 * x.probability:.1f} %" for x in candidates]
+            assert [share for _, share in found] == shares
+            tokens = [token[1:-1].replace("␣", " ") for token, _ in found]
+            assert tokens == [x.token for x in candidates]
+        filled = page.locator(".filled")
+        assert filled.text_content() == expected.text
 
 
 @pytest.fixture(scope="module")

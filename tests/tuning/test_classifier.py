@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from labelled_texts import TEXTS, WORDS, recipe_of
 from served import serve
-from testing import tiny_encoder
+from testing import randomize, tiny_encoder
 from tuned import QUIET, tiny_preset, write_data
 
 from keras_llm import workflow
@@ -81,6 +81,29 @@ def test_a_saved_model_says_the_same_by_the_same_names(tuned):
     np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
     names = [model.labels[index] for index in expected.argmax(axis=1)]
     assert found["label"] == names
+
+
+def test_a_saved_model_says_all_labels_of_a_text(preset):
+    labels = ["a", "b", "c", "d", "e"]
+    recipe = recipe_of({"multi_label": True})
+    model = classifier_of(*load_backbone(preset), labels, recipe)
+    randomize(model)
+    texts = ["war", "the people of the union", "", "peace " * 200]
+    expected = model.predict(texts, verbose=0)
+    counts = (expected >= 0.5).sum(axis=1)
+    assert 1 < len({*counts})  # texts have more labels, and less
+    served = serve(model)
+    found = served.call("classify", text=texts)
+    np.testing.assert_allclose(found["scores"], expected, atol=1e-5)
+    assert found["classes"] == [labels] * len(texts)
+    assert found["num_labels"] == counts.tolist()
+    for row, said, count in zip(expected, found["labels"], counts, strict=True):
+        best = [labels[index] for index in np.argsort(-row)]
+        assert said == best[:count] + [""] * (5 - count)
+    assert found["label"] == [labels[index] for index in expected.argmax(1)]
+    assert served.call("classify", text=[])["labels"] == []
+    several, _ = workflow.classify(served.folder, ["war"])
+    assert several[0].labels == found["labels"][0][: counts[0]]
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])

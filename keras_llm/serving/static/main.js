@@ -3,6 +3,7 @@
 import { json, setKey } from "./api.js";
 import { Chat } from "./chat.js";
 import { Classify } from "./classify.js";
+import { Fill } from "./fill.js";
 import { Look } from "./look.js";
 import { html, render, useEffect, useRef, useState } from "./ui.js";
 import { Write } from "./write.js";
@@ -81,14 +82,18 @@ function Key({ onEnter }) {
 }
 
 function Tabs({ models, say, onNewVersion }) {
-  const writers = models.filter((model) => !model.labels);
-  const classifiers = models.filter((model) => model.labels);
+  const asked = {
+    Classify: models.filter((model) => model.labels),
+    Fill: models.filter((model) => model.fills),
+  };
+  const writers = models.filter((model) => !model.labels && !model.fills);
   const [name, setName] = useState(null);
   const chosen = writers.find((model) => model.id === name);
   const model = chosen ?? writers.find((each) => each.chats) ?? writers[0];
   const tabs = {};
   if (model) Object.assign(tabs, { Chat, Write, Look });
-  if (classifiers.length) Object.assign(tabs, { Classify });
+  if (asked.Classify.length) Object.assign(tabs, { Classify });
+  if (asked.Fill.length) Object.assign(tabs, { Fill });
   const names = Object.keys(tabs);
   const [tab, setTab] = useState(() => firstTab(names, model));
   const list = useRef(null);
@@ -143,7 +148,7 @@ function Tabs({ models, say, onNewVersion }) {
           >
             <${tabs[each]}
               model=${model}
-              models=${classifiers}
+              models=${asked[each]}
               say=${say}
               onNewVersion=${onNewVersion}
             />
