@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import keras_hub
 import tensorflow as tf
 
 from keras_llm.export.graph_tokenizers import (
@@ -13,7 +14,6 @@ from keras_llm.export.graph_tokenizers import (
 from keras_llm.export.ragged import kept, places_in_rows, row_ids
 from keras_llm.export.without_xla import without_xla
 from keras_llm.generation.filling import MaskFiller
-from keras_llm.models import ScratchMaskedLM
 
 TOP_K = 5  # candidates of each mask
 
@@ -22,14 +22,16 @@ class FillGraph(tf.Module):
     """Tells what may stand at `[MASK]` in texts; see `MaskFiller`.
 
     Args:
-        model: a `ScratchMaskedLM` with a preprocessor.
+        model: a `keras_hub.models.MaskedLM` with a preprocessor.
         tokenizer: its tokenizer.
 
     Attributes:
         signatures: dict of the name of each to its concrete function.
     """
 
-    def __init__(self, model: ScratchMaskedLM, tokenizer: GraphTokenizer):
+    def __init__(
+        self, model: keras_hub.models.MaskedLM, tokenizer: GraphTokenizer
+    ):
         super().__init__(name="fill_graph")
         filler = MaskFiller(model)
         own = model.preprocessor.tokenizer
@@ -119,15 +121,15 @@ class FillGraph(tf.Module):
         token_ids = _dense(ids, tf.maximum(ids.bounding_shape(axis=1), 1))
         width = tf.shape(token_ids, tf.int64)[1]
         mask = tf.range(width) < lengths[:, None]
+        features = {
+            "token_ids": token_ids,
+            "padding_mask": tf.cast(mask, tf.int32),
+            "mask_positions": positions,
+            "segment_ids": tf.zeros_like(token_ids),
+        }
+        inputs = {name: features[name] for name in self._model.input}
         with without_xla():
-            logits = self._model(
-                {
-                    "token_ids": token_ids,
-                    "padding_mask": tf.cast(mask, tf.int32),
-                    "mask_positions": positions,
-                },
-                training=False,
-            )
+            logits = self._model(inputs, training=False)
         logits = tf.cast(logits, tf.float32)
         odds = tf.nn.softmax(tf.where(self._is_control, -1e9, logits))
         return tf.math.top_k(odds, TOP_K)

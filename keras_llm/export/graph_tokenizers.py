@@ -14,8 +14,10 @@ from keras_llm.tokenizers.processor import (
     FIRST_CHARACTER,
     SPACE,
 )
-from keras_llm.tokenizers.token_bytes import token_bytes
-from keras_llm.tokenizers.word_pieces import ScratchWordPieceTokenizer
+from keras_llm.tokenizers.word_pieces import (
+    SUFFIX,
+    ScratchWordPieceTokenizer,
+)
 
 ANY_CHARACTER = "\\A((?s:.))"
 # Which texts cannot hold once their own are escaped.
@@ -183,14 +185,14 @@ class WordPieceGraph(tf.Module):
         self.control_tokens = tokenizer.control_tokens
         self.hidden_token_ids = tuple(self.control_tokens.values())
         self.tokenize = tokenizer.tokenize
-        self._written = tf.constant(token_bytes(tokenizer))
+        self._pieces = tf.constant(tokenizer.vocabulary)
 
     def detokenize(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         pieces = token_ids.with_flat_values(
-            tf.gather(self._written, token_ids.flat_values)
+            tf.gather(self._pieces, token_ids.flat_values)
         )
-        texts = tf.strings.reduce_join(pieces, axis=-1)
-        return tf.strings.regex_replace(texts, "\\A ", "")
+        texts = tf.strings.reduce_join(pieces, axis=-1, separator=" ")
+        return tf.strings.regex_replace(texts, f" {SUFFIX}", "")
 
 
 class WithControlTokens(tf.Module):

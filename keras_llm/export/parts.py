@@ -18,7 +18,10 @@ from keras_llm.export.graph_tokenizers import (
 )
 from keras_llm.export.server_files import MAX_TEXT_TOKENS
 from keras_llm.export.stock_decoder import StockDecoder
-from keras_llm.export.stock_tokenizers import graph_tokenizer
+from keras_llm.export.stock_tokenizers import (
+    encoder_tokenizer,
+    graph_tokenizer,
+)
 from keras_llm.export.text_graph import TextGraph
 from keras_llm.generation.stock_rules import rules_of
 from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
@@ -52,7 +55,7 @@ def graph_of(
             tokens or conversations for a classifier, or a template or system
             message with which there is no `chat`.
     """
-    kinds = keras_hub.models.TextClassifier, ScratchMaskedLM
+    kinds = keras_hub.models.TextClassifier, keras_hub.models.MaskedLM
     if isinstance(model, kinds):
         if (template, system, max_text_tokens) != (None, None, None):
             raise InputError(
@@ -72,8 +75,10 @@ def graph_of(
             "labels name the classes of a TextClassifier. Received: "
             f"{type(model).__name__}, which has none."
         )
-    if isinstance(model, ScratchMaskedLM):
-        tokenizer = scratch_tokenizer(model.preprocessor.tokenizer)
+    if isinstance(model, keras_hub.models.MaskedLM):
+        is_ours = isinstance(model, ScratchMaskedLM)
+        graph_of_ours = scratch_tokenizer if is_ours else encoder_tokenizer
+        tokenizer = graph_of_ours(model.preprocessor.tokenizer)
         return FillGraph(model, tokenizer), None
     tokenizer, decoder = parts_of(model)
     chat, reason = None, None

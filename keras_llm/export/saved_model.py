@@ -11,7 +11,7 @@ from keras_llm.export.loading import import_tensorflow, versions
 from keras_llm.export.model_card import write_model_card
 from keras_llm.export.server_files import write_server_files
 from keras_llm.files import is_free, written_beside
-from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
+from keras_llm.models import ScratchCausalLM
 from keras_llm.models.lora import with_lora_merged
 from keras_llm.recipes.settings import GenerationSettings
 
@@ -51,9 +51,9 @@ def to_saved_model(
     card.
 
     Args:
-        model: A `CausalLM` or `TextClassifier` of any kind or a
-            `ScratchMaskedLM`, with its preprocessor. Others than ours decode
-            as KerasHub's `generate` does, from the shortest prompt on.
+        model: A `CausalLM`, `MaskedLM` or `TextClassifier` of any kind, with
+            its preprocessor. Others than ours decode as KerasHub's `generate`
+            does, from the shortest prompt on.
         path: Folder of the versions, such as `saved_models/NAME`.
         settings: How tokens are chosen, and when to stop; fixed for good.
         seed: Decides the random numbers of every row alike, so that a
@@ -162,11 +162,11 @@ def _check(model: keras_hub.models.Task, settings: GenerationSettings) -> None:
             "loads, and export it with KERAS_BACKEND=tensorflow."
         )
     models = keras_hub.models
-    kinds = models.CausalLM | models.TextClassifier | ScratchMaskedLM
+    kinds = models.CausalLM | models.TextClassifier | models.MaskedLM
     if not isinstance(model, kinds):
         raise InputError(
             "Expected a keras_hub.models.CausalLM, such as a ScratchCausalLM, "
-            "a keras_hub.models.TextClassifier or a ScratchMaskedLM. "
+            "a MaskedLM or a TextClassifier. "
             f"Received: {type(model).__name__}"
         )
     if model.preprocessor is None:
