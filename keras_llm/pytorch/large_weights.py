@@ -23,7 +23,7 @@ def draw_large_weights(model: keras.Model, seed: int = 0) -> None:
     """
     draw = np.random.default_rng(seed)
     weights = weights_of(model)
-    parts = {weight.name.split(".")[-2] for weight in weights}
+    parts = {_layer_of(weight) for weight in weights}
     for weight in weights:
         if weight.name.endswith("weight_hh_l0"):
             continue
@@ -35,7 +35,7 @@ def draw_large_weights(model: keras.Model, seed: int = 0) -> None:
 
 def _spread(weight: Weight, parts: set[str]) -> float:
     """Standard deviation of the values of a weight of a model of parts."""
-    layer, kind = weight.name.split(".")[-2:]
+    layer, kind = _layer_of(weight), weight.name.split(".")[-1]
     if "embedding" in weight.name:
         return 0.1
     if layer.endswith("norm"):
@@ -50,3 +50,8 @@ def _spread(weight: Weight, parts: set[str]) -> float:
         gain = 0.01
     is_kernel = kind.startswith("weight")
     return gain * (weight.variable.shape[0] ** -0.5 if is_kernel else 0.3)
+
+
+def _layer_of(weight: Weight) -> str:
+    """Empty for a weight of the model itself, which a head's bias is."""
+    return f".{weight.name}".split(".")[-2]

@@ -1,0 +1,141 @@
+"""The site: all pages are found, links and commands lead somewhere, it builds.
+
+The quick tests read the pages; the slow one executes every cell of them.
+"""
+
+import ast
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_llm.cli import _parse
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    page
+    for page in DOCS.rglob("*.md")
+    if "generated" not in page.parts and "exercises" not in page.parts
+)
+NOTEBOOKS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
+CELL = re.compile(r"^```\{code-cell\}.*?\n(.*?)^```", re.M | re.S)
+TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.M | re.S)
+TERMINAL = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.M | re.S)
+
+
+def name_of(page):
+    return page.relative_to(DOCS).as_posix()
+
+
+def text_of(page):
+    return page.read_text(encoding="utf-8")
+
+
+def cells_of(page):
+    """Code cells, without the options at their beginning."""
+    for cell in CELL.findall(text_of(page)):
+        yield re.sub(r"\A(?::.*\n)+", "", cell)
+
+
+def in_toctrees(page):
+    """Pages and generated ones that the tables of contents of a page list."""
+    for tree in TOCTREE.findall(text_of(page)):
+        for line in tree.splitlines():
+            if line and not line.startswith(":"):
+                yield (page.parent / line).relative_to(DOCS).as_posix()
+
+
+def test_every_page_is_in_one_table_of_contents():
+    listed = [name for page in PAGES for name in in_toctrees(page)]
+    there = {name_of(page).removesuffix(".md") for page in PAGES}
+    assert len(listed) == len(set(listed))
+    assert there - {"index"} == {
+        name for name in listed if not name.startswith("reference/generated")
+    }
+
+
+def headings_of(page):
+    """What a link may have after `#`."""
+    for title in re.findall(r"^#+ (.*)$", text_of(page), re.M):
+        kept = re.sub(r"[^\w\- ]", "", title.lower())
+        yield kept.replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if link.startswith("https://") or "generated/" in link:
+            continue
+        name, _, heading = link.partition("#")
+        target = (page.parent / name) if name else page
+        assert target.exists(), link
+        if heading:
+            assert heading in headings_of(target), link
+
+
+def commands_of(page):
+    """Every `keras-llm …` that a page runs or shows in a terminal."""
+    lines = "\n".join(TERMINAL.findall(text_of(page)))
+    for cell in cells_of(page):
+        lines += "\n".join(re.findall(r"^!(.*(?:\\\n.*)*)", cell, re.M)) + "\n"
+    joined = lines.replace("\\\n", " ")
+    return [
+        line
+        for line in joined.splitlines()
+        if line.startswith("keras-llm ") and "|" not in line
+    ]
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=name_of)
+def test_every_command_is_one(page, monkeypatch, tmp_path):
+    monkeypatch.setenv("TEXT", "sotu")
+    monkeypatch.setenv("STEPS", "20")
+    monkeypatch.chdir(tmp_path)
+    for name in re.findall(r"--recipe (\S+\.yaml)", text_of(page)):
+        Path(name).write_text("{}")
+    for line in commands_of(page):
+        words = shlex.split(os.path.expandvars(re.sub(r"\{\w+\}", "1", line)))
+        try:
+            _parse(words[1:])
+        except SystemExit as exit:  # --help
+            assert exit.code == 0, line
+
+
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=name_of)
+def test_every_cell_is_python_that_imports_what_there_is(page):
+    for cell in cells_of(page):
+        tree = ast.parse(re.sub(r"^\s*!.*(?:\\\n.*)*$", "", cell, flags=re.M))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and "keras_llm" in node.module:
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), (page, alias.name)
+
+
+@pytest.mark.slow
+def test_the_site_builds_with_every_cell_executed(tmp_path):
+    built = subprocess.run(
+        [sys.executable, DOCS / "build.py", "--out", tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr[-3000:]
+    assert (tmp_path / "html/index.html").is_file()
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    from links import broken_links
+
+    page = '<h1 id="top"></h1><a href="a.html#top"></a><a href="{}"></a>'
+    (tmp_path / "a.html").write_text(page.format("b.html"))
+    (tmp_path / "b.html").write_text(page.format("a.html#bottom"))
+    assert broken_links(tmp_path) == ["b.html: a.html#bottom"]
+    (tmp_path / "b.html").unlink()
+    assert broken_links(tmp_path) == ["a.html: b.html"]
