@@ -102,8 +102,7 @@ def test_a_broken_download_goes_on_where_it_broke(server, target):
     fetch(server.address, target, LIMIT)
     assert target.read_bytes() == CONTENT
     assert server.asked == [None, "bytes=100000-", "bytes=200000-"]
-    leftover = {path.name for path in target.parent.glob("*.partial*")}
-    assert not leftover
+    assert not list(target.parent.glob(".*partial*"))
 
 
 @pytest.mark.parametrize(
@@ -126,22 +125,25 @@ def test_a_server_without_ranges_sends_all_again(server, target):
 def test_a_file_that_changed_in_between_is_read_from_its_begin(
     server, target, monkeypatch
 ):
-    server.cut = 200_000
-    with monkeypatch.context() as patch:
-        patch.setattr(fetching, "ATTEMPTS", 1)
-        with pytest.raises(InputError, match="200000 of 300000 bytes"):
-            fetch(server.address, target, LIMIT)
-    server.cut, server.content = None, CONTENT[::-1]
-    server.headers = {"ETag": '"two"'}
+    server.cut, server.cuts, changed = 200_000, 1, CONTENT[::-1]
+    copy = fetching._copy
+
+    def change(*args):
+        try:
+            copy(*args)
+        finally:
+            server.content, server.headers = changed, {"ETag": '"two"'}
+
+    monkeypatch.setattr(fetching, "_copy", change)
     fetch(server.address, target, LIMIT)
     assert server.asked[-1] == "bytes=200000-"
-    assert target.read_bytes() == CONTENT[::-1]
+    assert target.read_bytes() == changed
 
 
 @pytest.mark.parametrize("stated", [300_001, 400_000])
 def test_a_server_that_promises_more_is_given_up(server, target, stated):
     server.stated, server.ranges = stated, False
-    with pytest.raises(InputError, match="could not be downloaded: 300000 of"):
+    with pytest.raises(InputError, match="downloaded: 300000 bytes arrived"):
         fetch(server.address, target, LIMIT)
     assert not target.exists()
     assert len(server.asked) == fetching.ATTEMPTS
@@ -149,7 +151,7 @@ def test_a_server_that_promises_more_is_given_up(server, target, stated):
 
 def test_a_server_that_never_goes_further_is_given_up(server, target):
     server.cut, server.headers = 1000, {}
-    with pytest.raises(InputError, match="1000 of 300000 bytes"):
+    with pytest.raises(InputError, match="1000 bytes arrived"):
         fetch(server.address, target, LIMIT)
     assert len(server.asked) == fetching.ATTEMPTS
 
@@ -186,11 +188,15 @@ def test_a_server_is_given_the_time_it_asks_for(
     assert pause == 7 or 20 < pause <= 30
 
 
-def test_a_server_that_asks_for_an_hour_is_not_waited_for(server, target):
+def test_a_server_that_asks_for_an_hour_is_given_two_minutes(
+    server, target, monkeypatch
+):
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     server.status, server.headers = 503, {"Retry-After": "3600"}
     with pytest.raises(InputError, match="could not be downloaded: 503"):
         fetch(server.address, target, LIMIT)
-    assert len(server.asked) == 1
+    assert pauses == [fetching.LONGEST_PAUSE] * (fetching.ATTEMPTS - 1)
 
 
 def test_servers_see_a_browser(server, target):
@@ -254,24 +260,8 @@ def test_an_address_that_leads_nowhere_is_one_error(server):
 
 
 @pytest.mark.parametrize(
-    "address",
-    [
-        "http://",
-        "http:///a.txt",
-        "http://[bad/x.txt",
-        "https://example.org:port/x.txt",
-        "http://a b/x.txt",
-        f"http://{'ü' * 80}/x.txt",
-        "http://exa\x7fmple.org/x.txt",
-    ],
+    "address", ["http://", "http://[bad/x", "http://a:b/x", "ftps://x/y"]
 )
-def test_what_is_no_address_is_never_asked_for(server, monkeypatch, address):
-    monkeypatch.setattr(fetching, "_attempt", None)
-    with pytest.raises(InputError, match="An address must be like https:"):
-        list_sources([address])
-
-
-@pytest.mark.parametrize("address", ["http://a b/x", "http://", "ftps://x/y"])
 def test_an_impossible_address_is_tried_once(server, monkeypatch, address):
     target = cache_folder() / "x"
     monkeypatch.setattr(time, "sleep", None)

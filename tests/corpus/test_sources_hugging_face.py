@@ -1,11 +1,11 @@
-"""Datasets, by a folder: copied once, read as any other files."""
+"""Datasets, by a folder: as `datasets` keeps them, read as any other files."""
 
 import json
 import os
 
 import pytest
 
-from keras_llm.corpus.sources import hugging_face, list_sources
+from keras_llm.corpus.sources import list_sources
 from keras_llm.corpus.sources.reader import FileReader
 from keras_llm.errors import InputError
 from keras_llm.recipes.settings import CorpusSettings
@@ -15,8 +15,8 @@ datasets = pytest.importorskip("datasets")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
@@ -54,7 +54,7 @@ def test_splits_of_a_dataset_are_given(folder):
     found = documents(f"hf:{folder}")
     assert found == expected("test", 3) + expected("train", 2500)
     ids = [file.id for file in list_sources([f"hf:{folder}"])]
-    assert ids == ["test/00000.parquet", "train/00000.parquet"]
+    assert ids == ["test/00000.arrow", "train/00000.arrow"]
 
 
 def test_a_chosen_split_is_to_be_divided(folder):
@@ -74,23 +74,11 @@ def test_a_saved_dataset_is_the_same(folder, tmp_path):
     assert found == expected("test", 3, named=False)
 
 
-def test_a_copy_is_made_again_when_files_have_changed(folder):
+def test_a_dataset_is_read_again_when_files_have_changed(folder):
     assert len(documents(f"hf:{folder}@test")) == 3
     (folder / "test.jsonl").write_text('{"text": "new", "n": 1, "list": []}')
     os.utime(folder / "test.jsonl", (1, 1))
     assert documents(f"hf:{folder}@test") == [(None, "new")]
-
-
-def test_large_copies_are_several_files(folder, monkeypatch):
-    monkeypatch.setattr(hugging_face, "FILE_BYTES", 2**14)
-    assert len(list_sources([f"hf:{folder}@train"])) == 3
-    assert documents(f"hf:{folder}@train")[-1] == (None, "train 2499")
-
-
-def test_too_much_is_refused_and_leaves_nothing(folder, tmp_path):
-    with pytest.raises(InputError, match="larger than 1000 bytes"):
-        list_sources([f"hf:{folder}"], download_limit=1000)
-    assert not list(tmp_path.glob("cache/**/*"))
 
 
 @pytest.mark.parametrize("name", ["no/such_dataset", "a b", "../up"])

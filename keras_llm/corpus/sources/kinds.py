@@ -21,7 +21,8 @@ FORMATS = {
     ".ndjson": "json_lines",
     ".csv": "csv",
     ".tsv": "tsv",
-    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".parquet": "arrow",
     ".warc": "warc",
     ".wet": "warc",
     ".docx": "docx",
@@ -67,7 +68,7 @@ class Kind:
     @property
     def has_fields(self) -> bool:
         """Whether it is a table or records, with columns or keys."""
-        return self.format in ("json", "json_lines", "csv", "tsv", "parquet")
+        return self.format in ("json", "json_lines", "csv", "tsv", "arrow")
 
 
 def stem_of(name: str) -> str:

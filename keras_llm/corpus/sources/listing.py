@@ -138,7 +138,7 @@ def _named(
     if source.startswith(PREFIX):
         return [
             file_of(path, id, source, split)
-            for path, id, split in dataset_files(source, limit)
+            for path, id, split in dataset_files(source)
         ]
     if source and os.path.exists(source):
         return _files_at(Path(source), readable(source), include)

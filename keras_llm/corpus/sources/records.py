@@ -19,8 +19,8 @@ from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of
 from keras_llm.corpus.sources.listing import list_sources
 from keras_llm.corpus.sources.streams import Disk, nothing
 from keras_llm.corpus.sources.tables import (
+    arrow_records,
     csv_records,
-    parquet_records,
     tsv_records,
 )
 from keras_llm.corpus.sources.texts import Unreadable
@@ -28,7 +28,7 @@ from keras_llm.corpus.sources.texts import Unreadable
 LINE_BYTES = 64 * 2**20
 FILE_BYTES = 2**29
 SKIP_BYTES = 2**20
-TABLES = {"csv": csv_records, "parquet": parquet_records, "tsv": tsv_records}
+TABLES = {"csv": csv_records, "arrow": arrow_records, "tsv": tsv_records}
 RECORD_FORMATS = ("json", "json_lines", *TABLES)
 
 

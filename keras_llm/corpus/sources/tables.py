@@ -1,4 +1,4 @@
-"""CSV, TSV and Parquet, row by row.
+"""CSV, TSV, Parquet and Arrow, row by row.
 
 Hand-written around `csv` and pyarrow for limits: no row may fill the memory,
 and one that is wrong costs itself only. Rows have the numbers from 1 that
@@ -60,10 +60,10 @@ def tsv_records(
     yield from _records(rows, lines, wanted)
 
 
-def parquet_records(
+def arrow_records(
     stream: BinaryIO, wanted: Columns, decoder: Decoder
 ) -> Iterator[Numbered]:
-    """Yields the rows of a Parquet file.
+    """Yields the rows of a Parquet file, or of a stream of Arrow.
 
     Args:
         stream: Binary stream, from its begin.
@@ -212,17 +212,26 @@ def _batches(stream: BinaryIO, wanted: Columns) -> Iterator[dict[str, Any]]:
     arrow = optional("pyarrow", "tables")
     parquet = optional("pyarrow.parquet", "tables")
     try:
-        with parquet.ParquetFile(
-            _held(stream), buffer_size=BUFFER_BYTES, pre_buffer=False
-        ) as file:
+        stream = _held(stream)
+        is_parquet = stream.read(4) == b"PAR1"
+        stream.seek(0)
+        if is_parquet:
+            file = parquet.ParquetFile(
+                stream, buffer_size=BUFFER_BYTES, pre_buffer=False
+            )
             there = file.schema_arrow.names
-            if missing := wanted.missing(there):
-                raise missing
-            names = wanted.names or there
-            for batch in file.iter_batches(
+        else:
+            file = arrow.ipc.open_stream(stream)
+            there = file.schema.names
+        if missing := wanted.missing(there):
+            raise missing
+        names = wanted.names or there
+        if is_parquet:
+            file = file.iter_batches(
                 BATCH_ROWS, columns=names, use_threads=False
-            ):
-                yield {name: batch.column(name) for name in names}
+            )
+        for batch in file:
+            yield {name: batch.column(name) for name in names}
     except (Unreadable, UnicodeDecodeError):
         raise
     except arrow.ArrowException as error:  # some are MemoryErrors, of nonsense
