@@ -1,6 +1,6 @@
 """Files in files: archives as streams of their members, never on disk.
 
-Hand-written around `zipfile` and `tarfile`, which believe what they read:
+Hand-written around `zipfile` and `tarfile`, which believe what they read.
 """
 
 import io
@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-from keras_llm.corpus.sources.folders import NOT_INCLUDED, is_included
+from keras_llm.corpus.sources.folders import (
+    NOT_INCLUDED,
+    SourceFile,
+    is_included,
+)
 from keras_llm.corpus.sources.kinds import Kind, kind_of
 from keras_llm.corpus.sources.streams import (
     BUFFER,
     DAMAGED,
-    Budget,
     Disk,
     Guarded,
-    chunks_of,
     decompressed,
+    nothing,
 )
 from keras_llm.corpus.sources.texts import Unreadable
 from keras_llm.errors import InputError
@@ -42,12 +45,10 @@ class Member:
 
     Args:
         name: As the archive calls it, each once; empty for a file that is no
-            archive.
+            archive, and where the rest of an archive cannot be read.
         open: Opens its content.
         error: Why there is no content.
         skipped: Why it is not read, as it is counted; empty if it is.
-
-    Attributes:
         kind: What it holds.
         stream: Its content, decompressed; of use until the next member.
     """
@@ -61,34 +62,56 @@ class Member:
 
 
 def members(
-    disk: Disk,
-    kind: Kind,
+    file: SourceFile,
     include: Sequence[str] = (),
     repaired: Counter[str] | None = None,
+    progress: Callable[[int], None] = nothing,
 ) -> Iterator[Member]:
-    """Yields what a file holds: its members, or itself.
+    """Yields what a file holds: its members, or itself, or why it cannot.
 
     Hidden members are left out, as they are in a folder. A damaged archive
     yields what was whole before.
 
     Args:
-        disk: The file, from its begin.
-        kind: What it is.
+        file: The file.
         include: Patterns, as `list_sources` takes them, for members.
         repaired: Counts what was passed over.
+        progress: Called with numbers of bytes as they are read.
 
     Raises:
-        Unreadable: The archive is damaged from here on.
         InputError: What decompresses it is not installed.
     """
-    budget = Budget(lambda: disk.furthest, repaired)
+    if file.trouble:
+        yield Member("", error=Unreadable("unavailable", file.trouble))
+        return
+    span = file.start, file.start + file.bytes
+    repaired = Counter() if repaired is None else repaired
+    try:
+        disk = Disk(file.path, progress, *span, repaired)
+    except (OSError, ValueError) as error:
+        progress(file.bytes)
+        yield Member("", error=Unreadable("unavailable", f"{error}."))
+        return
+    with disk:
+        try:
+            yield from _members(disk, kind_of(file.id), include)
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # whatever a library meets
+            yield Member("", error=Unreadable.of(error, DAMAGED))
+        disk.finish()
+
+
+def _members(
+    disk: Disk, kind: Kind, include: Sequence[str]
+) -> Iterator[Member]:
     buffered = io.BufferedReader(disk, BUFFER)
     if kind.archive == "zip":
         if kind.compression:
             raise _nested()
         entries = _in_zip(buffered)
     else:
-        stream = decompressed(buffered, kind.compression, budget)
+        stream = decompressed(buffered, kind.compression, disk)
         if not kind.archive:
             yield Member("", kind=kind, stream=stream)
             return
@@ -96,7 +119,7 @@ def members(
     names: Counter[int] = Counter()  # of each a number only
     for member in entries:
         if not _is_hidden(member.name):
-            _prepare(member, budget, include)
+            _prepare(member, disk, include)
             name = member.name.encode("utf-8", "backslashreplace").decode()
             names[hash(name)] += 1
             times = names[hash(name)]
@@ -104,7 +127,7 @@ def members(
             yield member
 
 
-def _prepare(member: Member, budget: Budget, include: Sequence[str]) -> None:
+def _prepare(member: Member, disk: Disk, include: Sequence[str]) -> None:
     """Opens a member, or says why not."""
     kind = member.kind = kind_of(member.name)
     if _is_unsafe(member.name):
@@ -120,24 +143,19 @@ def _prepare(member: Member, budget: Budget, include: Sequence[str]) -> None:
     elif member.error is None:
         try:
             opened = member.open()
-        except (MemoryError, Unreadable):
+        except MemoryError:
             raise
         except Exception as error:  # each kind of damage has its own
             member.error = Unreadable.of(error, DAMAGED)
             return
-        raw = io.BufferedReader(Guarded(chunks_of(opened), budget), BUFFER)
-        member.stream = decompressed(raw, kind.compression, budget)
+        chunks = iter(partial(opened.read1, BUFFER), b"")
+        raw = io.BufferedReader(Guarded(chunks, disk), BUFFER)
+        member.stream = decompressed(raw, kind.compression, disk)
 
 
 def _in_zip(stream: BinaryIO) -> Iterator[Member]:
     _check_directory(stream)
-    try:
-        archive = zipfile.ZipFile(stream)
-    except (MemoryError, Unreadable):
-        raise
-    except Exception as error:  # BadZipFile, and whatever else it meets
-        raise Unreadable.of(error, DAMAGED) from error
-    with archive:
+    with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
             error = None
             if info.flag_bits & _ENCRYPTED:
@@ -190,20 +208,15 @@ class _Header(tarfile.TarInfo):
 
 
 def _in_tar(stream: BinaryIO) -> Iterator[Member]:
-    try:
-        with tarfile.open(
-            fileobj=stream, mode="r|", tarinfo=_Header, errors="replace"
-        ) as archive:
-            while info := archive.next():
-                archive.members = []  # it would keep them all
-                if not info.isdir():
-                    yield _tar_entry(archive, info)
-        while stream.read(BUFFER):
-            pass  # checksums of compressed streams come at their end
-    except (MemoryError, Unreadable, InputError):
-        raise
-    except Exception as error:  # TarError, and whatever else it meets
-        raise Unreadable.of(error, DAMAGED) from error
+    with tarfile.open(
+        fileobj=stream, mode="r|", tarinfo=_Header, errors="replace"
+    ) as archive:
+        while info := archive.next():
+            archive.members = []  # it would keep them all
+            if not info.isdir():
+                yield _tar_entry(archive, info)
+    while stream.read(BUFFER):
+        pass  # checksums of compressed streams come at their end
 
 
 def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:

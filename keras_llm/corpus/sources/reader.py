@@ -8,7 +8,6 @@ library that is not installed, is an `InputError`.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from datatrove.data import Document
 
@@ -28,7 +27,7 @@ from keras_llm.corpus.sources.records import (
     RECORD_FORMATS,
     records_in,
 )
-from keras_llm.corpus.sources.streams import Disk, nothing
+from keras_llm.corpus.sources.streams import nothing
 from keras_llm.corpus.sources.texts import Origin, Unreadable
 from keras_llm.errors import InputError
 from keras_llm.recipes.corpus_settings import CorpusSettings
@@ -123,48 +122,43 @@ class FileReader:
         if file.skipped:
             self.count.skipped[file.skipped] += 1
             return
-        kind = kind_of(file.id)
-        if file.trouble or kind.archive:
+        is_archive = bool(kind_of(file.id).archive)
+        if is_archive:
             self.count.read[label_of(file.id)] += 1
-        origin = Origin(file.id, file.source, file.split)
-        if file.trouble:
-            yield origin.unreadable(Unreadable("unavailable", file.trouble))
-            return
-        try:
-            stop = file.start + file.bytes
-            disk = Disk(file.path, self.progress, file.start, stop)
-        except Unreadable as error:
-            self.progress(file.bytes)
-            if not (file.start or kind.archive):
-                self.count.read[label_of(file.id)] += 1
-            yield origin.unreadable(error)
-            return
-        with disk:
-            found = members(disk, kind, self._include, self.count.repaired)
-            for member in _safely(found, origin):
-                if isinstance(member, Document):
-                    yield member
-                else:
-                    yield from self._in_member(member, file, origin)
-            disk.finish()
+        repaired = self.count.repaired
+        for member in members(file, self._include, repaired, self.progress):
+            if is_archive and not member.name:
+                yield self._origin(file, member).unreadable(member.error)
+            else:
+                yield from self._in_member(member, file)
+
+    def _origin(self, file: SourceFile, member: Member) -> Origin:
+        id = f"{file.id}/{member.name}" if member.name else file.id
+        return Origin(id, file.source, file.split)
 
     def _in_member(
-        self, member: Member, file: SourceFile, origin: Origin
+        self, member: Member, file: SourceFile
     ) -> Iterator[Document]:
         count, label = self.count, label_of(member.name or file.id)
-        if member.name:
-            origin = origin.inner(f"/{member.name}")
-            count.found += 1
+        count.found += bool(member.name)
         if member.skipped:
             count.skipped[member.skipped] += 1
         elif not self._is_text(member):
             count.skipped[label] += 1
         else:
             count.read[label] += not file.start  # ranges of a file are one
-            if member.error:
-                yield origin.unreadable(member.error)
-            else:
-                yield from _safely(self._read(member, file, origin), origin)
+            origin = self._origin(file, member)
+            try:
+                if member.error:
+                    raise member.error
+                yield from self._read(member, file, origin)
+            except (InputError, MemoryError):
+                raise
+            except Unreadable as error:
+                yield origin.unreadable(error)
+            except Exception as error:  # a defect must not cost a day's work
+                detail = f"{type(error).__name__}: {error}"[:200]
+                yield origin.unreadable(Unreadable("damaged", detail))
 
     def _is_text(self, member: Member) -> bool:
         """Whether it is, where only its content can tell."""
@@ -200,16 +194,3 @@ class FileReader:
 
 
 _READERS = {"html": read_html, "text": read_text, "warc": read_warc}
-
-
-def _safely(items: Iterator[Any], origin: Origin) -> Iterator[Any]:
-    """The items, and where they end in an error, a document that says so."""
-    try:
-        yield from items
-    except (InputError, MemoryError):
-        raise
-    except Unreadable as error:
-        yield origin.unreadable(error)
-    except Exception as error:  # a defect must not cost a day's work
-        detail = f"{type(error).__name__}: {error}"[:200]
-        yield origin.unreadable(Unreadable("damaged", detail))

@@ -15,9 +15,8 @@ from keras_llm.corpus.sources.encodings import Decoder
 from keras_llm.corpus.sources.fields import Columns, Numbered
 from keras_llm.corpus.sources.folders import SourceFile
 from keras_llm.corpus.sources.hugging_face import PREFIX, dataset_rows
-from keras_llm.corpus.sources.kinds import UNKNOWN, kind_of
+from keras_llm.corpus.sources.kinds import UNKNOWN
 from keras_llm.corpus.sources.listing import list_sources
-from keras_llm.corpus.sources.streams import Disk, nothing
 from keras_llm.corpus.sources.tables import (
     arrow_records,
     csv_records,
@@ -79,35 +78,27 @@ def _of_file(
     file: SourceFile, wanted: Columns
 ) -> Iterator[tuple[str, dict[str, Any] | Unreadable]]:
     """The records of a file, or why there are none, each with an id."""
-    id = file.id
-    if file.trouble:
-        yield id, Unreadable("unavailable", file.trouble)
-    if file.trouble or file.skipped:
+    if file.skipped:
         return
-    try:
-        stop = file.start + file.bytes
-        with Disk(file.path, nothing, file.start, stop) as disk:
-            for member in members(disk, kind_of(file.id)):
-                id = f"{file.id}/{member.name}" if member.name else file.id
-                format = member.kind.format if member.kind else UNKNOWN
-                if member.error:
-                    yield id, member.error
-                elif format in RECORD_FORMATS:
-                    found = records_in(
-                        member.stream,
-                        format,
-                        wanted,
-                        Decoder(),
-                        (file.start, file.stop),
-                    )
-                    for number, values in found:
-                        yield f"{id}@{number}", values
-                elif format != UNKNOWN:
-                    names = "JSON, JSON Lines, CSV, TSV and Parquet files"
-                    detail = f"It has no records, as {names} have."
-                    yield id, Unreadable("no_records", detail)
-    except Unreadable as error:
-        yield id, error
+    for member in members(file):
+        id = f"{file.id}/{member.name}" if member.name else file.id
+        format = member.kind.format if member.kind else UNKNOWN
+        try:
+            if member.error:
+                raise member.error
+            if format in RECORD_FORMATS:
+                span = file.start, file.stop
+                decoder = Decoder()
+                for number, values in records_in(
+                    member.stream, format, wanted, decoder, span
+                ):
+                    yield f"{id}@{number}", values
+            elif format != UNKNOWN:
+                names = "JSON, JSON Lines, CSV, TSV and Parquet files"
+                detail = f"It has no records, as {names} have."
+                raise Unreadable("no_records", detail)
+        except Unreadable as error:
+            yield id, error
 
 
 def records_in(

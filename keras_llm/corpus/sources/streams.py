@@ -7,7 +7,6 @@ above needs to know which library decompresses, or how it complains.
 import bz2
 import io
 import lzma
-import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,17 +31,15 @@ def nothing(bytes_read: int) -> None:
     """Tells nobody of progress."""
 
 
-class Disk(io.RawIOBase):
-    """A file on disk that tells how far it is read, no byte twice.
+class Disk(io.FileIO):
+    """A file that tells `progress` how far it is read, no byte twice.
 
     Args:
         path: The file.
         progress: Called with numbers of bytes as they are read.
         start: The first byte that counts.
         stop: The byte after the last that counts.
-
-    Raises:
-        Unreadable: The file cannot be opened.
+        repaired: Counts files that were not as they should be.
     """
 
     def __init__(
@@ -51,21 +48,16 @@ class Disk(io.RawIOBase):
         progress: Callable[[int], None],
         start: int,
         stop: int,
+        repaired: Counter[str],
     ) -> None:
-        super().__init__()
+        self.furthest, self._stop = start, stop
         self._progress = progress
-        self._stop = stop
-        self.furthest = start  # bytes of the file, as told to `progress`
-        try:
-            self._file = open(path, "rb", buffering=0)
-        except (OSError, ValueError) as error:
-            raise Unreadable("unavailable", f"{error}.") from error
+        self.repaired = repaired
+        self._spent = 0
+        super().__init__(path)
 
     def readinto(self, buffer: memoryview) -> int:
-        try:
-            count = self._file.readinto(buffer)
-        except OSError as error:
-            raise Unreadable("unavailable", f"{error}.") from error
+        count = super().readinto(buffer)
         self._tell(count)  # whichever they are: archives are read to and fro
         return count
 
@@ -79,72 +71,34 @@ class Disk(io.RawIOBase):
             self.furthest += count
             self._progress(count)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if not self.closed:
-            if hasattr(self, "_file"):
-                self._file.close()
-            super().close()
-
-
-class Budget:
-    """How much may be decompressed from a file.
-
-    Args:
-        size: Tells how many bytes of it were read so far; what is unread does
-            not count, so that a bomb in front of much else is found.
-        repaired: Counts files that had something behind what is compressed,
-            and those that end within it.
-    """
-
-    def __init__(
-        self,
-        size: Callable[[], int],
-        repaired: Counter[str] | None = None,
-    ) -> None:
-        self._size = size
-        self._repaired = Counter() if repaired is None else repaired
-        self._spent = 0
-
     def spend(self, count: int) -> None:
-        """Raises `Unreadable` where there is more than a file can hold."""
+        """Raises `Unreadable` where more is decompressed than a file can hold.
+
+        What is unread does not count, so that a bomb in front of much else is
+        found.
+        """
         self._spent += count
-        if self._spent > GRACE and self._spent > RATIO * self._size():
+        if self._spent > GRACE and self._spent > RATIO * self.furthest:
             raise Unreadable(
                 "archive_bomb",
-                f"{self._size()} bytes decompress to {self._spent} and more.",
+                f"{self.furthest} bytes decompress to {self._spent} and more.",
             )
-
-    def repaired(self, what: str) -> None:
-        """Counts a file of which not all was as it should be."""
-        self._repaired[what] += 1
 
 
 class Guarded(io.RawIOBase):
-    """A stream of unknown quality, whose every failure is `Unreadable`.
+    """Chunks as a stream, whose every failure is `Unreadable`.
 
     What was read before the failure is read first.
 
     Args:
         chunks: What it holds.
-        budget: What it may yield.
+        disk: The file that they come from.
     """
 
-    def __init__(self, chunks: Iterator[bytes], budget: Budget) -> None:
+    def __init__(self, chunks: Iterator[bytes], disk: Disk) -> None:
         super().__init__()
         self._chunks = chunks
-        self._budget = budget
+        self._disk = disk
         self._held = b""
         self._error: Unreadable | None = None
 
@@ -168,12 +122,10 @@ class Guarded(io.RawIOBase):
             return b""
         try:
             chunk = next(self._chunks, b"")
-            self._budget.spend(len(chunk))
+            self._disk.spend(len(chunk))
             return chunk
         except MemoryError:
             raise
-        except Unreadable as error:
-            self._error = error
         except Exception as error:  # each library has its own
             self._error = Unreadable.of(error, DAMAGED)
         return b""
@@ -182,20 +134,15 @@ class Guarded(io.RawIOBase):
         return True
 
 
-def chunks_of(stream: BinaryIO) -> Iterator[bytes]:
-    """What a buffered stream holds, as it comes."""
-    return iter(partial(stream.read1, BUFFER), b"")
-
-
 def decompressed(
-    stream: BinaryIO, compression: str, budget: Budget
+    stream: BinaryIO, compression: str, disk: Disk
 ) -> io.BufferedReader:
     """The stream, decompressed as it is read.
 
     Args:
         stream: Binary stream, from its begin.
         compression: A value of `COMPRESSIONS`, or empty.
-        budget: What it may yield.
+        disk: The file that it comes from.
 
     Raises:
         InputError: What decompresses it is not installed.
@@ -203,8 +150,8 @@ def decompressed(
     if not compression:
         return stream
     begin = _decompressor(compression)
-    chunks = _unpacked(stream, begin, budget.repaired)
-    return io.BufferedReader(Guarded(chunks, budget), BUFFER)
+    chunks = _unpacked(stream, begin, disk.repaired)
+    return io.BufferedReader(Guarded(chunks, disk), BUFFER)
 
 
 def _decompressor(compression: str) -> Callable[[], Any]:
@@ -221,9 +168,7 @@ def _decompressor(compression: str) -> Callable[[], Any]:
 
 
 def _unpacked(
-    stream: BinaryIO,
-    begin: Callable[[], Any],
-    repaired: Callable[[str], None],
+    stream: BinaryIO, begin: Callable[[], Any], repaired: Counter[str]
 ) -> Iterator[bytes]:
     """What compressed streams hold, one after the other.
 
@@ -241,7 +186,7 @@ def _unpacked(
                 if current.needs_input and not data:
                     data = stream.read1(BUFFER)
                     if not data and has_begun:
-                        repaired(CUT_SHORT)
+                        repaired[CUT_SHORT] += 1
                         return
                     if not data:
                         raise EOFError("It is cut short.")
@@ -255,7 +200,7 @@ def _unpacked(
         except Exception:  # each library has its own
             if is_first or has_begun:
                 raise
-            repaired("files with something behind their end")
+            repaired["files with something behind their end"] += 1
             return
         is_first = False
         data = current.unused_data.lstrip(b"\0")  # as padding is

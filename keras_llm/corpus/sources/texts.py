@@ -33,6 +33,10 @@ class Unreadable(Exception):
     @classmethod
     def of(cls, error: Exception, reason: str = "damaged") -> "Unreadable":
         """That of a library's error, in its words."""
+        if isinstance(error, Unreadable):
+            return error
+        if isinstance(error, OSError) and error.errno is not None:
+            reason = "unavailable"  # the disk, and not what is on it
         detail = str(error).strip() or type(error).__name__
         return cls(reason, f"{detail[:200]}.")
 
