@@ -43,10 +43,6 @@ class ShardWriter:
     """Writes the documents that a task has for one split, in one shard.
 
     The shard appears when the block ends well, if it holds anything.
-
-    Args:
-        folder: The split's folder; made with the first document.
-        number: Of the shard.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
@@ -90,7 +86,8 @@ def read_documents(corpus: Path, split: str) -> Iterator[Document]:
     """Yields the documents of a split in order, one at a time.
 
     Raises:
-        InputError: A line is not a document; the message names file and line.
+        InputError: A line is not a document; the message names file and
+            line.
     """
     for shard in shards_of(corpus, split):
         yield from read_shard(shard)
@@ -110,11 +107,7 @@ def shards_of(corpus: Path, split: str) -> list[Path]:
 
 
 def read_shard(shard: Path) -> Iterator[Document]:
-    """Yields the documents of a shard in order, one at a time.
-
-    Raises:
-        InputError: A line is not a document; the message names file and line.
-    """
+    """Yields the documents of a shard, as `read_documents` does."""
     with shard.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             yield _parse(line, f"{shard}, line {number}")

@@ -115,7 +115,8 @@ class HeldOut:
 
         Returns:
             int64 array of which held-out n-grams were found, for each place
-            in the text; and the text around the first, empty without any.
+                in the text; and the text around the first, empty without
+                any.
         """
         words = word_hashes(text)
         found, first = [np.empty(0, np.int64)], None
@@ -131,11 +132,9 @@ class HeldOut:
 
 
 def ngrams_of(text: str) -> tuple[np.ndarray, int]:
-    """The distinct n-grams of a held-out text, and the words of each.
-
-    Returns:
-        A sorted uint64 array, empty for a text of fewer than eight words; and
-        13, or the number of words if there are fewer.
+    """The distinct n-grams of a held-out text, a sorted uint64 array, and the
+    words of each: 13, or the text's own number. None if it has fewer than
+    eight.
     """
     words = word_hashes(text)
     length = min(len(words), WORDS)
@@ -184,10 +183,7 @@ class LeakCheck:
     def marked(
         self, documents: Iterable[Document], rank: int = 0
     ) -> Iterator[Document]:
-        """The documents; those that leak have `leaks` set in their metadata.
-
-        Only what a document has in the train split is looked at.
-        """
+        """The documents; those that leak have `leaks` set in their metadata."""
         held_out, leaks = HeldOut.load(self.store.folder), Leaks()
         is_found = np.zeros(len(held_out.hashes), bool)
         for document in documents:
@@ -204,10 +200,8 @@ class LeakCheck:
         self.store.save_record("leaks", rank, asdict(leaks))
 
     def leaks(self, dropped: int) -> Leaks:
-        """What the train split shares with these texts.
-
-        Args:
-            dropped: Documents that were left out for it.
+        """What the train split shares with these texts, `dropped` of it left
+        out.
         """
         index = HeldOut.load(self.store.folder)
         leaks = merged(Leaks, self.store.records("leaks"))
@@ -229,7 +223,6 @@ def _trained_on(document: Document) -> list[str]:
 
 
 def _excerpt(text: str, first: int, words: int) -> str:
-    """The text around some of its words."""
     start, stop = word_spans(text, first, words)
     start = max(0, start - _MARGIN)
     return text[start : min(stop + _MARGIN, start + _EXCERPT)]

@@ -46,11 +46,11 @@ class Plan:
     Args:
         verdicts: uint8 `(documents,)`: `KEPT`, `EXACT_DUPLICATE` or
             `NEAR_DUPLICATE`.
-        clusters: int64 `(documents,)`. Number of the document that stands for
-            its near-duplicates, itself if it has none.
+        clusters: int64 `(documents,)`. Number of the document that stands
+            for its near-duplicates, itself if it has none.
         division: The split of every document.
-        repeated: int64 `(paragraphs, 2)`. Document and paragraph of each that
-            came before, sorted.
+        repeated: int64 `(paragraphs, 2)`. Document and paragraph of each
+            that came before, sorted.
     """
 
     verdicts: np.ndarray
@@ -101,15 +101,14 @@ def make_plan(
 ) -> Plan:
     """Decides about every document.
 
-    Of equal documents the first stays, of near-duplicates the longest; but
-    one that its source gives to the test or validation split wins, for those
-    are measured on by others too, and must be whole.
+    Of equal documents the first stays, of near-duplicates the longest; but one
+    that its source gives to the test or validation split wins, for those are
+    measured on by others too, and must be whole.
 
     Args:
         store: The cleaned documents.
         settings: How documents are divided.
-        near: What happens to near-duplicates: `"drop"`, `"together"` or
-            `"keep"`.
+        near: `"drop"`, `"together"` or `"keep"` near-duplicates.
         run: Runs tasks, to compare texts.
     """
     index = store.index()
@@ -157,7 +156,6 @@ def _verify(
 
 
 def _named_by(stays: np.ndarray, roots: np.ndarray) -> np.ndarray:
-    """Clusters named by the document that stands for them."""
     names = np.arange(len(roots))
     names[roots[stays]] = np.flatnonzero(stays)
     return names[roots]

@@ -161,7 +161,6 @@ class _Stages:
         write_text(path, key)
 
     def index_questions(self, files: list[SourceFile]) -> None:
-        """Indexes evaluation files, which training text must not hold."""
         reader = self._reader("contamination", files)
         held_out = LeakCheck(self._work / "contamination")
         index = IndexQuestions(reader, held_out)
@@ -204,7 +203,6 @@ class _Stages:
         self._held_out["leaks"] = held_out
 
     def write(self) -> None:
-        """Writes the splits."""
         held_out = list(self._held_out.values())
         drops = self._settings.leaks == "drop"
         write = Write(self._planned, self._corpus, held_out, drops)
@@ -313,7 +311,6 @@ def spooled_input(sources: Sequence[str]) -> Iterator[Path | None]:
 def _check_columns(
     files: Sequence[SourceFile], settings: CorpusSettings
 ) -> None:
-    """Raises if columns are named where no source has any."""
     kinds = [kind_of(file.id) for file in files if not file.skipped]
     if any(kind.archive or kind.has_fields for kind in kinds):
         return

@@ -17,13 +17,7 @@ NO_SPLIT = len(SPLITS)  # a document that its source gives no split
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a document that belongs to one split.
-
-    Args:
-        split: Its split.
-        start: First byte of the text's UTF-8.
-        stop: Byte after the last.
-    """
+    """A stretch of a document that belongs to one split, in bytes of UTF-8."""
 
     split: str
     start: int
@@ -67,8 +61,8 @@ def divide(
         settings: The method and the shares.
 
     Returns:
-        The method that `"auto"` stands for, and the split of every document.
-        A split may come out empty: see `check_splits`.
+        The method that `"auto"` stands for, and the split of every
+            document. A split may come out empty: see `check_splits`.
 
     Raises:
         InputError: The method is `"given"`, but the source names no splits.
@@ -99,13 +93,14 @@ def check_splits(
     """Checks that no split is empty that was asked for.
 
     Args:
-        documents: Number of documents of each split, 0 for one that the
-            source names but that has no text.
+        documents: Of each split, 0 for one that the source names but that
+            is empty.
         method: How they were divided.
         settings: The shares that were asked for.
 
     Raises:
-        Interrupted: A split is empty; the message says why, and what to pass.
+        Interrupted: A split is empty; the message says why, and what to
+            pass.
     """
     shares = {"validation": settings.validation, "test": settings.test}
     shares["train"] = 1 - sum(shares.values())
@@ -116,16 +111,9 @@ def check_splits(
 
 
 def cut(text: str, spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
-    """Cuts a text at the ends of its spans, never within a character.
+    """Yields split and text of the spans of a text, in order, none empty.
 
-    A character on both sides of an end goes to the later span.
-
-    Args:
-        text: The text.
-        spans: The spans of the text.
-
-    Yields:
-        Split and text of each piece, in order, none empty.
+    No character is cut: one on both sides of an end goes to the later span.
     """
     data = text.encode()
     for span in spans:

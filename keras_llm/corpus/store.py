@@ -31,11 +31,7 @@ INDEX = np.dtype(
 
 
 class Store:
-    """A folder of what the tasks of a stage, or of several, have left.
-
-    Args:
-        folder: Where it is; made with the first file.
-    """
+    """A folder of what the tasks of a stage, or of several, have left."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -115,11 +111,7 @@ class Store:
 
 
 class SavedTasks(Sequence[Any]):
-    """What differs from task to task, on disk: a task reads its own alone.
-
-    Args:
-        path: The file, of which only the name goes to other processes.
-    """
+    """What differs from task to task, on disk: a task reads its own alone."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -163,7 +155,6 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 
 def _entry(document: Document) -> tuple:
-    """The fields of `INDEX` but the first."""
     data = document.text.encode()
     digest = np.frombuffer(hashlib.sha256(data).digest()[:16], ">u8")
     split = document.metadata.get("split")

@@ -32,12 +32,8 @@ from keras_llm.executors import advance
 class Clean:
     """Reads files and cleans their documents, into the store.
 
-    Args:
-        reader: Of the files of all tasks.
-        rules: Of the recipe.
-        store: Where to.
-        signer: How near-duplicates are found, if they are.
-        paragraphs: Whether paragraphs are compared.
+    Near-duplicates are found by the `signer`, if there is one; `paragraphs`
+    says whether these are compared.
     """
 
     reader: FileReader
@@ -103,11 +99,8 @@ class IndexQuestions:
 class Planned:
     """The cleaned documents of a task, without duplicates.
 
-    Args:
-        store: Where they are.
-        plans: Of each task.
-        near: Whether near-duplicates are dropped.
-        paragraphs: Whether repeated paragraphs are.
+    `near` says whether near-duplicates are dropped, `paragraphs` whether
+    repeated ones are; there is a plan for each task.
     """
 
     store: Store
@@ -160,11 +153,8 @@ class IndexTest:
 class Write:
     """Writes each split's documents, and what the report needs to know.
 
-    Args:
-        planned: The documents.
-        corpus: The corpus folder.
-        held_out: Texts that the train split is searched for.
-        drops: Whether documents that share some of them are dropped.
+    The train split is searched for texts that are `held_out`; `drops` says
+    whether documents that share some are dropped.
     """
 
     planned: Planned
@@ -205,7 +195,6 @@ class Write:
 def _save_counts(
     store: Store, name: str, rank: int, rules: Sequence[Rule]
 ) -> None:
-    """Keeps what rules counted, and how long they took."""
     record = {
         rule.name: {
             "count": asdict(rule.count),

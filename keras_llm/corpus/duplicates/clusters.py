@@ -26,7 +26,8 @@ def cluster(documents: int, pairs: np.ndarray) -> np.ndarray:
         pairs: int array `(pairs, 2)` of indices of duplicates.
 
     Returns:
-        int64 array `(documents,)`: the smallest index of each one's cluster.
+        int64 array `(documents,)`: the smallest index of each one's
+            cluster.
     """
     roots = np.arange(documents)
     nodes = distinct(pairs.ravel())
@@ -38,17 +39,17 @@ def cluster(documents: int, pairs: np.ndarray) -> np.ndarray:
 def representatives(
     roots: np.ndarray, lengths: np.ndarray, given: np.ndarray
 ) -> np.ndarray:
-    """Picks one document of each cluster.
+    """Picks one document of each cluster: of the highest priority, then the
+    longest, then the first.
 
     Args:
         roots: int array `(documents,)`, from `cluster`.
         lengths: int array `(documents,)`, of the texts.
-        given: int array `(documents,)`: the `PRIORITY` of the split that its
-            source gives each document to.
+        given: int array `(documents,)`, the `PRIORITY` of each one's given
+            split.
 
     Returns:
-        bool array `(documents,)`: true of the one document of each cluster
-        that stays: of the highest priority, then the longest, then the first.
+        bool array `(documents,)`: which documents stay.
     """
     others = np.flatnonzero(roots != np.arange(len(roots)))
     members = distinct(np.concatenate([others, roots[others]]))
@@ -68,15 +69,11 @@ def representatives(
 
 
 def exact(digests: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Finds documents whose texts have equal digests.
-
-    Args:
-        digests: uint64 array `(documents, 2)`, of the texts.
-        given: int array `(documents,)`, as in `representatives`.
+    """Finds documents whose texts have equal digests, uint64 `(documents, 2)`.
 
     Returns:
-        int64 array `(documents,)`: the index of the document that stands for
-        each: of the highest priority, then the first. Its own if it stays.
+        int64 array `(documents,)`: the index of the document that stands
+            for each, of the highest priority `given`, then the first.
     """
     result = np.arange(len(digests))
     repeated = repeated_values(digests[:, 0])
@@ -92,11 +89,11 @@ def exact(digests: np.ndarray, given: np.ndarray) -> np.ndarray:
 
 
 def _join(nodes: int, edges: np.ndarray) -> np.ndarray:
-    """The smallest node of each one's component.
+    """The smallest node of each one's component (Shiloach and Vishkin 1982,
+    https://doi.org/10.1016/0196-6774(82)90008-6).
 
-    In each round every root hangs itself below the smallest root it has an
-    edge to, and paths are halved until all nodes point at roots (Shiloach and
-    Vishkin 1982, https://doi.org/10.1016/0196-6774(82)90008-6).
+    Every root hangs itself below the smallest root it has an edge to, and paths
+    are halved until all nodes point at roots.
     """
     roots = np.arange(nodes)
     while True:

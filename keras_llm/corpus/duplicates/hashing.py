@@ -30,8 +30,6 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2 ** 64 divided by the golden ratio
 
 
 class _Known(dict):
-    """The hashes of words, computed when they are asked for first."""
-
     def __missing__(self, word: str) -> int:
         if len(self) >= _MOST_KNOWN:
             self.clear()
@@ -43,16 +41,10 @@ _known = _Known()
 
 
 def word_hashes(text: str) -> np.ndarray:
-    """The hash of each word, in order.
+    """The hash of each word, in order: a uint64 array `(words,)`.
 
     A word is a run of letters, digits, underscores and combining marks, case
     folded; a character of a script without spaces is a word.
-
-    Args:
-        text: Any text, lone surrogates included.
-
-    Returns:
-        uint64 array `(words,)`.
     """
     words = _word(text).findall(text.casefold())
     return np.fromiter(map(_known.__getitem__, words), np.uint64, len(words))
@@ -60,10 +52,6 @@ def word_hashes(text: str) -> np.ndarray:
 
 def ngram_hashes(words: np.ndarray, n: int) -> np.ndarray:
     """The hash of each run of `n` words, in order.
-
-    Args:
-        words: uint64 array `(words,)`, from `word_hashes`.
-        n: Words of an n-gram.
 
     Returns:
         uint64 array `(words - n + 1,)`; empty if there are fewer words.
@@ -77,16 +65,7 @@ def ngram_hashes(words: np.ndarray, n: int) -> np.ndarray:
 
 
 def word_spans(text: str, first: int, count: int) -> tuple[int, int]:
-    """Where `count` words from word `first` on stand in the text.
-
-    Args:
-        text: The text.
-        first: Index of a word, as in `word_hashes`.
-        count: Number of words, at least 1.
-
-    Returns:
-        The characters `(start, stop)`.
-    """
+    """The characters `(start, stop)` of `count` words, from word `first` on."""
     spans = [found.span() for found in _word(text).finditer(text)]
     return spans[first][0], spans[first + count - 1][1]
 

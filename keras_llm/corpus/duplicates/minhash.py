@@ -46,10 +46,7 @@ _HALF = np.uint64(32)
 
 
 def bands_and_rows(similarity: float) -> tuple[int, int]:
-    """The most selective bands that find pairs of this similarity.
-
-    Args:
-        similarity: Jaccard similarity from which texts are near-duplicates.
+    """The most selective bands that find pairs of this Jaccard similarity.
 
     Returns:
         `(bands, rows)`: as many rows as `RECALL` allows with 160 hashes.
@@ -95,20 +92,11 @@ class Signer:
         self._factors = _factors(self.bands * self.rows)
 
     def band_keys(self, text: str) -> np.ndarray:
-        """The keys of a text.
-
-        Returns:
-            uint64 array `(bands,)`; all `NO_KEY` if the text has no word.
-        """
+        """The keys of a text, uint64 `(bands,)`; all `NO_KEY` without words."""
         return self._keys(self._minima(text))
 
     def _minima(self, text: str) -> np.ndarray:
-        """The smallest value of each hash function over the shingles.
-
-        Returns:
-            uint32 array `(bands * rows,)`; all the largest uint32 if the text
-            has no word.
-        """
+        """The smallest value of each hash function over the shingles."""
         hashes = shingle_hashes(text)
         low = (hashes & np.uint64(0xFFFFFFFF)).astype(np.uint32)
         high = (hashes >> np.uint64(32)).astype(np.uint32)
@@ -126,7 +114,6 @@ class Signer:
         return minima
 
     def _keys(self, minima: np.ndarray) -> np.ndarray:
-        """The keys of a text, from its minima."""
         if minima.min() == np.iinfo(np.uint32).max:
             return np.full(self.bands, NO_KEY, np.uint64)
         rows = minima.reshape(self.bands, self.rows).astype(np.uint64)
@@ -137,10 +124,8 @@ class Signer:
 
 
 def shingle_hashes(text: str) -> np.ndarray:
-    """The hash of each shingle, in order, repeated ones too.
-
-    Returns:
-        uint64 array `(shingles,)`; empty only if the text has no word.
+    """The hash of each shingle, in order, repeated ones too: a uint64 array
+    `(shingles,)`, empty only if the text has no word.
     """
     words = word_hashes(text)
     return ngram_hashes(words, min(SHINGLE, max(len(words), 1)))
@@ -152,12 +137,7 @@ def shingle_set(text: str) -> np.ndarray:
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
-    """Shingles that two texts share, of those that either has.
-
-    Args:
-        a: From `shingle_set`.
-        b: The same of another text; 0 is returned if both are empty.
-    """
+    """Shingles that two sets share, of those in either; 0 if both are empty."""
     shared = len(np.intersect1d(a, b, assume_unique=True))
     union = len(a) + len(b) - shared
     return shared / union if union else 0.0
@@ -171,7 +151,6 @@ def _factors(size: int) -> np.ndarray:
 
 
 def _bands_needed(probability: float) -> int:
-    """Keys needed to have one in common, if each has this probability."""
     if probability >= RECALL:
         return 1
     return math.ceil(math.log(1 - RECALL) / math.log(1 - probability))
@@ -183,14 +162,14 @@ def candidate_pairs(
     """All pairs of kept documents that share a key.
 
     Args:
-        keys: For each task a uint64 array `(documents, bands)`, which may be
-            memory-mapped; fastest to read if in Fortran order.
-        is_kept: bool array, for each document of all tasks in order: whether
-            it is compared at all (exact duplicates need not be).
+        keys: For each task a uint64 array `(documents, bands)`, which may
+            be memory-mapped; fastest to read if in Fortran order.
+        is_kept: bool array, for each document of all tasks in order:
+            whether it is compared at all (exact duplicates need not be).
 
     Returns:
-        int64 array `(pairs, 2)` of indices of documents, the smaller first,
-        sorted, each pair once.
+        int64 array `(pairs, 2)`, the smaller index first, sorted, each
+            once.
     """
     bands = max((task.shape[1] for task in keys if len(task)), default=0)
     pairs = np.empty(0, np.uint64)

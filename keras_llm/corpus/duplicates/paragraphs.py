@@ -29,15 +29,7 @@ _PASS = 2**24  # hashes in memory at a time, about
 
 
 def paragraphs_of(text: str, document: int) -> np.ndarray:
-    """The lines of a text that are long enough to be compared.
-
-    Args:
-        text: The text.
-        document: Its number in the task.
-
-    Returns:
-        `PARAGRAPHS` array, in order.
-    """
+    """The lines of a text that are long enough: a `PARAGRAPHS` array."""
     lines = text.split("\n")
     rows = [
         (_hash(line), document, number, len(line.encode()) + 1)
@@ -54,15 +46,14 @@ def repeated(
 ) -> list[np.ndarray]:
     """Finds all but the first occurrence of each paragraph.
 
-    Hashes are compared one range after the other, so that memory is bounded
-    by what is found, not by the corpus.
+    Hashes are compared one range after the other, so that memory is bounded by
+    what is found, not by the corpus.
 
     Args:
-        tasks: `PARAGRAPHS` array of each task, in the corpus's order; may be
-            memory-mapped.
+        tasks: `PARAGRAPHS` array of each task, in the corpus's order; may
+            be memory-mapped.
         starts: Number of each task's first document in the corpus.
-        is_kept: bool array, for each document of the corpus; paragraphs of
-            the others neither count as occurrences nor are returned.
+        is_kept: bool array, for each document; the others do not count.
 
     Returns:
         For each task an int64 array of positions in its paragraphs, sorted.

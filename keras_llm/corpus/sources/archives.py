@@ -69,14 +69,9 @@ def members(
 ) -> Iterator[Member]:
     """Yields what a file holds: its members, or itself, or why it cannot.
 
-    Hidden members are left out, as they are in a folder. A damaged archive
-    yields what was whole before.
-
-    Args:
-        file: The file.
-        include: Patterns, as `list_sources` takes them, for members.
-        repaired: Counts what was passed over.
-        progress: Called with numbers of bytes as they are read.
+    Hidden members are left out, as in a folder. A damaged archive yields what
+    was whole before. Members must match `include`; `repaired` counts what was
+    passed over, `progress` is told of bytes read.
 
     Raises:
         InputError: What decompresses it is not installed.
@@ -128,7 +123,6 @@ def _members(
 
 
 def _prepare(member: Member, disk: Disk, include: Sequence[str]) -> None:
-    """Opens a member, or says why not."""
     kind = member.kind = kind_of(member.name)
     if _is_unsafe(member.name):
         detail = "The name leads out of the archive."

@@ -47,12 +47,8 @@ class Books:
     def read(
         self, format: str, stream: BinaryIO, origin: Origin
     ) -> Iterator[Document]:
-        """Yields the text of a book.
-
-        Args:
-            format: `"epub"`, `"pdf"` or `"docx"`.
-            stream: Binary stream, from its begin.
-            origin: That of the book.
+        """Yields the text of a book; the format is `"epub"`, `"pdf"` or
+        `"docx"`.
 
         Raises:
             Unreadable: It is damaged, encrypted, or takes too long.
@@ -111,7 +107,6 @@ def _pdf_text(content: bytes) -> str:
 
 
 def _docx_text(content: bytes) -> str:
-    """The paragraphs, with an empty line between them."""
     from mammoth import extract_raw_text
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -139,11 +134,7 @@ _READERS = {
 
 
 def _spine(archive: zipfile.ZipFile) -> list[str]:
-    """Names of the chapters' files, in reading order.
-
-    Raises:
-        Unreadable: The book does not say, or they are encrypted.
-    """
+    """Names of the chapters' files, in reading order."""
     root = _xml(archive.read(CONTAINER)).find(".//{*}rootfile")
     if root is None or not root.get("full-path"):
         raise Unreadable("damaged", "It does not name its package file.")
@@ -171,9 +162,8 @@ def _spine(archive: zipfile.ZipFile) -> list[str]:
 
 
 def _check_size(archive: zipfile.ZipFile, names: list[str]) -> None:
-    """Raises unless files together are of a size that a book can have.
-
-    What the archive says of them, for no more than that is read.
+    """Raises unless files are of a size that a book can have, by what the
+    archive says: no more than that is read.
     """
     if sum(archive.getinfo(name).file_size for name in names) > MOST_BYTES:
         detail = f"Its text has more than {MOST_BYTES} bytes."

@@ -67,14 +67,10 @@ codecs.register_error(_MARKED, lambda error: (_BAD, error.end))
 
 
 class Decoder:
-    """Decodes the texts of a task, and counts what it repairs.
+    """Decodes the texts of a task, and counts what it `repaired`.
 
     Args:
         encoding: Of all texts; detected if omitted.
-
-    Attributes:
-        repaired: `"bad bytes replaced"`, `"NUL bytes removed"` and `"lines
-            lost"`, each with how often.
 
     Raises:
         InputError: It is no encoding of text.
@@ -152,7 +148,6 @@ def declared_encoding(head: bytes) -> str | None:
 
 
 def _at_once(block: bytes, hint: str | None) -> str | None:
-    """The encoding, where the first block shows it; else `None`."""
     for mark, encoding in MARKS.items():
         if block.startswith(mark):
             return encoding
@@ -216,11 +211,7 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _guess(block: bytes, hint: str | None) -> str:
-    """The encoding of a block that is not ASCII.
-
-    Raises:
-        Unreadable: It is not text in any encoding.
-    """
+    """The encoding of a block that is not ASCII; `Unreadable` if none."""
     sample = _sample(block)
     if _fits(sample, "utf-8") or _fits(block, "utf-8"):
         return "utf-8"

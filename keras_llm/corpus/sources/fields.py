@@ -21,9 +21,6 @@ class Columns:
     """Which columns of a table are read; all of them if none is named.
 
     Numbers for names, from 1, mean a table without a header.
-
-    Args:
-        names: Of the columns, in any order.
     """
 
     def __init__(self, names: Sequence[str] = ()) -> None:
@@ -41,9 +38,6 @@ class Columns:
 
 class Fields(Columns):
     """What to take of a record: a column, or a template made of several.
-
-    Args:
-        settings: `text`, `template` and `split_column` are used.
 
     Raises:
         InputError: The template is none.
@@ -103,7 +97,6 @@ class Fields(Columns):
 
 
 def _parsed(template: str) -> list[tuple[str, str | None]]:
-    """Pairs of a literal and the name after it, if one follows."""
     try:
         parsed = list(Formatter().parse(template))
     except ValueError as error:

@@ -141,7 +141,6 @@ def _included(
 
 
 def _fixed_parts(parts: Sequence[str]) -> Iterator[str]:
-    """The folders of a pattern before its first wildcard."""
     return itertools.takewhile(
         lambda part: not glob.has_magic(part), parts[:-1]
     )
@@ -215,11 +214,7 @@ def _entries(folder: Path, is_named: bool) -> list[Path]:
 def _found_in(
     folder: Path, path: Path, error: OSError | str | None, source: str
 ) -> SourceFile:
-    """What `_walk` has found, by its place in the folder that was named.
-
-    Raises:
-        OSError: It is that folder, which cannot be looked into.
-    """
+    """What `_walk` has found, by its place in the folder that was named."""
     relative = path.relative_to(folder)
     id, named = readable(relative.as_posix()), readable(source)
     if isinstance(error, str):

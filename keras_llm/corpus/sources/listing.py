@@ -84,10 +84,7 @@ def fingerprint(
     stdin: Path | None = None,
     download_limit: int = DOWNLOAD_LIMIT,
 ) -> str:
-    """A hash of names, splits and contents of all files of the sources.
-
-    The arguments are those of `list_sources`.
-    """
+    """A hash of names, splits and contents of all files of the sources."""
     digest = hashlib.sha256()
     for file in list_sources(sources, stdin, download_limit):
         if file.start == 0 and not file.skipped:
@@ -108,11 +105,8 @@ def _digest(file: SourceFile) -> str:
 def contents_key(files: Iterable[SourceFile]) -> str:
     """A hash that changes with what is read, and with nothing else.
 
-    Contents are told by size and time, but for standard input: its spooled
-    copy is another file each time, so its bytes decide.
-
-    Args:
-        files: As `list_sources` returns them.
+    Contents are told by size and time, but for standard input: its spooled copy
+    is another file each time, so its bytes decide.
     """
     digest = hashlib.sha256()
     for file in files:
@@ -129,7 +123,6 @@ def contents_key(files: Iterable[SourceFile]) -> str:
 def _named(
     source: str, limit: int, stdin: Path | None, include: Sequence[str]
 ) -> list[SourceFile]:
-    """The files of one source."""
     if source == STANDARD_INPUT:
         return [_standard_input(stdin)]
     if source.lower().startswith(ADDRESSES):

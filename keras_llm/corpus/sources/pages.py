@@ -28,15 +28,7 @@ def read_text(
     hint: str | None = None,
     **metadata: str,
 ) -> Iterator[Document]:
-    """Yields a plain text.
-
-    Args:
-        stream: Binary stream, from its begin.
-        origin: That of the text.
-        decoder: What decodes it.
-        hint: The encoding that it is said to have.
-        **metadata: More that the documents carry.
-    """
+    """Yields a plain text; `hint` is the encoding that it is said to have."""
     pieces = decoder.characters(stream, hint)
     yield from origin.text(pieces, "text", **metadata)
 
@@ -70,13 +62,8 @@ def read_warc(
 ) -> Iterator[Document]:
     """Yields the HTML and plain text of responses, and text conversions.
 
-    Documents carry their address as `url`.
-
-    Args:
-        stream: Binary stream, from its begin, decompressed.
-        origin: That of the file; a record's id adds `@` and its number, from
-            1, all records counted.
-        decoder: What decodes all texts.
+    Documents carry their address as `url`; a record's id adds `@` and its
+    number, from 1, all records counted.
 
     Raises:
         Unreadable: The file is damaged from here on.

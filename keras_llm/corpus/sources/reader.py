@@ -46,13 +46,9 @@ def make_tasks(
 ) -> list[list[SourceFile]]:
     """Divides files into groups, in order, that are read independently.
 
-    Args:
-        files: As `list_sources` returns them.
-        task_bytes: Bytes on disk that a group has at most, unless it is one
-            file, or there would be more than `MOST_TASKS` groups.
-
-    Returns:
-        The groups; the same for the same files, whoever reads them.
+    They are the same for the same files, whoever reads them, and have at most
+    `task_bytes` on disk, unless a group is one file, or there would be more
+    than `MOST_TASKS`.
     """
     total = sum(file.bytes for file in files)
     task_bytes = max(task_bytes, total // MOST_TASKS)
@@ -72,17 +68,13 @@ class FileReader:
 
     Their metadata are `source`, `split` and `format` (`"text"` or `"html"`);
     `unreadable` (a reason) and `detail` (a sentence) only where there is no
-    text because it could not be read.
+    text because it could not be read. `count` is `Files` of the task read last.
 
     Args:
         tasks: The files of every task.
-        settings: `encoding`, `include`, `text`, `template` and
-            `split_column` are used.
+        settings: `encoding`, `include`, `text`, `template`, `split_column`.
         progress: Called with numbers of bytes, as they are read from disk;
             over a task they add up to `sum(file.bytes for file in task)`.
-
-    Attributes:
-        count: `Files` of the task that was read last.
 
     Raises:
         InputError: A setting cannot be used.
@@ -161,7 +153,6 @@ class FileReader:
                 yield origin.unreadable(Unreadable("damaged", detail))
 
     def _is_text(self, member: Member) -> bool:
-        """Whether it is, where only its content can tell."""
         if member.error or member.kind.format != UNKNOWN:
             return True
         try:

@@ -77,7 +77,6 @@ def read_records(
 def _of_file(
     file: SourceFile, wanted: Columns
 ) -> Iterator[tuple[str, dict[str, Any] | Unreadable]]:
-    """The records of a file, or why there are none, each with an id."""
     if file.skipped:
         return
     for member in members(file):
@@ -118,7 +117,8 @@ def records_in(
         span: First byte, and the byte after the last, of JSON Lines.
 
     Raises:
-        Unreadable: The file is damaged from here on, or has no such columns.
+        Unreadable: The file is damaged from here on, or has no such
+            columns.
         InputError: A library that it needs is not installed.
     """
     if format == "json":
@@ -131,10 +131,7 @@ def records_in(
 def _json_line_records(
     stream: io.BufferedReader, start: int, stop: int | None
 ) -> Iterator[Numbered]:
-    """The records of the lines that begin in a range of bytes.
-
-    Their numbers are the offsets of the lines, wherever the file is cut.
-    """
+    """The records of lines that begin in a range of bytes, by their offsets."""
     head = stream.peek(4)[:4]
     if b"\0" in head or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         if start:

@@ -34,12 +34,8 @@ def nothing(bytes_read: int) -> None:
 class Disk(io.FileIO):
     """A file that tells `progress` how far it is read, no byte twice.
 
-    Args:
-        path: The file.
-        progress: Called with numbers of bytes as they are read.
-        start: The first byte that counts.
-        stop: The byte after the last that counts.
-        repaired: Counts files that were not as they should be.
+    Only bytes from `start` to `stop` count. `repaired` counts files that were
+    not as they should be.
     """
 
     def __init__(
@@ -86,13 +82,9 @@ class Disk(io.FileIO):
 
 
 class Guarded(io.RawIOBase):
-    """Chunks as a stream, whose every failure is `Unreadable`.
+    """Chunks from a disk as a stream, whose every failure is `Unreadable`.
 
     What was read before the failure is read first.
-
-    Args:
-        chunks: What it holds.
-        disk: The file that they come from.
     """
 
     def __init__(self, chunks: Iterator[bytes], disk: Disk) -> None:
@@ -137,12 +129,7 @@ class Guarded(io.RawIOBase):
 def decompressed(
     stream: BinaryIO, compression: str, disk: Disk
 ) -> io.BufferedReader:
-    """The stream, decompressed as it is read.
-
-    Args:
-        stream: Binary stream, from its begin.
-        compression: A value of `COMPRESSIONS`, or empty.
-        disk: The file that it comes from.
+    """The stream of a disk, decompressed as it is read.
 
     Raises:
         InputError: What decompresses it is not installed.
@@ -155,7 +142,6 @@ def decompressed(
 
 
 def _decompressor(compression: str) -> Callable[[], Any]:
-    """Makes what decompresses one stream, with the interface of `bz2`'s."""
     if compression == "gzip":
         return _Gzip
     if compression == "bzip2":

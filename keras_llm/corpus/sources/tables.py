@@ -27,16 +27,11 @@ _LINE_END = re.compile("\r\n|\n|\r(?=[^\n])")
 def csv_records(
     stream: BinaryIO, wanted: Columns, decoder: Decoder
 ) -> Iterator[Numbered]:
-    """Yields the rows of a table with quoting rules (RFC 4180).
+    """Yields the rows of a table with quoting rules (RFC 4180), by number from
+    1 after the header.
 
     Cells are divided by whichever of `DELIMITERS` makes the columns that are
     asked for, or the most columns.
-
-    Args:
-        stream: Binary stream, from its begin.
-        wanted: Which columns there must be. A row's number is from 1 after
-            the header.
-        decoder: What decodes it.
 
     Raises:
         Unreadable: There are no such columns.
@@ -51,10 +46,7 @@ def csv_records(
 def tsv_records(
     stream: BinaryIO, wanted: Columns, decoder: Decoder
 ) -> Iterator[Numbered]:
-    """Yields the rows of a table of lines and tabs, without quoting.
-
-    The arguments are those of `csv_records`.
-    """
+    """Yields the rows of a table of lines and tabs, without quoting."""
     lines = _Lines(decoder.characters(stream))
     rows = map(lambda line: line.rstrip("\r\n").split("\t"), lines)
     yield from _records(rows, lines, wanted)
@@ -64,11 +56,6 @@ def arrow_records(
     stream: BinaryIO, wanted: Columns, decoder: Decoder
 ) -> Iterator[Numbered]:
     """Yields the rows of a Parquet file, or of a stream of Arrow.
-
-    Args:
-        stream: Binary stream, from its begin.
-        wanted: Which columns are read.
-        decoder: Of no use here.
 
     Raises:
         Unreadable: The file is damaged from here on.
@@ -154,7 +141,6 @@ def _fit(line: str, delimiter: str, wanted: Columns) -> tuple[bool, int]:
 
 
 def _columns(cells: list[str], wanted: Columns) -> list[str]:
-    """Names of the columns, by the first row."""
     if wanted.has_header:
         return [cell.strip() for cell in cells]
     return [str(number) for number in range(1, len(cells) + 1)]

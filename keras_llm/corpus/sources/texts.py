@@ -73,11 +73,6 @@ class Origin:
         These have the ids `ID#1`, `ID#2` and so on. A text that fails before
         the second is a document that could not be read. One that fails later
         ends there, and what is missing is such a document, `ID#rest`.
-
-        Args:
-            pieces: The text, in pieces of any size.
-            format: `"text"` or `"html"`.
-            **metadata: More that the documents carry.
         """
         held, parts, error = "", 0, None
         pieces = iter(pieces)
@@ -112,14 +107,10 @@ class Origin:
 
 
 def optional(module: str, extra: str) -> ModuleType:
-    """Imports a library of an optional extra.
-
-    Args:
-        module: Dotted name of the module.
-        extra: Name of the extra that installs it.
+    """Imports a library of an optional extra; says how to install it.
 
     Raises:
-        InputError: It is not installed; the message says how to install it.
+        InputError: It is not installed.
     """
     try:
         return importlib.import_module(module)
