@@ -4,7 +4,7 @@ The quick tests read the pages; the slow one executes every cell of them.
 """
 
 import ast
-import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -19,9 +19,7 @@ from keras_llm.cli import _parse
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    page
-    for page in DOCS.rglob("*.md")
-    if "generated" not in page.parts and "exercises" not in page.parts
+    page for page in DOCS.rglob("*.md") if "generated" not in page.parts
 )
 NOTEBOOKS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
 CELL = re.compile(r"^```\{code-cell\}.*?\n(.*?)^```", re.M | re.S)
@@ -139,3 +137,31 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path, monkeypatch):
     assert broken_links(tmp_path) == ["b.html: a.html#bottom"]
     (tmp_path / "b.html").unlink()
     assert broken_links(tmp_path) == ["a.html: b.html"]
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS / "exercises")
+    return importlib.import_module("checks").CHECKS
+
+
+def exercise(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "name", ["attention", "gru_cell", "byte_pairs", "sampler"]
+)
+def test_an_answer_is_right_and_an_exercise_is_left_to_be_done(name, checks):
+    checks[name](exercise(DOCS / f"exercises/answers/{name}.py"))
+    with pytest.raises(NotImplementedError):
+        checks[name](exercise(DOCS / f"exercises/{name}.py"))
+
+
+def test_every_exercise_has_an_answer_and_a_check(checks):
+    answers = {each.stem for each in (DOCS / "exercises/answers").glob("*.py")}
+    assert answers == set(checks)
+    assert all((DOCS / f"exercises/{name}.py").is_file() for name in answers)

@@ -23,8 +23,9 @@ class GatedDeltaNet(MatrixMemory):
     section 3.3).
 
     Args:
-        hidden_dim, num_heads, head_dim, epsilon, kernel_initializer,
-            output_initializer, **kwargs: see `MatrixMemory`.
+        hidden_dim, num_heads, head_dim, epsilon: see `MatrixMemory`.
+        kernel_initializer, output_initializer: see there.
+        **kwargs: forwarded to `keras.layers.Layer`.
 
     Example:
         >>> GatedDeltaNet(8, num_heads=2)(keras.ops.ones((2, 5, 8))).shape

@@ -22,8 +22,9 @@ class MLSTM(MatrixMemory):
     https://arxiv.org/abs/2503.13427).
 
     Args:
-        hidden_dim, num_heads, head_dim, epsilon, kernel_initializer,
-            output_initializer, **kwargs: see `MatrixMemory`.
+        hidden_dim, num_heads, head_dim, epsilon: see `MatrixMemory`.
+        kernel_initializer, output_initializer: see there.
+        **kwargs: forwarded to `keras.layers.Layer`.
 
     Example:
         >>> MLSTM(8, num_heads=2)(keras.ops.ones((2, 5, 8))).shape

@@ -29,10 +29,11 @@ class ResidualBlock(keras.layers.Layer):
         block_type: str. One of `BLOCK_TYPES`.
         intermediate_dim: int. Width inside the feed-forward layer,
             `4 * hidden_dim` if omitted; 0 for a block without one.
-        num_heads, num_key_value_heads, head_dim, rotary, rope_max_wavelength,
-            rope_scaling, query_key_norm, query_key_norm_epsilon,
-            sliding_window, causal: see `CausalSelfAttention`; ignored by
-            recurrent blocks.
+        num_heads, num_key_value_heads, head_dim: see `CausalSelfAttention`;
+            ignored by recurrent blocks, as the next two lines are.
+        rotary, rope_max_wavelength, rope_scaling: see there.
+        query_key_norm, query_key_norm_epsilon, sliding_window, causal: see
+            there.
         normalization: str. `"layer"`, `"rms"` or `"none"`.
         layer_norm_epsilon: float. Added to the variance.
         normalize_first: bool. Whether what goes into attention and into the

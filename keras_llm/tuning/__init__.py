@@ -1,0 +1,1 @@
+"""What turns data into runs: instructions, preferences, domains, feedback."""
