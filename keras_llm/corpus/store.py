@@ -7,6 +7,7 @@ numbered through all tasks, in order. Knows nothing of cleaning.
 import hashlib
 import json
 import pickle
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,33 +114,23 @@ class Store:
 class SavedTasks(Sequence[Any]):
     """What differs from task to task, on disk: a task reads its own alone."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, folder: Path):
+        self.folder = folder
 
     @classmethod
-    def save(cls, path: Path, tasks: Iterable[Any]) -> "SavedTasks":
+    def save(cls, folder: Path, tasks: Iterable[Any]) -> "SavedTasks":
         """Writes a value for each task, in order."""
-        ends = [0]
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("wb") as file:
-            for task in tasks:
-                file.write(pickle.dumps(task))
-                ends.append(file.tell())
-        partial.replace(path)
-        save_array(path.with_suffix(".npy"), np.array(ends))
-        return cls(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for rank, task in enumerate(tasks):
+            (folder / str(rank)).write_bytes(pickle.dumps(task))
+        return cls(folder)
 
     def __len__(self) -> int:
-        return len(self._ends()) - 1
+        return len(list(self.folder.iterdir()))
 
     def __getitem__(self, rank: int) -> Any:
-        start, stop = self._ends()[rank : rank + 2].tolist()
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return pickle.loads(file.read(stop - start))
-
-    def _ends(self) -> np.ndarray:
-        return np.load(self.path.with_suffix(".npy"), mmap_mode="r")
+        return pickle.loads((self.folder / str(rank)).read_bytes())
 
 
 def save_array(path: Path, array: np.ndarray) -> None:

@@ -112,12 +112,7 @@ def special(name, kind, link=""):
     return info
 
 
-def test_unsafe_members_are_named_and_not_touched(tmp_path):
-    names = ["../up.txt", "/root.txt", "a/../../b.txt", "..\\c.txt", "C:d.txt"]
-    for suffix, pack in ARCHIVES.items():
-        path = tmp_path / f"a{suffix}"
-        found = read(path, pack(dict.fromkeys(names, "no") | {"e.txt": "e"}))
-        assert list(found.values()) == ["unsafe_name"] * len(names) + ["e"]
+def test_links_and_devices_are_not_touched(tmp_path):
     links = {
         "soft.txt": special("soft.txt", tarfile.SYMTYPE, "/etc/passwd"),
         "hard.txt": special("hard.txt", tarfile.LNKTYPE, "../x"),

@@ -4,7 +4,6 @@ Hand-written around `zipfile` and `tarfile`, which believe what they read.
 """
 
 import io
-import re
 import struct
 import tarfile
 import zipfile
@@ -36,7 +35,6 @@ MOST_HEADER = 2**20  # bytes of a member's name and attributes in a tar
 _ZIP_END = struct.Struct("<4s8xLL")  # signature, size and offset of the list
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1  # bit of a zip member's flags
-_DRIVE = re.compile("[A-Za-z]:")
 
 
 @dataclass
@@ -124,13 +122,9 @@ def _members(
 
 def _prepare(member: Member, disk: Disk, include: Sequence[str]) -> None:
     kind = member.kind = kind_of(member.name)
-    if _is_unsafe(member.name):
-        detail = "The name leads out of the archive."
-        member.error = Unreadable("unsafe_name", detail)
-        member.skipped = ""
-    elif member.skipped:
+    if member.skipped:
         return
-    elif not is_included(member.name, include):
+    if not is_included(member.name, include):
         member.skipped = NOT_INCLUDED
     elif kind.archive:
         member.error = member.error or _nested()
@@ -222,15 +216,6 @@ def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
     elif info.issparse():
         error = Unreadable("unsupported", "It is a sparse file.")
     return Member(info.name, partial(archive.extractfile, info), error, skipped)
-
-
-def _is_unsafe(name: str) -> bool:
-    path = name.replace("\\", "/")
-    return (
-        path.startswith("/")
-        or ".." in path.split("/")
-        or _DRIVE.match(path) is not None
-    )
 
 
 def _is_hidden(name: str) -> bool:
