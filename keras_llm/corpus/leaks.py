@@ -10,15 +10,14 @@ holds a dictionary in every process, and its filter says nothing of the
 held-out side.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from datatrove.data import Document
 
-from keras_llm.artifacts import read_object
 from keras_llm.corpus.counts import EXAMPLES, Leak, Leaks, merged
 from keras_llm.corpus.duplicates.hashing import (
     counted,
@@ -30,7 +29,6 @@ from keras_llm.corpus.duplicates.hashing import (
 )
 from keras_llm.corpus.splitting import cut
 from keras_llm.corpus.store import Store, save_array
-from keras_llm.files import write_text
 
 WORDS = 13
 FEWEST_WORDS = 8  # of a held-out text that is looked for
@@ -47,15 +45,12 @@ class HeldOut:
 
     Args:
         hashes: uint64 array, sorted, each n-gram once.
-        texts: Number of held-out texts.
-        too_short: Texts of fewer than eight words, which are not looked for.
-        lengths: Words of an n-gram: 13, and those of shorter texts.
+        words: int64 array, the words of an n-gram of each text: 13, or those
+            of a shorter text.
     """
 
     hashes: np.ndarray
-    texts: int
-    too_short: int
-    lengths: tuple[int, ...]
+    words: np.ndarray
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "HeldOut":
@@ -71,13 +66,7 @@ class HeldOut:
         words: np.ndarray,
         common_above: int | None = None,
     ) -> "HeldOut":
-        """Indexes what tasks found, one range of hashes after the other.
-
-        Args:
-            tasks: uint64 arrays, of each the n-grams of some texts.
-            words: int64 array, the words of an n-gram of each text.
-            common_above: As in `LeakCheck`.
-        """
+        """Indexes what tasks found, one range of hashes after the other."""
         passes = max(1, -(-sum(len(task) for task in tasks) // _PASS))
         kept = []
         for part in range(passes):
@@ -88,27 +77,23 @@ class HeldOut:
             if common_above is not None:
                 values = values[counts <= common_above]
             kept.append(values)
-        is_long = words >= FEWEST_WORDS
-        return cls(
-            np.concatenate(kept),
-            texts=len(words),
-            too_short=int((~is_long).sum()),
-            lengths=tuple(distinct(words[is_long]).tolist()),
-        )
+        return cls(np.concatenate(kept), words)
 
-    def save(self, folder: Path) -> None:
-        """Writes the index; what is not complete cannot be loaded."""
-        save_array(folder / "hashes.npy", self.hashes)
-        names = ("texts", "too_short", "lengths")
-        summary = {name: getattr(self, name) for name in names}
-        write_text(folder / "summary.json", json.dumps(summary))
+    @property
+    def too_short(self) -> int:
+        """Texts of fewer than eight words, which are not looked for."""
+        return int((self.words < FEWEST_WORDS).sum())
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Words of an n-gram: 13, and those of shorter texts."""
+        return distinct(self.words[self.words >= FEWEST_WORDS]).tolist()
 
     @classmethod
     def load(cls, folder: Path) -> "HeldOut":
         """Opens a saved index; processes of a machine share its memory."""
-        summary = read_object(folder / "summary.json")
-        hashes = np.load(folder / "hashes.npy", mmap_mode="r")
-        return cls(hashes, **summary | {"lengths": tuple(summary["lengths"])})
+        names = [folder / f"{field.name}.npy" for field in fields(cls)]
+        return cls(*(np.load(path, mmap_mode="r") for path in names))
 
     def shared(self, text: str) -> tuple[np.ndarray, str]:
         """Looks up every n-gram of a text.
@@ -174,11 +159,10 @@ class LeakCheck:
     def merge(self) -> None:
         """Makes one index of what the tasks collected."""
         words = [np.empty(0, np.int64), *self.store.arrays("words")]
-        HeldOut.merge(
-            self.store.arrays("ngrams"),
-            np.concatenate(words),
-            self.common_above,
-        ).save(self.store.folder)
+        ngrams = self.store.arrays("ngrams")
+        index = HeldOut.merge(ngrams, np.concatenate(words), self.common_above)
+        for name, array in vars(index).items():
+            save_array(self.store.folder / f"{name}.npy", array)
 
     def marked(
         self, documents: Iterable[Document], rank: int = 0
@@ -208,7 +192,7 @@ class LeakCheck:
         is_found = np.zeros(len(index.hashes), bool)
         for found in self.store.arrays("found"):
             is_found[found] = True
-        leaks.texts, leaks.too_short = index.texts, index.too_short
+        leaks.texts, leaks.too_short = len(index.words), index.too_short
         leaks.ngrams, leaks.found = len(is_found), int(is_found.sum())
         leaks.dropped = dropped
         return leaks

@@ -149,17 +149,17 @@ def _columns(cells: list[str], wanted: Columns) -> list[str]:
 def _records(
     rows: Iterator[list[str]], lines: _Lines, wanted: Columns
 ) -> Iterator[Numbered]:
-    found = _rows(rows, lines)
-    begin, first = next(found, (0, []))
-    if isinstance(first, Unreadable):
-        raise first
-    columns = _columns(first, wanted)
-    if first and (missing := wanted.missing(columns)):
-        raise missing
-    if first and not wanted.has_header:
-        found = chain([(begin, first)], found)
-        begin = 0
-    for number, row in found:
+    columns, begin = None, 0
+    for number, row in _rows(rows, lines):
+        if columns is None:
+            if isinstance(row, Unreadable):
+                raise row
+            columns = _columns(row, wanted)
+            if missing := wanted.missing(columns):
+                raise missing
+            if wanted.has_header:
+                begin = number
+                continue
         if not isinstance(row, Unreadable):
             row = dict(zip(columns, row, strict=False))
         yield number - begin, row
