@@ -225,14 +225,16 @@ def _parameter_rows(
 
 
 def _measured_rows(found: list[Measurement]) -> list[Row]:
-    rows = []
-    for section in ("speed", "memory"):
-        for each in found:
-            rows.append(_measured(section, each, found))
-    return rows
+    # Each is measured beside the first side.
+    beside_eager = found[0].side == "torch"
+    return [
+        _measured(section, each, beside_eager)
+        for section in ("speed", "memory")
+        for each in found
+    ]
 
 
-def _measured(section: str, each: Measurement, found) -> Row:
+def _measured(section: str, each: Measurement, beside_eager: bool) -> Row:
     unit = "tokens per second" if section == "speed" else "bytes"
     names = section, f"{each.task}, {SIDES[each.side][0]}"
     details = {"side": each.side, "task": each.task}
@@ -247,11 +249,8 @@ def _measured(section: str, each: Measurement, found) -> Row:
         return Row(*names, peak, unit, None, MEASURED, details)
     value = median(each.tokens_per_second)
     details["rounds"] = list(each.tokens_per_second)
-    for other in found:
-        if (other.side, other.task) == ("torch", each.task):
-            if other.tokens_per_second:
-                eager = median(other.tokens_per_second)
-                details["times_eager"] = value / eager
+    if each.times_first and beside_eager:
+        details["times_eager"] = median(each.times_first)
     return Row(*names, value, unit, None, MEASURED, details)
 
 

@@ -2,8 +2,9 @@
 
     python -m keras_llm.pytorch.measure '{"side": "torch", "task": "train", …}'
 
-prints one line of JSON. Only what the side needs is imported, so that its peak
-memory is its own.
+prints a line of JSON when it has warmed up, and one for each line that it
+reads: how many seconds a round takes at least. Only what the side needs is
+imported, so that its peak memory is its own.
 """
 
 import importlib.util
@@ -14,10 +15,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 TASKS = ("train", "prefill", "decode")
+WARM_UP = 3  # calls before the first round
 
 
 def main() -> None:
@@ -28,39 +31,53 @@ def main() -> None:
     shape = (job["batch_size"], job["length"] + 1)
     ids = draw.integers(0, size, shape, dtype="int32")
     make = _torch_task if job["side"].startswith("torch") else _keras_task
-    try:
-        run, tokens = make(job, ids)
-    except Unavailable as reason:
-        print(json.dumps({"unavailable": str(reason)}))
-        return
-    rates = _rates(run, tokens, job["rounds"], job["seconds"])
-    result = {
-        "tokens_per_second": rates,
-        "peak_bytes": _peak_bytes(),
-        "library_bytes": job["library_bytes"],
-    }
-    print(json.dumps(result))
+    take_turns(lambda: make(job, ids), job)
 
 
 class Unavailable(Exception):
     """A side that cannot run on this machine, and why."""
 
 
-def _rates(
-    run: Callable[[], object], tokens: int, rounds: int, seconds: float
-) -> list[float]:
-    """Tokens a second of each round, after the first calls, which compile."""
-    for _ in range(3):
+def take_turns(
+    make: Callable[[], tuple[Callable[[], object], int]], job: dict[str, Any]
+) -> None:
+    """Warms up, then measures a round for each line of standard input.
+
+    Args:
+        make: Makes a function that does the task once, and its tokens.
+        job: Where `make` leaves `library_bytes`.
+    """
+    lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # libraries print, too
+
+    def say(**found: Any) -> None:
+        lines.write(json.dumps(found) + "\n")
+        lines.flush()
+
+    try:
+        run, tokens = make()
+        started = time.perf_counter()
         run()
-    rates = []
-    for _ in range(rounds):
-        calls, started = 0, time.perf_counter()
-        while (passed := time.perf_counter() - started) < seconds or not calls:
-            run()
-            calls += 1
-        passed = time.perf_counter() - started
-        rates.append(tokens * calls / passed)
-    return rates
+    except Unavailable as reason:
+        say(unavailable=str(reason))
+        return
+    first = time.perf_counter() - started
+    for _ in range(WARM_UP - 1):
+        run()
+    say(first_seconds=first, library_bytes=job["library_bytes"])
+    for line in sys.stdin:
+        rate = _rate(run, tokens, float(line))
+        say(tokens_per_second=rate, peak_bytes=_peak_bytes())
+
+
+def _rate(run: Callable[[], object], tokens: int, seconds: float) -> float:
+    """Tokens a second of a round."""
+    calls, started = 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds or not calls:
+        run()
+        calls += 1
+    passed = time.perf_counter() - started
+    return tokens * calls / passed
 
 
 def _peak_bytes() -> int:

@@ -1,10 +1,13 @@
-"""Speed and memory of both sides, each measurement in a fresh process."""
+"""Speed and memory of both sides, in processes that take turns."""
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,8 @@ ABOUT = {
     "prefill": "reading a batch, logits of the last token",
     "decode": "writing one text, greedy, with a cache",
 }
-SECONDS = 900  # that a measurement may take, compiling included
+SECONDS = 900  # that a round may take, or the first calls, which compile
+MEASURE = "keras_llm.pytorch.measure"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Measurement:
         side: A key of `SIDES`.
         task: `"train"`, `"prefill"` or `"decode"`.
         tokens_per_second: Of each round.
+        times_first: Those over the rates of the first side, in the rounds
+            just before; empty for the first side.
+        first_seconds: Of the first call, which compiles.
         peak_bytes: The most memory that the process had.
         library_bytes: What it had before there was a model.
         unavailable: Why it cannot run here; else `None`.
@@ -46,6 +53,8 @@ class Measurement:
     side: str
     task: str
     tokens_per_second: tuple[float, ...] = ()
+    times_first: tuple[float, ...] = ()
+    first_seconds: float | None = None
     peak_bytes: int | None = None
     library_bytes: int | None = None
     unavailable: str | None = None
@@ -70,7 +79,10 @@ def measure_sides(
     sides: Sequence[str] = tuple(SIDES),
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Measurement]:
-    """Measures every side at every task, one process after another.
+    """Measures every side at every task.
+
+    A machine's speed drifts: the rounds of each side alternate with rounds of
+    the first one, whose process stays. No more than two are alive at a time.
 
     Args:
         config: Arguments of `ScratchBackbone`.
@@ -83,45 +95,126 @@ def measure_sides(
     """
     found = []
     for task in TASKS:
-        for side in sides:
-            say(f"measuring {task}: {SIDES[side][0]}")
-            job = {
+        say(f"measuring {task}")
+        jobs = {
+            side: {
                 "side": side,
                 "task": task,
                 "config": config,
                 "batch_size": batch_size,
                 "length": length,
-                "rounds": rounds,
-                "seconds": seconds,
             }
-            found.append(_measure(job))
+            for side in sides
+        }
+        found += alternate(jobs, rounds, seconds, say)
     return found
 
 
-def _measure(job: dict[str, Any]) -> Measurement:
-    names = job["side"], job["task"]
-    try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "keras_llm.pytorch.measure",
-                json.dumps(job),
-            ],
+def alternate(
+    jobs: dict[str, dict[str, Any]],
+    rounds: int,
+    seconds: float,
+    say: Callable[[str], None] = lambda line: None,
+    command: Sequence[str] = (sys.executable, "-m", MEASURE),
+) -> list[Measurement]:
+    """Measures jobs in processes of their own, in turns with the first.
+
+    Args:
+        jobs: What each process is told, by a name for `say`.
+        rounds: Rounds of each measurement.
+        seconds: Of a round, at least.
+        say: Told what is being measured.
+        command: What measures a job, which it is given as JSON.
+    """
+    (first_name, first_job), *others = jobs.items()
+    found = []
+    say(f"    {first_name}")
+    with Contender(first_job, command) as first:
+        if not others:
+            first.rounds(rounds, seconds)
+        for name, job in others:
+            say(f"    {name}")
+            with Contender(job, command) as other:
+                first.rounds(1, seconds)  # cold again: left out
+                del first.rates[-1:]
+                ratios = []
+                for _ in range(rounds):
+                    first.rounds(1, seconds)
+                    other.rounds(1, seconds)
+                    if first.rates and other.rates:
+                        ratios.append(other.rates[-1] / first.rates[-1])
+            found.append(other.measurement(ratios))
+    return [first.measurement(), *found]
+
+
+class Contender:
+    """A process that has warmed up, and measures a round when it is told to.
+
+    What goes wrong ends its rounds, and is said by `measurement`.
+    """
+
+    def __init__(self, job: dict[str, Any], command: Sequence[str]):
+        self.rates: list[float] = []
+        self._job, self._found = job, {}
+        self._errors = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            [*command, json.dumps(job)],
             env=_environment(job["side"]),
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
-            timeout=SECONDS,
         )
-    except subprocess.TimeoutExpired:
-        return Measurement(*names, error=f"not done after {SECONDS} s")
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no message"]
-        code = f"exit code {done.returncode}: "
-        return Measurement(*names, error=code + lines[-1])
-    result = json.loads(done.stdout.strip().splitlines()[-1])
-    rates = tuple(result.pop("tokens_per_second", ()))
-    return Measurement(*names, rates, **result)
+
+    def __enter__(self) -> "Contender":
+        self._read()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._errors.close()
+
+    def rounds(self, number: int, seconds: float) -> None:
+        """Measures so many rounds, of so many seconds at least."""
+        for _ in range(number):
+            if {"error", "unavailable"} & set(self._found):
+                return
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(f"{seconds}\n")
+                self._process.stdin.flush()
+            self._read()
+
+    def measurement(self, times_first: Sequence[float] = ()) -> Measurement:
+        """What was found, with ratios to the first side's rates."""
+        names = self._job["side"], self._job["task"]
+        rates = tuple(self.rates)
+        return Measurement(*names, rates, tuple(times_first), **self._found)
+
+    def _read(self) -> None:
+        limit = threading.Timer(SECONDS, self._process.kill)
+        limit.start()
+        line = self._process.stdout.readline()
+        in_time = limit.is_alive()
+        limit.cancel()
+        if line:
+            said = json.loads(line)
+            if "tokens_per_second" in said:
+                self.rates.append(said.pop("tokens_per_second"))
+            self._found |= said
+        elif not in_time:
+            self._found = {"error": f"not done after {SECONDS} s"}
+        else:
+            self._found = {"error": self._last_words()}
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines() or ["no message"]
+        return f"exit code {code}: {lines[-1]}"
 
 
 def _environment(side: str) -> dict[str, str]:
