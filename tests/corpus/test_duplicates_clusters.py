@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from keras_llm.corpus.duplicates.clusters import (
-    PRIORITY,
     cluster,
     exact,
     representatives,
@@ -68,12 +67,6 @@ def test_the_given_then_the_longest_then_the_first_stays(seed):
         assert [m for m in members if keep[m]] == [best]
 
 
-def test_test_wins_over_validation_wins_over_the_rest():
-    ranks = [PRIORITY[split] for split in (None, "validation", "test")]
-    assert ranks == sorted(set(ranks))
-    assert PRIORITY["train"] == PRIORITY[None]
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_equal_digests_are_found(seed):
     draw = np.random.default_rng(seed)
@@ -85,16 +78,6 @@ def test_equal_digests_are_found(seed):
         same = [i for i in range(50) if digests[i].tolist() == digest]
         expected.append(max(same, key=lambda m: (given[m], -m)))
     assert exact(digests, given).tolist() == expected
-
-
-@pytest.mark.parametrize("documents", [0, 1])
-def test_nothing_to_compare(documents):
-    nothing = np.zeros(documents, np.int64)
-    expected = list(range(documents))
-    assert cluster(documents, np.empty((0, 2), np.int64)).tolist() == expected
-    assert representatives(np.arange(documents), nothing, nothing).all()
-    digests = np.zeros((documents, 2), np.uint64)
-    assert exact(digests, nothing).tolist() == expected
 
 
 def test_the_order_of_documents_decides_ties_only():

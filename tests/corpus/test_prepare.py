@@ -1,7 +1,6 @@
 """The corpus folder: whole or absent, nothing lost, all counted."""
 
 import errno
-import json
 import tracemalloc
 
 import pytest
@@ -13,7 +12,6 @@ from keras_llm.corpus.documents import (
     splits_of,
 )
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.report.corpus_report import load_report
 from keras_llm.corpus.sources import encodings, texts
 from keras_llm.corpus.sources.reader import FileReader
 from keras_llm.errors import InputError, Interrupted
@@ -69,6 +67,7 @@ def test_wikitext_keeps_its_splits(tmp_path, monkeypatch):
         assert joined(tmp_path / "corpus", split) == text
 
 
+@pytest.mark.slow
 def test_sotu_tests_on_the_last_years(tmp_path):
     report = prepare("sotu", tmp_path / "corpus", CorpusSettings())
     assert splits_of(tmp_path / "corpus") == ["train", "validation", "test"]
@@ -127,14 +126,6 @@ def test_a_long_text_is_several_documents(tmp_path, monkeypatch):
     assert [item.id for item in train][:9] == numbers
     assert len({item.id for item in found}) == len(found)
     assert report.kept.documents == report.read.documents == 11
-
-
-def test_the_report_is_read_back(tmp_path):
-    source = folder_of(tmp_path / "in", a="some text to divide")
-    report = prepare(source, tmp_path / "out", CorpusSettings())
-    assert load_report(tmp_path / "out") == report
-    written = (tmp_path / "out/report.json").read_text(encoding="utf-8")
-    assert json.loads(written) == report.to_dict()
 
 
 def test_progress_rises_to_the_end_of_each_stage(tmp_path):

@@ -14,7 +14,7 @@ from keras_llm.errors import InputError
 from keras_llm.recipes.corpus_settings import CorpusSettings
 
 SECONDS = 20  # that a file of a few kilobytes may take
-CASES = 150
+CASES = 80
 MANY_CASES = 10_000
 MOST_MEBIBYTES = 200  # beyond what the libraries take
 TEXTS = [
