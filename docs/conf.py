@@ -18,7 +18,6 @@ extensions = [
 ]
 # Single backticks of docstrings, which are Markdown's here.
 default_role = "code"
-autodoc_class_signature = "separated"
 autodoc_typehints = "none"
 napoleon_custom_sections = [("Call arguments", "params_style")]
 html_theme = "furo"

@@ -104,9 +104,10 @@ def test_imports_go_down_only(module):
             assert there == here or LEVEL[there] > LEVEL[here], name
 
 
-def test_the_readme_has_a_line_for_each_module_in_this_order():
-    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("## Where things are")[2]
+def test_the_map_has_a_line_for_each_module_in_this_order():
+    page = PACKAGE.parent / "CONTRIBUTING.md"
+    text = page.read_text(encoding="utf-8")
+    table = text.partition("| module |")[2].partition("| folder |")[0]
     rows = re.findall(r"^\| (`.*?) \|", table, re.M)
     named = [re.findall(r"`(\w+)(?:/|\.py)`", row) for row in rows]
     assert sorted(sum(named, [])) == sorted(THERE)

@@ -11,10 +11,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+import keras_llm
+from keras_llm import layers
 from keras_llm.cli import _parse
+from keras_llm.commands import COMMANDS
+from keras_llm.recipes import recipe_names
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -22,6 +27,7 @@ PAGES = sorted(
     page for page in DOCS.rglob("*.md") if "generated" not in page.parts
 )
 NOTEBOOKS = [page for page in PAGES if "```{code-cell}" in page.read_text()]
+SVG = "{http://www.w3.org/2000/svg}"
 CELL = re.compile(r"^```\{code-cell\}.*?\n(.*?)^```", re.M | re.S)
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.M | re.S)
 TERMINAL = re.compile(r"^```(?:bash|console)\n(.*?)^```", re.M | re.S)
@@ -137,6 +143,47 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path, monkeypatch):
     assert broken_links(tmp_path) == ["b.html: a.html#bottom"]
     (tmp_path / "b.html").unlink()
     assert broken_links(tmp_path) == ["a.html: b.html"]
+
+
+@pytest.fixture
+def generate(monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    return importlib.import_module("generate")
+
+
+def test_the_reference_has_every_command_recipe_and_public_name(generate):
+    commands = generate.commands_page()
+    assert all(f"usage: keras-llm {name}" in commands for name in COMMANDS)
+    assert "--training.learning_rate" in commands
+    recipes = generate.recipes_page()
+    assert all(f"## `{name}`" in recipes for name in recipe_names())
+    documented = generate.api_page()
+    for name in (*keras_llm.__all__, *layers.__all__, "TrainingSettings"):
+        assert f":: {name}\n" in documented or name == "BLOCK_TYPES"
+
+
+def test_text_flows_down_in_the_diagram(generate):
+    root = ElementTree.fromstring(generate.diagram())
+    names = [
+        each.text for each in root.iter(f"{SVG}tspan") if "x" not in each.attrib
+    ]
+    boxes = [each for each in root.iter(f"{SVG}rect") if "rx" in each.attrib]
+    top = {
+        name: float(box.get("y"))
+        for name, box in zip(names, boxes, strict=True)
+    }
+    flow = (
+        "corpus",
+        "tokenizers",
+        "datasets",
+        "training",
+        "tuning",
+        "workflow",
+    )
+    assert sorted(flow, key=top.get) == list(flow)
+    for folder in top:
+        for used in generate._imported_by(folder, list(top)):
+            assert top[used] < top[folder]
 
 
 @pytest.fixture
