@@ -36,6 +36,8 @@ def main() -> int:
     from sphinx.cmd.build import main as sphinx
 
     html = out / "html"
+    for folder in ("html", "trees"):  # pages that are gone
+        shutil.rmtree(out / folder, ignore_errors=True)
     code = sphinx(
         ["-W", "--keep-going", "-q", "-d", f"{out}/trees", f"{HERE}", f"{html}"]
     )
