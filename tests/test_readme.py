@@ -27,21 +27,48 @@ TRAINING = ROOT / "docs/training.md"
 # Held by the slow test below.
 SCRIPTS = ("scripts/quickstart", "scripts/test", "source")
 QUICK = {
-    "--training.steps": "4",
-    "--training.log_interval": "2",
-    "--training.validation_interval": "4",
-    "--training.sample_tokens": "4",
-    "--training.validation_batches": "2",
+    "training.steps": 4,
+    "training.log_interval": 2,
+    "training.validation_interval": 4,
+    "training.sample_tokens": 4,
+    "training.validation_batches": 2,
+}
+SMALL = QUICK | {
+    "training.jit_compile": False,
+    "model.num_layers": 1,
+    "model.hidden_dim": 16,
 }
 QUICK_TUNING = QUICK | {
-    "--training.batch_size": "2",
-    "--generation.max_new_tokens": "4",
+    "training.batch_size": 2,
+    "generation.max_new_tokens": 4,
 }
+QUICK_CLASSIFIER = QUICK | {"training.epochs": None}  # it generates nothing
 # Their examples in Python go on with what their commands have made.
 RUNNING_ON = ("classifiers.md", "tuning.md")
 # From the folder of published texts.
 INSTRUCTIONS = ("instructions.json", "preferences.json")
 CLASSES = "sms_spam.tsv"
+
+
+def quick_options(words):
+    """Settings of a command that trains, but for those that it has."""
+    if "--help" in words:
+        return []
+    if {"train", "pretrain", "nano"} & {*words[1:3]}:
+        settings = SMALL
+    elif words[1:3] == ["tune", "classifier"]:
+        settings = QUICK_CLASSIFIER
+    elif words[1] in ("tune", "improve"):
+        settings = QUICK_TUNING
+    elif words[1] == "compare-pytorch":
+        return ["--steps", "4"]
+    else:
+        return []
+    return [
+        f"--{name}={json.dumps(value)}"
+        for name, value in settings.items()
+        if f"--{name}" not in words
+    ]
 
 
 def blocks(page, language):
@@ -120,16 +147,7 @@ def test_commands(page, folder, monkeypatch, capsys):
         if words[0] in SCRIPTS:
             continue
         assert words[0] == "keras-llm", f"not tested: {line}"
-        trains = {"train", "pretrain", "nano"} & {*words[1:3]}
-        if trains and "--help" not in words:
-            words += [word for pair in QUICK.items() for word in pair]
-        if words[1] in ("tune", "improve"):
-            quick = QUICK_TUNING
-            if words[2] == "classifier":  # it generates nothing
-                quick = QUICK | {"--training.epochs": "null"}
-            words += [word for pair in quick.items() for word in pair]
-        if words[1] == "compare-pytorch":
-            words += ["--steps", "4"]
+        words += quick_options(words)
         needed = {"tinyshakespeare", CLASSES, *INSTRUCTIONS} & {*words}
         if needed and not DATA.is_dir():
             continue
@@ -156,7 +174,7 @@ def test_the_guide_is_read():
 def test_python_examples(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for source in blocks(TRAINING, "python"):
-        quick = source.replace('"training.steps": 1000', '"training.steps": 4')
+        quick = source.replace('{"training.steps": 1000}', repr(SMALL))
         exec(compile(quick, TRAINING.name, "exec"), {})
 
 
