@@ -9,6 +9,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # One process a core: threads within each would only wait for each other.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+# Each collection of Python's walks through all models and graphs there are.
+gc.set_threshold(50_000, 50, 50)
+
+
+def pytest_configure(config):
+    """Lets graphs run as they are traced, but where the slow tests run too.
+
+    Tests run each a few times: TensorFlow optimises them for longer.
+    """
+    distributes = config.getoption("numprocesses", None)
+    if config.option.markexpr == "not slow" and not distributes:
+        from testing import trace_alone
+
+        os.environ["KERAS_LLM_TESTS_GRAPHS"] = "as traced"
+        trace_alone()
 
 
 @pytest.hookimpl(wrapper=True)

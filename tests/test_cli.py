@@ -251,8 +251,6 @@ def test_every_artifact_is_explained(path, kind, run, call):
 def test_prompts_are_continued(run, call):
     alone = call("generate", run, "--prompt", "the", FEW)
     assert alone.startswith("the")
-    both = call("generate", run, "--prompt", "the", "peace", FEW)
-    assert alone.strip() in both
     answers = call("generate", run, "--prompt", "the", "", FEW, "--json")
     assert [answer["prompt"] for answer in answers] == ["the", ""]
     assert "the" + answers[0]["text"] == alone.removesuffix("\n")
@@ -264,12 +262,12 @@ def test_seed_and_sampler_decide_the_text(run, call):
         arguments = ("--prompt", "the", FEW, "--json", *options)
         return call("generate", run, *arguments)[0]["text"]
 
-    assert text("--seed", 1) == text("--seed", 1) != text("--seed", 2)
+    first = text("--seed", 1)
+    assert first != text("--seed", 2)
+    cut = text("--seed", 1, "--generation.stop+", first[1])
+    assert cut == first[: first.index(first[1])]
     greedy = text("--generation.sampler", "greedy")
     assert greedy == text("--generation.temperature", 0)
-    assert text("--generation.sampler", "beam", "--generation.num_beams", 2)
-    stop = text("--seed", 1)[1]
-    assert stop not in text("--seed", 1, "--generation.stop+", stop)
 
 
 def test_a_long_prompt_is_refused_before_it_is_shown(run, refused):

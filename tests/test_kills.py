@@ -26,7 +26,7 @@ def walk(folder: Path, what: str, step: int) -> dict:
 @pytest.mark.parametrize(
     ("what", "step", "fewest"),
     [
-        ("tokens", 19, 20),
+        ("tokens", 37, 10),
         pytest.param("tokens", 1, 350, marks=slow),
         pytest.param("redo", 1, 350, marks=slow),
         pytest.param("model", 1, 100, marks=slow),

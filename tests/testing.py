@@ -36,6 +36,19 @@ def tiny_tokenizer(mask_token=False):
         return ScratchTokenizer.from_file(made)
 
 
+def trace_alone():
+    """Lets graphs run as they are traced, where all of these tests do so.
+
+    So do processes that must compute the same to the bit.
+    """
+    if os.environ.get("KERAS_LLM_TESTS_GRAPHS") != "as traced":
+        return
+    import tensorflow as tf
+
+    off = {"disable_meta_optimizer": True}
+    tf.config.optimizer.set_experimental_options(off)
+
+
 def tiny_backbone(block_types="attention", **overrides):
     """Two layers, sixteen wide, with weights that make clear decisions."""
     from keras_llm.models import ScratchBackbone

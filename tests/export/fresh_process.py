@@ -8,6 +8,7 @@ from testing import run_python
 # are in libraries of their own.
 CODE = """
 import json
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,9 @@ for name in ("keras", "keras_hub", "keras_nlp", "keras_llm"):
     sys.modules[name] = None  # cannot be imported
 import tensorflow as tf
 
+if os.environ.get("KERAS_LLM_TESTS_GRAPHS") == "as traced":
+    off = {"disable_meta_optimizer": True}
+    tf.config.optimizer.set_experimental_options(off)
 for library in sorted(Path(text).glob("python/ops/_*.so")):
     tf.load_op_library(str(library))
 

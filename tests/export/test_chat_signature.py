@@ -129,6 +129,7 @@ SPACED = (
 )
 
 
+@pytest.mark.slow  # an export
 def test_another_template_and_no_system_message(model):
     tokenizer = model.preprocessor.tokenizer
     served = serve(model, GREEDY, template=SPACED)

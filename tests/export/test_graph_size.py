@@ -58,9 +58,8 @@ def quantize_one(model):
     block.feed_forward.intermediate.quantize("int8")
 
 
-@pytest.mark.parametrize(
-    "change", [adapt_one, pytest.param(quantize_one, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [adapt_one, quantize_one])
 def test_blocks_that_differ_are_traced_apart(tmp_path, calls, change):
     exported(3, tmp_path, calls, change)
     assert len(calls) == 2 * 3

@@ -3,14 +3,15 @@
 import json
 
 import hugging_face_models as theirs
+import keras
 import pytest
 import torch
 import transformers
-from testing import run_python, tiny_model
+from testing import tiny_model
 from tiny_corpus import other_model
 
 from keras_llm.export.huggingface import from_hugging_face, to_hugging_face
-from keras_llm.models import save_preset
+from keras_llm.models import load_preset, save_preset
 
 TEMPLATE = (
     "{% for message in messages %}{{ bos_token + message['role'] + '\n' + "
@@ -64,23 +65,6 @@ def json_of(folder, name):
     return json.loads((folder / name).read_text(encoding="utf-8"))
 
 
-AGAIN = """
-import sys
-from pathlib import Path
-import keras_hub, keras, keras_llm
-from keras_llm.export.huggingface import to_hugging_face
-from keras_llm.models import save_preset
-
-preset, out = map(Path, sys.argv[1:])
-model = keras_hub.models.CausalLM.from_preset(str(preset))
-save_preset(model, out / "resaved")
-model = keras_hub.models.CausalLM.from_preset(str(out / "resaved"))
-model.save(out / "model.keras")
-model = keras.models.load_model(out / "model.keras")
-to_hugging_face(model, out / "back")
-"""
-
-
 def test_a_chat_model_comes_back_through_its_preset(tmp_path):
     folder = tmp_path / "theirs"
     tokenizer = chat_tokenizer()
@@ -98,9 +82,12 @@ def test_a_chat_model_comes_back_through_its_preset(tmp_path):
     model = from_hugging_face(folder)
     ours = model.preprocessor.tokenizer
     assert (ours.chat_template, ours.named_tokens) == (TEMPLATE, NAMES)
-    save_preset(model, tmp_path / "preset")
-    run_python(AGAIN, tmp_path / "preset", tmp_path)
-    back = tmp_path / "back"
+    for name in ("preset", "resaved"):
+        save_preset(model, tmp_path / name)
+        model = load_preset(tmp_path / name)
+    model.save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    back = to_hugging_face(model, tmp_path / "back")
     assert all_of(back) == all_of(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (back / name).read_bytes() == (folder / name).read_bytes()

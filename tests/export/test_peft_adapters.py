@@ -37,6 +37,7 @@ MODELS = {
     "stock Mistral": lambda: stock_model.__wrapped__("Mistral"),
     "stock Qwen": lambda: stock_model.__wrapped__("Qwen"),
 }
+ALSO_ELSEWHERE = ("gpt2 without biases", "llama", "stock Mistral", "stock Qwen")
 ALL = {"embeddings": True, "norms": True}
 OPTIONS = {
     "all projections": {},
@@ -73,11 +74,21 @@ def saved(model, folder):
 
 
 def cases(options, most):
-    """Every model with the options that ask for most, two with each."""
-    every = [(name, most) for name in MODELS]
-    two = [(n, each) for n in ("gpt2", "stock Llama3") for each in options]
+    """Every model with the options that ask for most, two with each.
+
+    What other cases have both sides of is slow.
+    """
+    few = [(name, most) for name in MODELS if name not in ALSO_ELSEWHERE]
+    few += [("gpt2", each) for each in options]
+    every = [(name, most) for name in ALSO_ELSEWHERE]
+    every += [("stock Llama3", each) for each in options]
+    slow = [
+        pytest.param(*case, marks=pytest.mark.slow)
+        for case in dict.fromkeys(every)
+        if case not in few
+    ]
     return pytest.mark.parametrize(
-        ("name", "options"), dict.fromkeys(every + two)
+        ("name", "options"), [*dict.fromkeys(few), *slow]
     )
 
 

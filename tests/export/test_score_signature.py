@@ -42,6 +42,13 @@ def reference(model, text):
     return total
 
 
+@pytest.fixture(scope="module")
+def bounded(model):
+    """With control tokens, and a bound of tokens of a text."""
+    return serve(model, allow_control_tokens=True, max_text_tokens=BOUND)
+
+
+BOUND = 99
 # Around one context, around two windows, and long.
 LENGTHS = [0, 1, 2, 30, 31, 32, 46, 47, 48, 49, 200]
 
@@ -83,21 +90,19 @@ def test_a_score_is_the_loss_of_evaluation(model, served):
     np.testing.assert_allclose(score, -float(nats), rtol=1e-6)
 
 
-def test_a_text_counts_up_to_the_bound_of_the_export(model, served):
-    text = sample_text(60).replace("\n", " ")[:600]
-    ids = tokens_of(text)
-    bound = len(ids) - 3
-    bounded = serve(model, max_text_tokens=bound)
-    first = tiny_tokenizer().detokenize(ids[:bound])
-    assert tokens_of(first) == ids[:bound]
+def test_a_text_counts_up_to_the_bound_of_the_export(bounded, served):
+    letters = sample_text(60).replace("\n", " ")
+    ids = tokens_of(letters)[: BOUND + 3]
+    text, first = map(tiny_tokenizer().detokenize, (ids, ids[:BOUND]))
+    assert (tokens_of(text), tokens_of(first)) == (ids, ids[:BOUND])
     answers = bounded.score([text, first, "war"])
     assert answers["truncated"] == [True, False, False]
-    assert answers["num_tokens"][:2] == [bound, bound]
+    assert answers["num_tokens"][:2] == [BOUND, BOUND]
     nats = served.score([first, first, "war"])["log_likelihood"]
     np.testing.assert_allclose(answers["log_likelihood"], nats, rtol=1e-6)
     answers = bounded.tokenize([text, "war"])
     assert answers["truncated"] == [True, False]
-    assert answers["token_ids"][0] == ids[:bound]
+    assert answers["token_ids"][0] == ids[:BOUND]
     assert served.tokenize([text])["truncated"] == [False]
 
 
@@ -118,7 +123,7 @@ def test_tokens_are_those_of_the_tokenizer(served):
     assert answers["token_ids"] == padded
 
 
-def test_control_tokens_count_where_they_are_allowed(model, served):
+def test_control_tokens_count_where_they_are_allowed(bounded, served):
     control = tiny_tokenizer().control_tokens
     user, end = control["<|user|>"], control["<|endoftext|>"]
     texts = ["<|user|>the war<|endoftext|><|user|>", "<|user|", "a\x01b\x01"]
@@ -127,14 +132,16 @@ def test_control_tokens_count_where_they_are_allowed(model, served):
         tokens_of("<|user|"),
         tokens_of("a\x01b\x01"),
     ]
-    answers = serve(model, allow_control_tokens=True).tokenize(texts)
+    answers = bounded.tokenize(texts)
     rows = zip(answers["token_ids"], answers["lengths"], strict=True)
     assert [ids[:length] for ids, length in rows] == expected
     plain = served.tokenize(texts[:1])["token_ids"][0]
     assert not set(plain) & set(control.values())
 
 
-def test_answers_go_on_from_control_tokens_where_they_are_allowed(model):
+def test_answers_go_on_from_control_tokens_where_they_are_allowed(
+    model, bounded
+):
     tokenizer = tiny_tokenizer()
     user = tokenizer.control_tokens["<|user|>"]
     ids = [tokenizer.start_token_id, user, *tokens_of("the war")]
@@ -142,8 +149,7 @@ def test_answers_go_on_from_control_tokens_where_they_are_allowed(model):
         ids.append(int(log_softmax(model, ids)[-1].argmax()))
     hidden = set(tokenizer.control_tokens.values())
     shown = [token for token in ids if token not in hidden]
-    served = serve(model, allow_control_tokens=True)
-    answers = served.generate(["<|user|>the war"], max_new_tokens=4)
+    answers = bounded.generate(["<|user|>the war"], max_new_tokens=4)
     assert answers["num_tokens"] == [4]
     assert "the war" + answers["text"][0] == tokenizer.detokenize(shown)
 

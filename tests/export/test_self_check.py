@@ -17,6 +17,7 @@ def graph(model):
     return graph_of(model, GenerationSettings(), 0, None, False)[0]
 
 
+@pytest.mark.slow  # an export
 def test_gpt_neox_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="GPTNeoXCausalLM cannot be exported"):
         to_saved_model(stock_model("GPTNeoX"), tmp_path / "saved" / "model")
@@ -58,6 +59,7 @@ def test_another_weight_is_seen(gpt2):
         weight.assign(before)
 
 
+@pytest.mark.slow  # an export
 def test_near_ties_are_no_difference():
     model = stock_model("GPT2")
     backbone = keras_hub.models.GPT2Backbone.from_config(

@@ -3,7 +3,7 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
-from testing import BLOCK_TYPES, tiny_backbone, tiny_model, tiny_tokenizer
+from testing import tiny_backbone, tiny_model, tiny_tokenizer
 from tiny_corpus import sample_tokenizer
 
 from keras_llm.errors import InputError
@@ -59,16 +59,6 @@ def test_strings_fit_after_a_seed_was_set(tmp_path):
     assert losses[1] < losses[0]
 
 
-def test_fit_on_token_batches():
-    model = ScratchCausalLM(tiny_backbone(["rnn", "attention"]))
-    model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
-    x, y = token_batch(8, 10)
-    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4).repeat(8)
-    history = model.fit(data, epochs=2, verbose=0).history
-    assert history["loss"][-1] < 0.8 * history["loss"][0]
-    assert mean_loss(model, x, y) < history["loss"][-1]
-
-
 def test_padding_adds_nothing_to_the_loss():
     model = tiny_model(max_sequence_length=16)
     x, y, weight = model.preprocessor(["the people of the union"])
@@ -83,7 +73,14 @@ def test_padding_adds_nothing_to_the_loss():
 
 @pytest.mark.parametrize(
     "block_types, tied",
-    [*((block_types, True) for block_types in BLOCK_TYPES), ("rnn", False)],
+    [
+        (["gru", "attention"], True),
+        ("rnn", False),
+        *(
+            pytest.param(block_types, True, marks=pytest.mark.slow)
+            for block_types in ("attention", "gru", "lstm", "rnn")
+        ),
+    ],
 )
 def test_overfits_one_batch(block_types, tied):
     keras.utils.set_random_seed(0)
@@ -106,7 +103,15 @@ def test_overfits_one_batch(block_types, tied):
 
 
 @pytest.mark.parametrize(
-    "sampler", ["greedy", "top_k", "top_p", "random", "beam"]
+    "sampler",
+    [
+        "top_p",
+        "beam",
+        *(
+            pytest.param(sampler, marks=pytest.mark.slow)
+            for sampler in ("greedy", "top_k", "random")
+        ),
+    ],
 )
 def test_samplers_of_kerashub_work_by_name(sampler):
     model = tiny_model()

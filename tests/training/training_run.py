@@ -4,11 +4,18 @@ Usage: python training_run.py FOLDER [NAME=VALUE …]
 """
 
 import dataclasses
+import functools
 import json
+import os
+import random
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
+from testing import trace_alone
 
 from keras_llm.recipes.settings import (
     GenerationSettings,
@@ -78,7 +85,27 @@ def train(folder: Path, out: Path, model=MODEL, **changes):
     return result, causal_lm
 
 
+def kill_at(batch: int) -> None:
+    """Kills this process a moment after a batch, whatever it is at then."""
+    from keras_llm.training.callbacks import Clock
+
+    count = Clock.on_train_batch_end
+
+    def counted(self, *args, **kwargs):
+        if self.batch == batch:
+            moment = random.random() * 0.05
+            kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
+            threading.Timer(moment, kill).start()
+        if self.batch == batch + 9:
+            time.sleep(60)  # it does not come to its end
+        count(self, *args, **kwargs)
+
+    Clock.on_train_batch_end = counted
+
+
 if __name__ == "__main__":
+    trace_alone()
+    kill_at(int(os.environ.get("KILL_AT", "-1")))
     changes = dict(each.split("=") for each in sys.argv[3:])
     changes = {name: json.loads(value) for name, value in changes.items()}
     train(Path(sys.argv[1]), Path(sys.argv[2]), **changes)

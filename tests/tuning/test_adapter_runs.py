@@ -75,7 +75,7 @@ def check_run(base, run, report):
 
 
 @pytest.mark.parametrize(
-    "kind", ["GPT2", pytest.param("mixed", marks=pytest.mark.slow)]
+    "kind", ["mixed", pytest.param("GPT2", marks=pytest.mark.slow)]
 )
 def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
     kind, records, tmp_path

@@ -139,23 +139,33 @@ def test_models_of_keras_hub_are_tuned_and_stay_theirs(
         assert generator.chat(messages, recipe.generation).num_tokens
 
 
-def test_instructions_are_learned(tmp_path):
-    preset = tiny_preset(tmp_path, ["gru"])
-    source = write_data("instructions", tmp_path)
+@pytest.fixture(scope="module")
+def learned(sources, tmp_path_factory):
+    """A run that learns instructions, and its report."""
+    folder = tmp_path_factory.mktemp("learned")
     recipe = tiny_recipe("instructions", steps=60, validation_interval=60)
     recipe = replace(
         recipe, generation=replace(recipe.generation, max_new_tokens=12)
     )
     report = workflow.tune_instructions(
-        preset, source, tmp_path / "run", recipe, console=QUIET
+        tiny_preset(folder, ["gru"]),
+        sources["instructions"],
+        folder / "run",
+        recipe,
+        console=QUIET,
     )
+    return folder / "run", report
+
+
+def test_instructions_are_learned(learned):
+    run, report = learned
     assert (
         report["tune"]["after"]["loss"] < report["tune"]["before"]["loss"] / 4
     )
     # Its questions are among those that were learned.
     assert report["evaluate"]["test"]["exact_match"] >= 0.5
     assert report["evaluate"]["test"]["stopped"] == 1
-    lines = (tmp_path / "run" / "evaluation" / "answers.jsonl").read_text()
+    lines = (run / "evaluation" / "answers.jsonl").read_text()
     first = json.loads(lines.splitlines()[0])
     assert first["messages"][0]["content"].startswith("What of")
     assert first["wanted"] == "It is bad."
@@ -291,7 +301,9 @@ def test_mistakes_leave_nothing_behind(kind, preset, sources, tmp_path):
         assert not out.exists()
 
 
-def test_a_run_of_another_kind_is_left_alone(preset, sources, tmp_path):
+def test_a_run_of_another_kind_is_left_alone(
+    learned, preset, sources, tmp_path
+):
     from tiny_run import copied_run, files_of
 
     run = copied_run(tmp_path)
@@ -302,10 +314,7 @@ def test_a_run_of_another_kind_is_left_alone(preset, sources, tmp_path):
             preset, sources["instructions"], run, recipe, console=QUIET
         )
     assert files_of(run) == before
-    out = tmp_path / "tuned"
-    workflow.tune_instructions(
-        preset, sources["instructions"], out, recipe, console=QUIET
-    )
+    out, _ = learned
     before = files_of(out)
     with pytest.raises(InputError, match="tune instructions"):
         workflow.tune_preferences(
