@@ -35,7 +35,8 @@ QUICK = {
 }
 SMALL = QUICK | {
     "training.jit_compile": False,
-    "model.num_layers": 1,
+    "model.num_layers": 2,
+    "model.num_heads": 2,
     "model.hidden_dim": 16,
 }
 QUICK_TUNING = QUICK | {
