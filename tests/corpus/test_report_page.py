@@ -158,6 +158,6 @@ def test_nothing_runs_over_the_edge_in_a_browser(made, tmp_path, width):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert "<title>over by 0 flex</title>" in done.stdout

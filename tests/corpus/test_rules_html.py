@@ -175,7 +175,7 @@ def test_a_page_that_hangs_is_given_up(monkeypatch):
         return text
 
     monkeypatch.setattr(MainContent, "_extract", hang)
-    block = Html(timeout=0.3)
+    block = Html(timeout=2)
     try:
         assert block.filter(page_of("fine")) is True
         assert block.filter(page_of("hang")) == (False, "timeout")

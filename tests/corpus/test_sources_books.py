@@ -91,14 +91,14 @@ def test_words_that_a_pdf_divides_stay_as_they_are_drawn(tmp_path):
 
 
 def test_a_pdf_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "SECONDS", 0.5)
+    monkeypatch.setattr(books, "SECONDS", 1.5)
     data = slow_pdf(2_000_000)
     assert len(data) < 200_000
     begin = time.monotonic()
     archive = zipped({"a.pdf": data, "b.pdf": pdf(["The next."])})
     slow, quick = read(tmp_path / "a.zip", archive)
     assert (slow, quick) == ("timeout", "The next.\n")
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30
 
 
 def test_pdfs_with_a_password_are_named(tmp_path):

@@ -193,7 +193,7 @@ def kill_in_the_middle(corpus, tokenizer, out):
         start_new_session=True,
     )
     finished = out.with_name(f".{out.name}.work") / "stage" / "completions"
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not finished.is_dir() or len(list(finished.iterdir())) < 2:
         assert killed.poll() is None and time.monotonic() < end
         time.sleep(0.005)

@@ -223,10 +223,10 @@ def test_ctrl_c_stops_at_once_and_leaves_no_process(tmp_path, workers):
     stopped = start(tmp_path, 4, workers, 30)
     wait_until(lambda: len(workers_of(tmp_path)) == workers)
     os.killpg(stopped.pid, signal.SIGINT)  # as a terminal does
-    said = stopped.communicate(timeout=15)
+    said = stopped.communicate(timeout=25)
     assert stopped.returncode not in (0, -signal.SIGKILL)
     assert said[1].count("KeyboardInterrupt") == 1, said[1]
-    wait_until(lambda: not any(map(is_running, workers_of(tmp_path))), 5)
+    wait_until(lambda: not any(map(is_running, workers_of(tmp_path))), 25)
 
 
 def test_workers_ignore_ctrl_c_and_end_with_a_killed_command(tmp_path):
@@ -239,5 +239,5 @@ def test_workers_ignore_ctrl_c_and_end_with_a_killed_command(tmp_path):
             masks = dict(line.split(":", 1) for line in lines)
             assert int(masks["SigIgn"], 16) & 1 << signal.SIGINT - 1
     os.kill(killed.pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(is_running, workers_of(tmp_path))), 5)
+    wait_until(lambda: not any(map(is_running, workers_of(tmp_path))), 25)
     killed.communicate()

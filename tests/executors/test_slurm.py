@@ -162,7 +162,7 @@ def test_ctrl_c_cancels_the_job(tmp_path, slurm):
     wait_until(lambda: list(slurm.glob("*.pid")))
     time.sleep(0.5)
     os.killpg(stopped.pid, signal.SIGINT)
-    stopped.communicate(timeout=10)
+    stopped.communicate(timeout=25)
     assert not list(slurm.glob("*.pid"))
 
 

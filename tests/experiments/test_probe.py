@@ -59,8 +59,9 @@ def quadratic_run():
 def test_a_quadratic_diverges_above_two_over_its_curvature():
     found = rate_range(quadratic_run(), SGD, low=1e-3, high=1e2, steps=200)
     threshold = 2 / max(CURVATURES)
-    # It takes some steps beyond it until the loss is above its beginning.
-    assert threshold < found.diverges < 3 * threshold
+    # Beyond it, what is only rounding grows until the loss is above its
+    # beginning: sevenfold a step at four times as much.
+    assert threshold < found.diverges < 4 * threshold
     assert found.lowest < found.diverges
     assert found.suggested == found.lowest / 10
     expected = 1e-3 * 1e5 ** (np.arange(len(found.rates)) / 199)

@@ -145,7 +145,7 @@ def test_what_does_not_come_is_not_waited_for(models, monkeypatch, begun):
                 except OSError:
                     break
             raw.everything(connection)
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 20
         with raw.connected(url) as connection:  # nor after a whole one
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET")
             assert raw.status_of(raw.everything(connection)) == 200

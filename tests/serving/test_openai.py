@@ -261,7 +261,7 @@ def test_a_client_that_leaves_frees_its_slot(client, models):
     )
     next(iter(stream))
     stream.close()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while worker.admitted():
         assert time.monotonic() < end
         time.sleep(0.02)

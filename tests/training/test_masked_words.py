@@ -34,6 +34,7 @@ def whole(folder):
     return folder / "whole", model
 
 
+@pytest.mark.slow  # as that of a decoder does
 def test_interrupted_run_equals_an_uninterrupted_one(
     folder, whole, tmp_path, monkeypatch
 ):

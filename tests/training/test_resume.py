@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,8 +122,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
 def test_damaged_checkpoint_is_named_and_the_one_before_taken(
     folder, whole, tmp_path, capsys
 ):
-    run = tmp_path / "run"
-    train(folder, run)
+    run = shutil.copytree(whole, tmp_path / "run")
     newest = checkpoint_paths(run / "checkpoints")[-1]
     with (newest / "variables.npz").open("r+b") as file:
         file.seek(1000)

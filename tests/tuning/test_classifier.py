@@ -163,7 +163,9 @@ def test_several_labels_a_text(preset, tmp_path):
     assert (scores >= 0.5).tolist() == [[True, True], [False, False]]
 
 
-@pytest.mark.parametrize("pooling", [None, "first"])
+@pytest.mark.parametrize(
+    "pooling", [None, pytest.param("first", marks=pytest.mark.slow)]
+)
 def test_an_encoder_tells_classes(pooling, tmp_path):
     save_preset(tiny_encoder(num_layers=1), tmp_path / "encoder")
     source = write_data("classifier", tmp_path, TEXTS)

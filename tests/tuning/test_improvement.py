@@ -149,6 +149,19 @@ def test_shares_are_numbers(name, assistant, feedback, tmp_path):
         improve(assistant, feedback, tmp_path / "o", **{name: float("nan")})
 
 
+def test_what_is_no_better_is_told_by_the_exit_code(
+    feedback, tmp_path, capsys, monkeypatch
+):
+    result = {"improved": False, "objections": ["The loss rose."]}
+    monkeypatch.setattr(workflow, "improve", lambda *_: result)
+    line = ["improve", "run", "--feedback", str(feedback), "--json"]
+    with pytest.raises(SystemExit) as exit:
+        main([*line, "--out", str(tmp_path / "out")])
+    assert exit.value.code == 3
+    assert json.loads(capsys.readouterr().out) == result
+
+
+@pytest.mark.slow
 def test_a_model_that_is_no_better_is_refused_with_3(
     assistant, feedback, tmp_path, capsys
 ):
