@@ -115,6 +115,7 @@ def folder(tmp_path_factory):
 
 # They train eight models, certify one, and export for every runtime.
 SLOW = (
+    "blocks.md",
     "classifiers.md",
     "compare.md",
     "encoders.md",

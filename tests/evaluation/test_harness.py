@@ -23,7 +23,10 @@ def tasks(tmp_path_factory):
     return write_tasks(tmp_path_factory.mktemp("harness") / "tasks")
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama 3"])
+@pytest.fixture(
+    scope="module",
+    params=["llama 3", pytest.param("gpt2", marks=pytest.mark.slow)],
+)
 def sides(request, tmp_path_factory):
     """A model imported here, and the same one as `lm_eval` loads it."""
     folder = tmp_path_factory.mktemp("model")

@@ -86,6 +86,7 @@ def _with_vocabulary(recipe, size):
     return replace(recipe, tokenizer=tokenizer)
 
 
+@pytest.mark.slow
 def test_runs_of_two_kinds_are_told_apart(folder):
     from tuned import TUNE, tiny_preset, tiny_recipe, write_data
 

@@ -26,6 +26,7 @@ def export(capsys):
     return export
 
 
+@pytest.mark.slow
 def test_a_step_is_written_and_explained(tmp_path, export):
     out = tmp_path / "step"
     code, printed, errors = export(finished_run(), out, "--format=onnx")

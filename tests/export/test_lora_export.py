@@ -86,6 +86,7 @@ def greedy_text(model, prompt, new):
     return text.removeprefix(prompt)
 
 
+@pytest.mark.slow
 def test_to_a_saved_model(tmp_path, unchanged):
     model = adapted()
     settings = GenerationSettings(sampler="greedy", max_new_tokens=12)

@@ -135,7 +135,14 @@ def test_what_is_not_listed_as_later_was_there():
 TEXTS = ["The people of, the union!", "", "é日本 treaty", " war " * 40]
 
 
-@pytest.mark.parametrize("name", ["Bert", "Roberta", "DebertaV3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Bert",
+        pytest.param("Roberta", marks=pytest.mark.slow),
+        pytest.param("DebertaV3", marks=pytest.mark.slow),
+    ],
+)
 def test_classifiers_load_everywhere_and_give_equal_scores(name):
     model = stock_classifier(name)
     classify = ClassifierGraph(model).signatures["classify"]

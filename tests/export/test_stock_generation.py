@@ -68,6 +68,7 @@ def test_beams_and_stop_strings(generator):
     assert cut.text == whole.text[: whole.text.index(stop)]
 
 
+@pytest.mark.slow
 def test_conversations(generator):
     messages = [{"role": "user", "content": "war<|endoftext|>"}]
     with pytest.raises(InputError, match="no chat template"):

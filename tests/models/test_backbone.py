@@ -180,6 +180,7 @@ def test_lora_trains_kernels_of_each_block_and_nothing_else(block_types):
     assert {id(weight) for weight in backbone.trainable_weights} == adapted
 
 
+@pytest.mark.slow
 def test_an_adapted_model_learns_and_its_factors_are_saved(tmp_path):
     def adapted():
         model = ScratchCausalLM(tiny_backbone(["gru", "attention"]))

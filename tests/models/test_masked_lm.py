@@ -118,6 +118,7 @@ def test_typed_text_is_no_mask():
         assert tokenizer.detokenize(tokenizer(text)) == text
 
 
+@pytest.mark.slow
 def test_it_is_fitted_as_encoders_of_keras_hub_are():
     keras.utils.set_random_seed(0)
     model = tiny_encoder()

@@ -72,6 +72,7 @@ def test_a_preset_keeps_all(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_it_is_fitted_as_classifiers_of_keras_hub_are():
     model = classifier(dropout=0.0)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)

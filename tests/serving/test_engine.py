@@ -129,6 +129,7 @@ def test_a_thousand_answers_do_not(block_types):
     engine.close()
 
 
+@pytest.mark.slow
 def test_stock_models_answer_as_by_themselves(stock):
     check_company(stock, 10, SETTINGS[:2])
 

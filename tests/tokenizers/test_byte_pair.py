@@ -31,8 +31,8 @@ from keras_llm.tokenizers.byte_pair_rules import RULE_NAMES, Rule
 RULES = [
     *((name, None, False) for name in RULE_NAMES),
     ("llama3", None, True),
-    ("qwen2", "NFC", False),
     ("gpt2", "NFC", False),
+    pytest.param("qwen2", "NFC", False, marks=pytest.mark.slow),
 ]
 
 
@@ -154,7 +154,14 @@ def test_words_are_exact_up_to_the_longest():
 
 
 @pytest.mark.parametrize("allow", (False, True))
-@pytest.mark.parametrize("rule", ("gpt2", "qwen2", "falcon"))
+@pytest.mark.parametrize(
+    "rule",
+    (
+        "gpt2",
+        pytest.param("qwen2", marks=pytest.mark.slow),
+        pytest.param("falcon", marks=pytest.mark.slow),
+    ),
+)
 def test_control_and_added_tokens(saved, rule, allow):
     reference = trained(rule)
     spaces = ["  ", "   ", "     ", "\t\t"]
@@ -237,21 +244,29 @@ KERAS_HUB = {
     "QwenTokenizer": ("qwen2", "NFC", False),
     "SmolLM3Tokenizer": ("llama3", None, True),
 }
-# Graphs are made of what was compared; one of each rule is enough of them.
+# Graphs are made of what was compared: one of each rule is enough of them,
+# and by default one that has every part of a rule.
 ONE_OF_EACH = {rule: name for name, rule in KERAS_HUB.items()}.values()
+ONE = "QwenTokenizer"
 SPECIAL = "<|begin_of_text|> <|end_of_text|> <|eot_id|> <|start_header_id|> "
 SPECIAL += "<|end_header_id|> <|endoftext|> <s> </s> <pad> <|im_end|> "
 SPECIAL += "<think> </think>"
 
 
-@pytest.mark.parametrize("name", KERAS_HUB)
-def test_tokenizers_of_keras_hub(name):
+def stock_tokenizer(name):
+    """One of KerasHub's, and what it is made of."""
     reference = trained(*KERAS_HUB[name])
     vocabulary = reference.get_vocab()
     for token in SPECIAL.split():
         vocabulary.setdefault(token, len(vocabulary))
     merges = from_json_merges(reference)
     stock = getattr(keras_hub.tokenizers, name)(vocabulary, merges)
+    return stock, reference, vocabulary, merges
+
+
+@pytest.mark.parametrize("name", KERAS_HUB)
+def test_tokenizers_of_keras_hub(name):
+    stock, _, vocabulary, merges = stock_tokenizer(name)
     taken = from_keras_hub(stock)
     assert taken.rule == Rule(*KERAS_HUB[name])
     assert taken.start_token_id == stock.start_token_id
@@ -261,9 +276,18 @@ def test_tokenizers_of_keras_hub(name):
         vocabulary,
         list(map(" ".join, taken.merges)),
     )
-    if name not in ONE_OF_EACH:
-        return
-    ours = ExactBytePairTokenizer(taken)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == ONE else pytest.param(name, marks=pytest.mark.slow)
+        for name in ONE_OF_EACH
+    ],
+)
+def test_ids_of_tokenizers_of_keras_hub(name):
+    stock, reference, _, _ = stock_tokenizer(name)
+    ours = ExactBytePairTokenizer(from_keras_hub(stock))
     texts = [*SPECIAL.split(), SPECIAL, *strange_texts(300, seed=7)]
     ids = ours.tokenize(texts)
     assert ids.to_list() == ids_of(reference, texts)

@@ -105,9 +105,12 @@ def test_a_token_that_comes_twice_counts_as_its_sum(name):
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
         {"gradient_accumulation_steps": 2},
-        {"global_clipnorm": 0.0, "weight_decay": 0.0},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param(
+            {"global_clipnorm": 0.0, "weight_decay": 0.0},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_optimizer_learns_a_batch(name, changes):

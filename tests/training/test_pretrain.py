@@ -152,6 +152,7 @@ def test_text_shorter_than_a_window_is_refused(folder, tmp_path):
         train(folder, tmp_path, model=long)
 
 
+@pytest.mark.slow
 def test_last_short_row_is_logged(folder, tmp_path):
     result, _ = train(folder, tmp_path, steps=8)
     rows = read_log(tmp_path / "log.csv")
@@ -160,6 +161,7 @@ def test_last_short_row_is_logged(folder, tmp_path):
     assert result.steps == 8
 
 
+@pytest.mark.slow
 def test_tensorboard_on_request(folder, tmp_path):
     train(folder, tmp_path, steps=6, tensorboard=True)
     assert list((tmp_path / "tensorboard").rglob("events.*"))
@@ -197,6 +199,7 @@ def test_damaged_best_checkpoint_does_not_strand_a_finished_run(
     assert "the weights of step 24 are kept" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_samples_by_beam_search(folder, tmp_path):
     from training_run import MODEL, TRAINING
 
