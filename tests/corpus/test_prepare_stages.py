@@ -231,12 +231,15 @@ def test_several_sources_are_one_corpus(tmp_path):
 
 PREPARE = """
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from keras_llm.corpus import prepare as prepare_module
 from keras_llm.corpus.prepare import make_tasks, prepare
 from keras_llm.recipes.corpus_settings import CorpusSettings, ExecutionSettings
 prepare_module.make_tasks = partial(make_tasks, task_bytes=2_000_000)
+# It is killed before it has ended.
+prepare_module._Stages.report = lambda self: time.sleep(60)
 source, out = sys.argv[1:]
 settings = CorpusSettings("web", near_duplicates="drop")
 if __name__ == "__main__":
