@@ -37,6 +37,7 @@ def exported(layers, path, calls, change=None):
     return saved_graph(to_saved_model(model, path))
 
 
+@pytest.mark.slow
 def test_layers_add_weights_and_calls_and_no_operations(tmp_path, calls):
     few = exported(2, tmp_path / "few", calls)
     # Prefill and scoring of any length, and a step.

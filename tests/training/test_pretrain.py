@@ -167,6 +167,7 @@ def test_tensorboard_on_request(folder, tmp_path):
     assert list((tmp_path / "tensorboard").rglob("events.*"))
 
 
+@pytest.mark.slow
 def test_stops_when_the_last_update_of_a_row_spoils_the_weights(
     folder, tmp_path, monkeypatch
 ):
@@ -187,6 +188,7 @@ def test_stops_when_the_last_update_of_a_row_spoils_the_weights(
     assert newest.name == "00000006"
 
 
+@pytest.mark.slow
 def test_damaged_best_checkpoint_does_not_strand_a_finished_run(
     folder, tmp_path, spoiled, capsys
 ):
