@@ -112,6 +112,14 @@ def special(name, kind, link=""):
     return info
 
 
+def test_a_member_may_have_no_name(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(tarred({"": "e", "b.txt": "b"}))
+    reader = FileReader([list_sources([str(path)])], CorpusSettings())
+    assert [document.text for document in reader.run()] == ["e", "b"]
+    assert reader.count.found == reader.count.read.total() == 3
+
+
 def test_links_and_devices_are_not_touched(tmp_path):
     links = {
         "soft.txt": special("soft.txt", tarfile.SYMTYPE, "/etc/passwd"),

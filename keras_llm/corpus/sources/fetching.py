@@ -50,7 +50,7 @@ def cache_folder() -> Path:
     return Path(home) / "keras_llm"
 
 
-def downloaded(source: str, limit: int = DOWNLOAD_LIMIT) -> Path:
+def downloaded(source: str) -> Path:
     """The file at an address, downloaded unless the cache has it.
 
     What is in the cache stays as it is, whatever becomes of the address.
@@ -58,14 +58,13 @@ def downloaded(source: str, limit: int = DOWNLOAD_LIMIT) -> Path:
     Args:
         source: `http://…` or `https://…`, with `#sha256=HEX` after it if the
             content is known.
-        limit: Most bytes to download.
 
     Returns:
         Path of the copy, whose name tells what it is.
 
     Raises:
         InputError: It cannot be downloaded, is not what was expected, larger
-            than `limit`, or no text by what the server says.
+            than `DOWNLOAD_LIMIT`, or no text by what the server says.
     """
     address, _, fragment = source.partition("#")
     known = _SHA256.fullmatch(fragment)
@@ -87,7 +86,7 @@ def downloaded(source: str, limit: int = DOWNLOAD_LIMIT) -> Path:
     quoted = _UNDECODED.sub(lambda c: f"%{ord(c[0]) - 0xDC00:02X}", address)
     name = urllib.parse.unquote(quoted.partition("?")[0].rpartition("/")[2])
     name = re.sub(r"[^\w.+@-]", "_", name).lstrip(".")[-100:] or "index"
-    stated = fetch(quoted, folder / name, limit, sha256)
+    stated = fetch(quoted, folder / name, DOWNLOAD_LIMIT, sha256)
     if kind_of(name).format != UNKNOWN:
         return folder / name
     if stated.startswith(_NO_TEXT):

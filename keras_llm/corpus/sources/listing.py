@@ -15,7 +15,7 @@ from pathlib import Path
 
 from keras_llm.corpus.sources.catalogue import CATALOGUE, local_files
 from keras_llm.corpus.sources.encodings import looks_like_text
-from keras_llm.corpus.sources.fetching import DOWNLOAD_LIMIT, downloaded
+from keras_llm.corpus.sources.fetching import downloaded
 from keras_llm.corpus.sources.folders import (
     SourceFile,
     file_of,
@@ -43,7 +43,6 @@ STANDARD_INPUT = "-"
 def list_sources(
     sources: Sequence[str],
     stdin: Path | None = None,
-    download_limit: int = DOWNLOAD_LIMIT,
     include: Sequence[str] = (),
 ) -> list[SourceFile]:
     """Finds the files of all sources, fetching what is not on this machine.
@@ -54,7 +53,6 @@ def list_sources(
             catalogue, or a dataset (`hf:NAME`, `hf:NAME:CONFIGURATION@SPLIT`,
             where the name may be a folder). A path that exists wins.
         stdin: What `-` stands for, spooled to a file.
-        download_limit: Most bytes of a download.
         include: Patterns of names (`*.txt`) or of paths (`docs/*`), of which
             a file that was not named itself must match one; any if omitted.
 
@@ -66,9 +64,7 @@ def list_sources(
     """
     if not sources:
         raise InputError("At least one source is expected. Received: none.")
-    found = (
-        _named(source, download_limit, stdin, include) for source in sources
-    )
+    found = (_named(source, stdin, include) for source in sources)
     files = _without_repeats(itertools.chain.from_iterable(found))
     unique = _with_unique_ids(files)
     return list(itertools.chain.from_iterable(map(_cut, unique)))
@@ -79,14 +75,10 @@ def as_sources(given: str | Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def fingerprint(
-    sources: Sequence[str],
-    stdin: Path | None = None,
-    download_limit: int = DOWNLOAD_LIMIT,
-) -> str:
+def fingerprint(sources: Sequence[str], stdin: Path | None = None) -> str:
     """A hash of names, splits and contents of all files of the sources."""
     digest = hashlib.sha256()
-    for file in list_sources(sources, stdin, download_limit):
+    for file in list_sources(sources, stdin):
         if file.start == 0 and not file.skipped:
             content = file.trouble or _digest(file)
             digest.update(repr((file.id, file.split, content)).encode())
@@ -121,12 +113,12 @@ def contents_key(files: Iterable[SourceFile]) -> str:
 
 
 def _named(
-    source: str, limit: int, stdin: Path | None, include: Sequence[str]
+    source: str, stdin: Path | None, include: Sequence[str]
 ) -> list[SourceFile]:
     if source == STANDARD_INPUT:
         return [_standard_input(stdin)]
     if source.lower().startswith(ADDRESSES):
-        path = downloaded(source, limit)
+        path = downloaded(source)
         return [file_of(path, path.name, source)]
     if source.startswith(PREFIX):
         return [

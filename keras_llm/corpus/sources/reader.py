@@ -119,10 +119,11 @@ class FileReader:
             self.count.read[label_of(file.id)] += 1
         repaired = self.count.repaired
         for member in members(file, self._include, repaired, self.progress):
-            if is_archive and not member.name:
+            if is_archive and member.kind is None:
                 yield self._origin(file, member).unreadable(member.error)
-            else:
-                yield from self._in_member(member, file)
+                continue
+            self.count.found += is_archive
+            yield from self._in_member(member, file)
 
     def _origin(self, file: SourceFile, member: Member) -> Origin:
         id = f"{file.id}/{member.name}" if member.name else file.id
@@ -132,7 +133,6 @@ class FileReader:
         self, member: Member, file: SourceFile
     ) -> Iterator[Document]:
         count, label = self.count, label_of(member.name or file.id)
-        count.found += bool(member.name)
         if member.skipped:
             count.skipped[member.skipped] += 1
         elif not self._is_text(member):
