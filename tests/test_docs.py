@@ -83,6 +83,18 @@ def test_every_link_leads_somewhere(page):
             assert heading in headings_of(target), link
 
 
+@pytest.mark.parametrize(
+    "page",
+    [each for each in NOTEBOOKS if each.parent.name in ("guide", "why")],
+    ids=name_of,
+)
+def test_a_page_says_how_long_it_takes_and_draws_a_picture(page):
+    text = text_of(page)
+    assert "**Takes** " in text
+    assert "**Needs** " in text or "**Asks:** " in text
+    assert "import matplotlib.pyplot as plt" in "".join(cells_of(page))
+
+
 def commands_of(page):
     """Every `keras-llm …` that a page runs or shows in a terminal."""
     lines = "\n".join(TERMINAL.findall(text_of(page)))
