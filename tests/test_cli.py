@@ -133,7 +133,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_help_errors_and_recipes_do_not_wait_for_keras():
+def test_help_errors_recipes_and_servers_do_not_wait_for_keras():
     printed = run_python(
         """
 import sys
@@ -144,6 +144,7 @@ for line in ("--help", "train --help", "train", "recipes", "recipes --json"):
         main(line.split())
     except SystemExit as end:
         assert end.code == 0
+assert main(["chat", "http://127.0.0.1:1"]) == 2  # where nobody answers
 print(sorted({"keras", "tensorflow", "keras_hub", "jax"} & set(sys.modules)))
 """
     )

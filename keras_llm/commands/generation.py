@@ -11,6 +11,7 @@ from rich.table import Table
 
 from keras_llm.commands.command import KEY, PRESET, Command
 from keras_llm.errors import InputError
+from keras_llm.quiet import import_keras
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.settings import GenerationSettings
 
@@ -92,6 +93,8 @@ def chat(values: Namespace, console: Console) -> list[dict[str, str]]:
     from keras_llm.generation.terminal import talk
 
     is_served = values.preset.startswith(("http://", "https://"))
+    if not is_served:
+        import_keras()
     conversation = (_served if is_served else _conversation)(values)
     conversation.system = values.system
     talk(conversation, is_silent=values.json)
@@ -114,19 +117,12 @@ def _served(values: Namespace) -> Any:
 
 def _conversation(values: Namespace) -> Any:
     """A conversation with a preset's model."""
-    from keras_hub.models import CausalLM
-
     from keras_llm.generation import TextGenerator
     from keras_llm.generation.conversation import Conversation
-    from keras_llm.models import load_task
+    from keras_llm.models.loading import load_causal_lm
     from keras_llm.tokenizers.chat_templates import chat_template
 
-    model = load_task(values.preset)
-    if not isinstance(model, CausalLM):
-        raise InputError(
-            f"{values.preset} must be a model that generates text. Received: "
-            f"that of a {type(model).__name__}"
-        )
+    model = load_causal_lm(values.preset)
     template = chat_template(model.preprocessor.tokenizer, values.template)
     return Conversation(
         TextGenerator(model, template),
@@ -180,5 +176,6 @@ COMMANDS = {
             },
         },
         ["generation"],
+        needs_keras=False,  # unless the model is here
     ),
 }

@@ -1,9 +1,12 @@
 """A conversation with a model: what was said, as far as it fits."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from keras_llm.generation.text import TextGenerator
 from keras_llm.recipes.settings import GenerationSettings
+
+if TYPE_CHECKING:  # a conversation with a server does without Keras
+    from keras_llm.generation.text import TextGenerator
 
 
 class Conversation:
@@ -25,7 +28,7 @@ class Conversation:
 
     def __init__(
         self,
-        generator: TextGenerator,
+        generator: "TextGenerator",
         settings: GenerationSettings | None = None,
         seed: int = 0,
     ):

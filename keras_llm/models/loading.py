@@ -26,6 +26,7 @@ CausalLM, MaskedLM, TextClassifier = (
 USES = {
     CausalLM: "A decoder continues text: `keras-llm generate`.",
     MaskedLM: "An encoder fills masks: `keras-llm fill`.",
+    TextClassifier: "A classifier tells classes: `keras-llm classify`.",
 }
 
 

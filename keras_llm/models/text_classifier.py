@@ -92,6 +92,8 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         activation: str. `"softmax"`, or `"sigmoid"` where a text may have
             several classes.
         dropout: float in [0, 1). Share of the vector dropped while training.
+        pooler: bool. Whether the vector goes through a projection and a tanh,
+            and the scores have a bias, as in BERT.
         **kwargs: forwarded to `keras_hub.models.TextClassifier`.
 
     Call arguments:
@@ -127,6 +129,7 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         pooling: str | None = None,
         activation: str = "softmax",
         dropout: float = 0.1,
+        pooler: bool = False,
         **kwargs,
     ):
         check(num_classes >= 2, "num_classes", "at least 2", num_classes)
@@ -136,11 +139,11 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         pooling = pooling or ("last" if is_causal(backbone) else "mean")
         # === Layers ===
         # In float32, as losses want their probabilities. Without a bias, as
-        # Hugging Face has it.
+        # Hugging Face has it of decoders.
         head = keras.layers.Dense(
             num_classes,
             activation=activation,
-            use_bias=False,
+            use_bias=pooler,
             dtype="float32",
             name="scores",
         )
@@ -149,6 +152,12 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         # === Functional model ===
         inputs = _inputs_of(backbone)
         x = pool(_states(backbone, inputs), inputs["padding_mask"])
+        dense = None
+        if pooler:
+            dense = keras.layers.Dense(
+                x.shape[-1], "tanh", dtype="float32", name="pooled_dense"
+            )
+            x = dense(x)
         super().__init__(inputs=inputs, outputs=head(drop(x)), **kwargs)
         # === Config ===
         self.backbone = backbone
@@ -159,6 +168,8 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         self.pooling = pooling
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
+        self.pooler = pooler
+        self.pooled_dense = dense
 
     def get_config(self):
         return super().get_config() | {
@@ -167,6 +178,7 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
             "pooling": self.pooling,
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
+            "pooler": self.pooler,
         }
 
     @classmethod

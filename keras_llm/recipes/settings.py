@@ -77,6 +77,9 @@ class ModelSettings:
         max_sequence_length: Longest context, in tokens.
         position_embedding: `"learned"`, `"rotary"` or `"none"`.
         normalization: `"layer"`, `"rms"` or `"none"`.
+        normalize_first: Whether what goes into attention and into the
+            feed-forward layer is normalised; false for what comes out of
+            each and is added, as in BERT.
         residual: Whether what a block adds is added to what came into it, or
             takes its place.
         activation: `"gelu"` (the tanh form), `"gelu_exact"`, `"relu"`,
@@ -103,6 +106,7 @@ class ModelSettings:
     max_sequence_length: int = 256
     position_embedding: PositionEmbedding = "rotary"
     normalization: Normalization = "rms"
+    normalize_first: bool = True
     residual: bool = True
     activation: Activation = "gelu"
     query_key_norm: bool = False

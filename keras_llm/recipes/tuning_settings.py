@@ -136,6 +136,7 @@ class ClassifierSettings:
         pooling: What of a text's states the classes are told by: the
             `"last"`, the `"first"`, or their `"mean"`; the last of a causal
             model and the mean of another if omitted.
+        pooler: Whether that goes through a projection and a tanh, as in BERT.
         trained_blocks: How many of the last blocks are trained beside the new
             layer: 0 for that layer alone; all weights if omitted. With an
             adapter, what it adds is trained instead.
@@ -151,6 +152,7 @@ class ClassifierSettings:
 
     multi_label: bool = False
     pooling: Pooling | None = None
+    pooler: bool = False
     trained_blocks: int | None = None
     class_weights: ClassWeights = "none"
     dropout: float = 0.1

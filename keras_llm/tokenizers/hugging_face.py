@@ -18,6 +18,7 @@ from keras_llm.tokenizers.byte_pair_rules import Rule
 from keras_llm.tokenizers.control import (
     CHAT_TEMPLATE,
     END_OF_TURN,
+    MASK,
     has_chat_tokens,
 )
 from keras_llm.tokenizers.hugging_face_reading import Pieces, pieces_of_json
@@ -105,7 +106,9 @@ def read_tokenizer(folder: Path | str) -> AnyTokenizer:
         ) from error
 
 
-def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
+def write_tokenizer(
+    tokenizer: AnyTokenizer, folder: Path | str, is_encoder: bool = False
+) -> None:
     """Writes files that `transformers.AutoTokenizer` loads, with equal ids.
 
     These are `tokenizer.json` and `tokenizer_config.json`; of a SentencePiece
@@ -118,16 +121,18 @@ def write_tokenizer(tokenizer: AnyTokenizer, folder: Path | str) -> None:
     Args:
         tokenizer: a `ScratchTokenizer` or a `ScratchBytePairTokenizer`.
         folder: An existing folder.
+        is_encoder: Whether a text has an end token after it, as encoders
+            read them, and no conversations.
 
     Raises:
         InputError: A tokenizer that Hugging Face has no equal of.
     """
     folder = Path(folder)
     files = tokenizer.published
-    if _is_for_chat(tokenizer):
+    if _is_for_chat(tokenizer) and not is_encoder:
         files[TEMPLATE] = CHAT_TEMPLATE
-    files[TOKENIZER] = _content(tokenizer, files.get(TOKENIZER))
-    files.setdefault(CONFIG, _config(tokenizer))
+    files[TOKENIZER] = _content(tokenizer, files.get(TOKENIZER), is_encoder)
+    files.setdefault(CONFIG, _config(tokenizer, is_encoder))
     for name in (TOKENIZER, *SETTINGS):
         if name in files and name != GENERATION:
             text = json.dumps(files[name], ensure_ascii=False, indent=2)
@@ -175,7 +180,9 @@ def _is_for_chat(tokenizer: AnyTokenizer) -> bool:
 
 
 def _content(
-    tokenizer: AnyTokenizer, published: Mapping[str, Any] | None
+    tokenizer: AnyTokenizer,
+    published: Mapping[str, Any] | None,
+    is_encoder: bool,
 ) -> dict[str, Any]:
     """`tokenizer.json`: as it was published, with the vocabulary in it."""
     if isinstance(tokenizer, ScratchBytePairTokenizer):
@@ -192,9 +199,18 @@ def _content(
             "tokenizer.json that it was read from. Received: one made here."
         )
     names = _around(tokenizer)
+    if is_encoder:
+        names = names[0], [tokenizer.id_to_token(tokenizer.end_token_id)]
+        _take_spaces_before(content, MASK)
     parts = [{x: tokenizer.token_to_id(x) for x in part} for part in names]
     content["post_processor"] = post_processor(*parts)
     return content
+
+
+def _take_spaces_before(content: dict[str, Any], mask: str) -> None:
+    """A space before a mask is of what is told there."""
+    for token in content["added_tokens"]:
+        token["lstrip"] |= token["content"] == mask
 
 
 def _around(tokenizer: AnyTokenizer) -> tuple[list[str], list[str]]:
@@ -215,11 +231,12 @@ def _around(tokenizer: AnyTokenizer) -> tuple[list[str], list[str]]:
     return [] if start is None else [tokenizer.id_to_token(start)], []
 
 
-def _config(tokenizer: AnyTokenizer) -> dict[str, Any]:
-    return {
+def _config(tokenizer: AnyTokenizer, is_encoder: bool) -> dict[str, Any]:
+    config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "clean_up_tokenization_spaces": False,
     } | tokenizer.named_tokens
+    return config | ({"mask_token": MASK} if is_encoder else {})
 
 
 def _is_byte_level(content: dict[str, Any]) -> bool:

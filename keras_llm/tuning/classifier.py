@@ -70,6 +70,7 @@ def classifier_of(
         settings.pooling,
         "sigmoid" if settings.multi_label else "softmax",
         settings.dropout,
+        settings.pooler,
         name="scratch_text_classifier",
     )
 

@@ -197,7 +197,8 @@ def nothing_left(
         left_out: By reason.
     """
     reasons = ", ".join(
-        f"{found.count} {reason} (the first: {found.ids[0]})"
+        f"{found.count:,} are left out: each {reason} (the first: "
+        f"{found.ids[0]})"
         for reason, found in left_out.items()
     )
     return InputError(

@@ -280,10 +280,6 @@ print(MaskFiller(model).fill(["the [MASK]"])[0].text)
         ({"is_decoder": True}, "is_decoder False"),
         ({"position_embedding_type": "relative_key"}, "'absolute'"),
         ({"hidden_act": "mish"}, "hidden_act"),
-        (
-            {"architectures": ["BertForSequenceClassification"]},
-            "tune that with `keras-llm tune classifier`",
-        ),
     ],
 )
 def test_what_ours_cannot_be_is_named(tmp_path, changes, expected):

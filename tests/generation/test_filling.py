@@ -13,7 +13,7 @@ from testing import tiny_encoder, tiny_model
 from keras_llm.cli import main
 from keras_llm.errors import InputError
 from keras_llm.generation.filling import MaskFiller
-from keras_llm.models import save_preset
+from keras_llm.models import ScratchTextClassifier, save_preset
 from keras_llm.tokenizers.control import MASK
 
 TEXT = "The people of [MASK] union and [MASK]."
@@ -29,6 +29,8 @@ def presets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     save_preset(tiny_encoder(), folder / "encoder")
     save_preset(tiny_model(), folder / "decoder")
+    backbone = tiny_model().backbone
+    save_preset(ScratchTextClassifier(backbone, 2), folder / "classifier")
     return folder
 
 
@@ -104,9 +106,10 @@ def test_the_command(presets, capsys):
         ("fill encoder people", "The text must have a [MASK]"),
         ("fill encoder [MASK] --top_k 0", "--top_k must be at least 1"),
         ("fill nothing [MASK]", "must be a preset"),
+        ("fill classifier [MASK]", "tells classes: `keras-llm classify`."),
         ("generate encoder", "a CausalLM. Received: that of a ScratchMasked"),
         ("generate encoder", "An encoder fills masks: `keras-llm fill`."),
-        ("chat encoder", "Received: that of a ScratchMaskedLM"),
+        ("chat encoder", "An encoder fills masks: `keras-llm fill`."),
         ("ask encoder Who?", "Received: that of a ScratchMaskedLM"),
         ("tune domain encoder x --out o", "Received: that of a ScratchMask"),
     ],

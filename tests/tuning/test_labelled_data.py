@@ -100,8 +100,14 @@ SPLIT = "--data.split position --data.validation 0 --data.test 0.1"
             [{"text": "one", "label": 1900 + n % 45} for n in range(90)],
             "45 in 90 texts, 1900; 1901; 1902 and 42",
         ),
-        ([{"text": " ", "label": "a"}] * 9, "No text .* 9 has no text"),
-        ([{"text": "a", "label": None}] * 9, "No text .* 9 has no label"),
+        (
+            [{"text": " ", "label": "a"}] * 9,
+            "No text .* 9 are left out: each has no text",
+        ),
+        (
+            [{"text": "a", "label": None}] * 9,
+            "No text .* 9 are left out: each has no label",
+        ),
         ([{"title": "a", "kind": "b"}] * 9, "Received: title, kind"),
     ],
 )

@@ -18,7 +18,7 @@ from keras_llm.models import (
 REQUIRED = object()
 CLASSIFIER = "ForSequenceClassification"  # how names of its classes end
 HEAD = "lm_head.weight"  # the output projection of every architecture
-SCORES = "score.weight"  # that of every classifier
+SCORES = "score.weight"  # that of a decoder's classifier
 BIASES = ("attention_bias", "attention_output_bias", "feed_forward_bias")
 DEFAULTS = {
     name: each.default
@@ -88,6 +88,10 @@ class Part:
     write: Callable[[Options], Config]
 
 
+def _scores(model: ScratchTextClassifier) -> Iterator[Tensor]:
+    yield Tensor(SCORES, [model.head.kernel], transposed=True)
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One architecture of `transformers`.
@@ -103,6 +107,8 @@ class Architecture:
             the options that are. What is not named is as by default.
         expected: Fields that must have one of these values where they are.
         buffers: How names of tensors end that are no weights.
+        scores: The tensor of a classifier with a row for each class.
+        head_of: Every tensor of a classifier's head.
     """
 
     model_type: str
@@ -115,11 +121,13 @@ class Architecture:
     fixed: Options = field(default_factory=dict)
     expected: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     buffers: Sequence[str] = ()
+    scores: str = SCORES
+    head_of: Callable[[ScratchTextClassifier], Iterator[Tensor]] = _scores
 
     def class_of(self, model: ScratchCausalLM | ScratchTextClassifier) -> str:
         """The name of the class in `transformers`."""
         if isinstance(model, ScratchTextClassifier):
-            ending = "(LMHeadModel|ForCausalLM)$"
+            ending = "(LMHeadModel|ForCausalLM|ForMaskedLM)$"
             return re.sub(ending, CLASSIFIER, self.class_name)
         return self.class_name
 
@@ -148,8 +156,7 @@ class Architecture:
         """Every tensor of the file of a model."""
         tensors = list(self.tensors_of(model))
         if isinstance(model, ScratchTextClassifier):
-            scores = [model.head.kernel]
-            return [*tensors, Tensor(SCORES, scores, transposed=True)]
+            return [*tensors, *self.head_of(model)]
         embedding = model.backbone.token_embedding
         if not embedding.tie_weights:
             head = embedding.reverse_embeddings

@@ -1,4 +1,4 @@
-"""BERT as Hugging Face has it, with the head that tells masked words.
+"""BERT as Hugging Face has it, with a head for masked words or classes.
 
 Our models have no segments: the embedding of the first one, which texts by
 themselves have everywhere, is added to the positions; that of the second is
@@ -17,11 +17,12 @@ from keras_llm.export.huggingface.architecture import (
     Field,
 )
 from keras_llm.export.huggingface.tensors import Tensor, linear
-from keras_llm.models import ScratchMaskedLM
+from keras_llm.models import ScratchMaskedLM, ScratchTextClassifier
 
 PREFIX = "bert."
 EMBEDDINGS = PREFIX + "embeddings."
 HEAD = "cls.predictions."
+CLASSIFIER_HEAD = "classifier"
 SEGMENTS = 2
 ACTIVATIONS = {
     "gelu": "gelu_exact",
@@ -50,7 +51,9 @@ class SegmentTensor(Tensor):
             )
 
 
-def _tensors_of(model: ScratchMaskedLM) -> Iterator[Tensor]:
+def _tensors_of(
+    model: ScratchMaskedLM | ScratchTextClassifier,
+) -> Iterator[Tensor]:
     embedding = model.backbone.embedding
     tokens = embedding.token_embedding.embeddings
     positions = embedding.position_embedding
@@ -74,11 +77,18 @@ def _tensors_of(model: ScratchMaskedLM) -> Iterator[Tensor]:
         yield from linear(name + "intermediate.dense", wide.intermediate)
         yield from linear(name + "output.dense", wide.feed_forward_output)
         yield from _norm(name + "output.LayerNorm", block.feed_forward_norm)
+    if isinstance(model, ScratchTextClassifier):
+        return
     head = model.masked_lm_head
     transform = HEAD + "transform."
     yield from linear(transform + "dense", head._intermediate_dense)
     yield from _norm(transform + "LayerNorm", head._intermediate_layer_norm)
     yield Tensor(HEAD + "bias", [head._bias])
+
+
+def _head_of(model: ScratchTextClassifier) -> Iterator[Tensor]:
+    yield from linear(PREFIX + "pooler.dense", model.pooled_dense)
+    yield from linear(CLASSIFIER_HEAD, model.head)
 
 
 def _norm(name: str, layer) -> Iterator[Tensor]:
@@ -135,4 +145,6 @@ BERT = Architecture(
         HEAD + "decoder.weight",
         HEAD + "decoder.bias",
     ),
+    scores=CLASSIFIER_HEAD + ".weight",
+    head_of=_head_of,
 )

@@ -1,6 +1,7 @@
 """What makes a classifier of a model of Hugging Face, both ways.
 
-Its models score the last token that is no padding, without a bias.
+Its decoders score the last token that is no padding, without a bias; its BERT
+the first, through a projection more.
 """
 
 from typing import Any
@@ -62,24 +63,30 @@ def new_classifier(
         ScratchTextClassifierPreprocessor(
             tokenizer,
             sequence_length=backbone.max_sequence_length,
-            add_end_token=False,
+            add_end_token=not backbone.causal,
         ),
-        pooling="last",
+        pooling="last" if backbone.causal else "first",
         activation=ACTIVATIONS[problem],
+        pooler=not backbone.causal,
         name="scratch_text_classifier",
     )
 
 
 def obstacles_of(model: ScratchTextClassifier) -> list[str]:
     """What of a classifier those of Hugging Face cannot be."""
-    found = []
-    if model.pooling != "last":
-        found.append(f"pooling={model.pooling!r} (it has 'last')")
-    if model.preprocessor.add_end_token:
-        found.append("add_end_token=True (it has none after a text)")
+    is_causal = model.backbone.causal
+    has = {
+        "pooling": (model.pooling, "last" if is_causal else "first"),
+        "pooler": (model.pooler, not is_causal),
+        "add_end_token": (model.preprocessor.add_end_token, not is_causal),
+    }
     if _activation(model) not in ACTIVATIONS.values():
-        found.append(f"activation={_activation(model)!r} (it has 'softmax')")
-    return found
+        has["activation"] = (_activation(model), "softmax")
+    return [
+        f"{name}={ours!r} (it has {theirs!r})"
+        for name, (ours, theirs) in has.items()
+        if ours != theirs
+    ]
 
 
 def config_of(
@@ -94,7 +101,7 @@ def config_of(
     [problem] = (
         name for name, own in ACTIVATIONS.items() if own == _activation(model)
     )
-    pad, ends = tokens["pad_token_id"], tokens["eos_token_id"]
+    pad, ends = tokens["pad_token_id"], tokens.get("eos_token_id")
     return {
         "id2label": {str(n): label for n, label in enumerate(model.labels)},
         "label2id": {label: n for n, label in enumerate(model.labels)},

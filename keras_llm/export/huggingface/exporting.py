@@ -61,21 +61,23 @@ def to_hugging_face(
     check_free(path)
     with written_beside(path) as folder:
         _write_config(folder, model, architecture, tensors[0].dtype)
-        _write_tokenizer(model.preprocessor.tokenizer, folder)
+        _write_tokenizer(model, folder)
         write_tensors(folder / WEIGHTS, tensors)
     return path
 
 
-def _write_tokenizer(tokenizer, folder: Path) -> None:
-    pieces = isinstance(tokenizer, ScratchWordPieceTokenizer)
-    (write_word_pieces if pieces else write_tokenizer)(tokenizer, folder)
+def _write_tokenizer(model, folder: Path) -> None:
+    tokenizer = model.preprocessor.tokenizer
+    if isinstance(tokenizer, ScratchWordPieceTokenizer):
+        write_word_pieces(tokenizer, folder)
+    else:
+        write_tokenizer(tokenizer, folder, not model.backbone.causal)
 
 
 def _write_config(folder: Path, model, architecture, dtype: str) -> None:
     tokenizer = model.preprocessor.tokenizer
-    is_masked = isinstance(model, ScratchMaskedLM)
     tokens = {"pad_token_id": tokenizer.pad_token_id}
-    if not is_masked:
+    if model.backbone.causal:
         tokens = token_ids(tokenizer)
     config = architecture.config_of(model.backbone) | tokens
     config |= {
@@ -85,7 +87,7 @@ def _write_config(folder: Path, model, architecture, dtype: str) -> None:
     }
     if isinstance(model, ScratchTextClassifier):
         config |= classes.config_of(model, tokens)
-    elif not is_masked:
+    elif model.backbone.causal:
         generation = dict(tokenizer.published.get(GENERATION, {}))
         generation |= {
             name: index
@@ -109,8 +111,6 @@ def _architecture_of(model) -> Architecture:
             "--format saved_model."
         )
     more = classes.obstacles_of(model) if is_classifier else []
-    if is_classifier and not model.backbone.causal:
-        more.append("causal=False (its classifiers are others)")
     found = {
         name: each.obstacles_of(model.backbone) + more
         for name, each in ARCHITECTURES.items()

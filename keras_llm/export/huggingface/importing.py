@@ -11,11 +11,7 @@ import numpy as np
 
 from keras_llm.artifacts import read_object
 from keras_llm.errors import InputError, first_of
-from keras_llm.export.huggingface.architecture import (
-    HEAD,
-    SCORES,
-    Architecture,
-)
+from keras_llm.export.huggingface.architecture import HEAD, Architecture
 from keras_llm.export.huggingface.bert import BERT
 from keras_llm.export.huggingface.classes import is_classifier, new_classifier
 from keras_llm.export.huggingface.converting import convert, converted
@@ -53,8 +49,8 @@ def from_hugging_face(
 ) -> keras_hub.models.CausalLM | ScratchMaskedLM | ScratchTextClassifier:
     """Reads a model with its tokenizer, as a `ScratchCausalLM` if it can be.
 
-    One `ForSequenceClassification` becomes a `ScratchTextClassifier`, a BERT
-    with the head of masked words a `ScratchMaskedLM`.
+    One `ForSequenceClassification` becomes a `ScratchTextClassifier`, another
+    BERT a `ScratchMaskedLM`.
     Weights become float32. Those of `ARCHITECTURES` are read one tensor at a
     time; any other that KerasHub converts becomes a model of its own.
 
@@ -82,7 +78,8 @@ def from_hugging_face(
     with open_tensors(folder) as files:
         names = _names_in(files, architecture)
         _untie_if_apart(options, files, names, architecture)
-        model = _new(options, tokenizer, config, files)
+        scores = files.shapes.get(architecture.scores, (0,))
+        model = _new(options, tokenizer, config, scores[0])
         tensors = architecture.all_tensors_of(model)
         _check_tensors(tensors, names, files, architecture)
         for tensor in tensors:
@@ -92,21 +89,16 @@ def from_hugging_face(
 
 
 def _new(
-    options: dict[str, Any], tokenizer, config: dict[str, Any], files
+    options: dict[str, Any],
+    tokenizer,
+    config: dict[str, Any],
+    num_classes: int,
 ) -> ScratchCausalLM | ScratchMaskedLM | ScratchTextClassifier:
     """What `config.json` describes, without its weights."""
     if not is_classifier(config):
         return new_model(options, tokenizer)
-    if not _is_causal(options):
-        raise InputError(
-            "A classifier of Hugging Face's BERT has a layer between that "
-            "ours has not. Received: "
-            f"{config['architectures'][0]}. Import the model that it was made "
-            "of, and tune that with `keras-llm tune classifier`."
-        )
     # It has no projection to the vocabulary.
     backbone = _new_backbone(options | {"tie_word_embeddings": True})
-    num_classes, *_ = files.shapes.get(SCORES, (0,))
     return new_classifier(backbone, tokenizer, config, num_classes)
 
 
