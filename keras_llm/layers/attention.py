@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_llm.errors import InputError
 from keras_llm.layers.cache import write_heads
+from keras_llm.layers.dropout import Dropout
 from keras_llm.layers.embeddings import (
     RotaryEmbedding,
     check_even,
@@ -152,7 +153,7 @@ class CausalSelfAttention(keras.layers.Layer):
             self.rope_scaling,
             dtype=self.dtype_policy,
         )
-        self.dropout_layer = keras.layers.Dropout(
+        self.dropout_layer = Dropout(
             self.dropout, dtype=self.dtype_policy, name="attention_dropout"
         )
         if self.query_key_norm:

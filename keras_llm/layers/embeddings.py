@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_llm.errors import InputError
+from keras_llm.layers.dropout import Dropout
 from keras_llm.layers.normalization import make_norm
 from keras_llm.layers.rows import on_rows
 from keras_llm.registration import register
@@ -113,7 +114,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="norm",
         )
-        self.dropout_layer = keras.layers.Dropout(
+        self.dropout_layer = Dropout(
             dropout, dtype=self.dtype_policy, name="dropout"
         )
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_llm.errors import InputError
 from keras_llm.layers.attention import CausalSelfAttention
+from keras_llm.layers.dropout import Dropout
 from keras_llm.layers.feed_forward import FeedForward
 from keras_llm.layers.gated_delta import GatedDeltaNet
 from keras_llm.layers.min_gru import MinGRU
@@ -154,7 +155,7 @@ class ResidualBlock(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name="feed_forward",
             )
-        self.dropout_layer = keras.layers.Dropout(
+        self.dropout_layer = Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
 

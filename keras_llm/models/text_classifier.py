@@ -7,6 +7,7 @@ import keras_hub
 from keras import ops
 from keras_hub.src.utils.preset_utils import get_preset_loader, list_subclasses
 
+from keras_llm.layers.dropout import Dropout
 from keras_llm.layers.pooling import SequencePooling
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.recipes.checks import check
@@ -148,7 +149,7 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
             name="scores",
         )
         pool = SequencePooling(pooling, dtype="float32", name="pooling")
-        drop = keras.layers.Dropout(dropout, dtype="float32", name="dropout")
+        drop = Dropout(dropout, dtype="float32", name="dropout")
         # === Functional model ===
         inputs = _inputs_of(backbone)
         x = pool(_states(backbone, inputs), inputs["padding_mask"])
