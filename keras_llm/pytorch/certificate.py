@@ -279,7 +279,7 @@ def _environment() -> dict[str, Any]:
         "backend": keras.config.backend(),
         "versions": {name: _version(name) for name in packages},
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "load_at_first": _load(),
     }
@@ -292,7 +292,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text().splitlines():

@@ -67,7 +67,7 @@ def take_turns(
     say(first_seconds=first, library_bytes=job["library_bytes"])
     for line in sys.stdin:
         rate = _rate(run, tokens, float(line))
-        say(tokens_per_second=rate, peak_bytes=_peak_bytes())
+        say(tokens_per_second=rate, peak_bytes=peak_bytes())
 
 
 def _rate(run: Callable[[], object], tokens: int, seconds: float) -> float:
@@ -80,7 +80,7 @@ def _rate(run: Callable[[], object], tokens: int, seconds: float) -> float:
     return tokens * calls / passed
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """The most memory that this process has had."""
     status = Path("/proc/self/status")
     if status.exists():
@@ -101,7 +101,7 @@ def _torch_task(job, ids):
     from keras_llm.pytorch.generate import generate
     from keras_llm.pytorch.twins import Backbone, CausalLM
 
-    job["library_bytes"] = _peak_bytes()
+    job["library_bytes"] = peak_bytes()
     is_compiled = job["side"] == "torch-compile"
     if is_compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise Unavailable("torch.compile needs a C++ compiler")
@@ -131,11 +131,16 @@ def _torch_task(job, ids):
 
 
 def _torch_training(twin, inputs, labels, maybe_compiled):
-    """What one writes in PyTorch: AdamW, with the norm clipped."""
+    """What one writes in PyTorch."""
+    forward = maybe_compiled(twin.train())
+    return torch_step(twin, forward, inputs, labels), inputs.numel()
+
+
+def torch_step(model, forward, inputs, labels) -> Callable[[], float]:
+    """A step of AdamW, with the norm clipped, that returns the loss."""
     import torch
 
-    forward = maybe_compiled(twin.train())
-    weights = [each for each in twin.parameters() if each.requires_grad]
+    weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-4, weight_decay=0.1)
 
     def step():
@@ -149,7 +154,7 @@ def _torch_training(twin, inputs, labels, maybe_compiled):
         optimizer.step()
         return float(loss.detach())
 
-    return step, inputs.numel()
+    return step
 
 
 def _keras_task(job, ids):
@@ -163,7 +168,7 @@ def _keras_task(job, ids):
     from keras_llm.recipes.settings import TrainingSettings
     from keras_llm.training import compile_for_training
 
-    job["library_bytes"] = _peak_bytes()
+    job["library_bytes"] = peak_bytes()
     is_compiled = job["side"] in ("keras-tensorflow-xla", "keras-jax")
     backbone = ScratchBackbone(**job["config"], dtype="float32")
     model = ScratchCausalLM(backbone)

@@ -224,7 +224,7 @@ def _environment(side: str) -> dict[str, str]:
     return os.environ | {
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
-        "KERAS_BACKEND": SIDES[side][1] or "torch",
+        "KERAS_BACKEND": SIDES.get(side, ("", None))[1] or "torch",
         "KERAS_LLM_WORKER": "1",  # no Keras where it is not needed
         "PYTHONPATH": f"{root}:{path}" if path else root,
         "TF_CPP_MIN_LOG_LEVEL": "3",
