@@ -35,7 +35,6 @@ WORKLOADS = {
     "hybrid-mini": ("hybrid-mini", 4096, 16),
     "gpt2-small": ("gpt2-small", 50_257, 1),
 }
-# Compiled where attention is all there is: a recurrence is unrolled.
 PEERS = ("torch", "torch-compile", "transformers")
 OURS = ("keras-tensorflow", "keras-tensorflow-xla")
 SIZE = 2048  # of the matrices that the ceiling is measured with
