@@ -272,10 +272,19 @@ def show(rows: list[dict]) -> None:
 
 
 def save(report: dict, folder: Path) -> None:
-    """`benchmark.json` and `benchmark.png`, of training."""
+    """`benchmark.json` and `benchmark.png`, of training.
+
+    Rows of other workloads and tasks that are there already stay.
+    """
     from keras_llm.pictures import picture
 
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "benchmark.json").exists():
+        before = json.loads((folder / "benchmark.json").read_text())["rows"]
+        new = {(row["workload"], row["task"]) for row in report["rows"]}
+        stay = [x for x in before if (x["workload"], x["task"]) not in new]
+        report = report | {"rows": stay + report["rows"]}
+        report["rows"].sort(key=lambda x: list(WORKLOADS).index(x["workload"]))
     (folder / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n")
     rows = [row for row in report["rows"] if row["task"] == "train"]
     names = list(dict.fromkeys(row["workload"] for row in rows))

@@ -205,8 +205,8 @@ class TrainingSettings:
         beta_2: Decay of Adam's second moment.
         global_clipnorm: Greatest norm of all gradients together; 0 is off.
         dtype: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
-        jit_compile: Whether a step is compiled by XLA; `None` decides by
-            backend and device.
+        jit_compile: Whether a step is compiled by XLA, on TensorFlow and
+            JAX; `None` decides by backend and device.
         log_interval: Steps between rows of the log.
         validation_interval: Steps between validations and checkpoints.
         validation_batches: Batches a validation; the whole split if omitted.
