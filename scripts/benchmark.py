@@ -299,7 +299,9 @@ def save(report: dict, folder: Path) -> None:
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.set_xlabel("tokens a second of training, PyTorch eager = 1")
-        axes.legend(frameon=False)
+        axes.legend(
+            frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2
+        )
 
 
 def best_of(rows: list[dict], name: str, sides) -> float:
