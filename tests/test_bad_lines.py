@@ -91,7 +91,7 @@ FIELDS = [
     ("prepare pairs.jsonl --out o --corpus.text c", "no c; its texts are"),
     ("prepare pairs.jsonl --out o --corpus.template {{c}}", "no c; its te"),
     ("prepare pairs.jsonl --out o --corpus.split_column c", "c is 'None'"),
-    (TUNE + "--data.columns [a,b]", "20 has no prompt"),
+    (TUNE + "--data.columns [a,b]", "20 are left out: each has no prompt"),
     (TUNE + "--data.columns [a]", "columns must be two names"),
     (TUNE + "--data.shape x", "data.shape must be one of messages"),
     (TUNE + "--adapter.rank 2 --adapter.targets [x]", "targets must.*'x'"),
