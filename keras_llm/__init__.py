@@ -4,9 +4,10 @@ Importing the package registers its classes with Keras, so that
 `keras_hub.models.CausalLM.from_preset` knows them.
 """
 
-import importlib
 import os
 import sys
+
+from keras_llm.lazy import from_homes
 
 __version__ = "0.1.0"
 
@@ -38,12 +39,7 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = from_homes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -36,7 +36,7 @@ executors
 artifacts
 pages
 registration recipes files pictures quiet
-errors
+errors lazy
 """.strip().splitlines()
 LEVEL = {name: i for i, line in enumerate(LEVELS) for name in line.split()}
 TENSORFLOW = {

@@ -4,6 +4,7 @@ from keras_llm.datasets.batches import Batches
 from keras_llm.datasets.pipeline import dataset
 from keras_llm.datasets.tokens import TokenManifest, Tokens, open_tokens
 from keras_llm.datasets.windows import EvaluationWindows, TrainingWindows
+from keras_llm.lazy import from_homes
 
 __all__ = [
     "Batches",
@@ -16,11 +17,5 @@ __all__ = [
     "open_tokens",
 ]
 
-
-def __getattr__(name: str):
-    # datatrove, which encodes in many processes, takes over loguru.
-    if name != "encode":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from keras_llm.datasets.encoding import encode
-
-    return encode
+# datatrove, which encodes in many processes, takes over loguru.
+__getattr__ = from_homes(__name__, {"encode": "keras_llm.datasets.encoding"})

@@ -1,6 +1,6 @@
 """Models in formats that others serve."""
 
-import importlib
+from keras_llm.lazy import from_homes
 
 _HOMES = {
     "is_saved_model": "keras_llm.export.loading",
@@ -10,9 +10,5 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
-
 # Adapters are written without TensorFlow, which the rest imports.
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = from_homes(__name__, _HOMES)

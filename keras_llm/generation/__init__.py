@@ -1,6 +1,6 @@
 """Cached decoding, sampling and streaming."""
 
-import importlib
+from keras_llm.lazy import from_homes
 
 _HOMES = {
     "Generation": "keras_llm.generation.answers",
@@ -9,9 +9,5 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str):
-    # A conversation with a server does without KerasHub, and its seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+# A conversation with a server does without KerasHub, and its seconds.
+__getattr__ = from_homes(__name__, _HOMES)

@@ -1,6 +1,6 @@
 """Text to token ids and back, exactly. Knows nothing of models."""
 
-import importlib
+from keras_llm.lazy import from_homes
 
 _HOMES = {
     "ScratchBytePairTokenizer": (
@@ -13,9 +13,5 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str):
-    # The processes that encode text do without KerasHub, and its seconds.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+# The processes that encode text do without KerasHub, and its seconds.
+__getattr__ = from_homes(__name__, _HOMES)
