@@ -72,20 +72,12 @@ def main() -> None:
 
 def measure(name: str, task: str, ceiling: float, values) -> list[dict]:
     """What each side did of one workload at one task."""
-    from keras_llm.pytorch.sides import alternate
+    from keras_llm.pytorch.sides import alternate, jobs_of
 
     recipe, vocabulary_size, batch_size = WORKLOADS[name]
     config = config_of(recipe, vocabulary_size)
-    jobs = {
-        side: {
-            "side": side,
-            "task": task,
-            "config": config,
-            "batch_size": batch_size,
-            "length": config["max_sequence_length"],
-        }
-        for side in values.sides
-    }
+    length = config["max_sequence_length"]
+    jobs = jobs_of(task, config, batch_size, length, values.sides)
     say(f"{name}, {task}")
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
     return [row_of(name, config, each, ceiling) for each in found]

@@ -96,18 +96,29 @@ def measure_sides(
     found = []
     for task in TASKS:
         say(f"measuring {task}")
-        jobs = {
-            side: {
-                "side": side,
-                "task": task,
-                "config": config,
-                "batch_size": batch_size,
-                "length": length,
-            }
-            for side in sides
-        }
+        jobs = jobs_of(task, config, batch_size, length, sides)
         found += alternate(jobs, rounds, seconds, say)
     return found
+
+
+def jobs_of(
+    task: str,
+    config: dict[str, Any],
+    batch_size: int,
+    length: int,
+    sides: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """What the process of each side is told of a task."""
+    return {
+        side: {
+            "side": side,
+            "task": task,
+            "config": config,
+            "batch_size": batch_size,
+            "length": length,
+        }
+        for side in sides
+    }
 
 
 def alternate(

@@ -4,11 +4,17 @@ import functools
 import string
 
 import keras_hub
+import pytest
 from stock_models import byte_pairs, pieces
 from testing import randomize
 from tiny_corpus import WORDS
 
 LENGTH = 16
+FAMILIES = [
+    "Bert",
+    pytest.param("Roberta", marks=pytest.mark.slow),
+    pytest.param("DebertaV3", marks=pytest.mark.slow),
+]
 WORD_PIECES = [
     "[PAD]",
     "[UNK]",
@@ -44,12 +50,9 @@ def stock_classifier_tokenizer(name):
     return tokenizer_cls(pieces(**DEBERTA))
 
 
-@functools.cache
-def stock_classifier(name, **overrides):
-    """A `keras_hub` classifier of three classes with random weights."""
-    models = keras_hub.models
-    tokenizer = stock_classifier_tokenizer(name)
-    backbone = getattr(models, f"{name}Backbone")(
+def stock_backbone(name, tokenizer):
+    """A `keras_hub` encoder of one layer."""
+    return getattr(keras_hub.models, f"{name}Backbone")(
         vocabulary_size=tokenizer.vocabulary_size(),
         num_layers=1,
         num_heads=2,
@@ -57,6 +60,14 @@ def stock_classifier(name, **overrides):
         intermediate_dim=24,
         max_sequence_length=LENGTH,
     )
+
+
+@functools.cache
+def stock_classifier(name, **overrides):
+    """A `keras_hub` classifier of three classes with random weights."""
+    models = keras_hub.models
+    tokenizer = stock_classifier_tokenizer(name)
+    backbone = stock_backbone(name, tokenizer)
     preprocessor = getattr(models, f"{name}TextClassifierPreprocessor")(
         tokenizer, sequence_length=LENGTH
     )

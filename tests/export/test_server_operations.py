@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from stock_classifiers import stock_classifier
+from stock_classifiers import FAMILIES, stock_classifier
 
 from keras_llm.errors import InputError
 from keras_llm.export.classifier_graph import ClassifierGraph
@@ -135,14 +135,7 @@ def test_what_is_not_listed_as_later_was_there():
 TEXTS = ["The people of, the union!", "", "é日本 treaty", " war " * 40]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Bert",
-        pytest.param("Roberta", marks=pytest.mark.slow),
-        pytest.param("DebertaV3", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_classifiers_load_everywhere_and_give_equal_scores(name):
     model = stock_classifier(name)
     classify = ClassifierGraph(model).signatures["classify"]

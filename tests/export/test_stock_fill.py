@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from graph_checks import check_saved_model
 from served import serve
-from stock_classifiers import LENGTH, stock_classifier_tokenizer
+from stock_classifiers import (
+    FAMILIES,
+    LENGTH,
+    stock_backbone,
+    stock_classifier_tokenizer,
+)
 from testing import randomize
 
 from keras_llm.errors import InputError
@@ -24,14 +29,7 @@ def stock_encoder(name, tokenizer=None):
     """A `keras_hub` encoder with random weights."""
     models = keras_hub.models
     tokenizer = tokenizer or stock_classifier_tokenizer(name)
-    backbone = getattr(models, f"{name}Backbone")(
-        vocabulary_size=tokenizer.vocabulary_size(),
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=24,
-        max_sequence_length=LENGTH,
-    )
+    backbone = stock_backbone(name, tokenizer)
     preprocessor = getattr(models, f"{name}MaskedLMPreprocessor")(
         tokenizer, sequence_length=LENGTH
     )
@@ -42,14 +40,7 @@ def stock_encoder(name, tokenizer=None):
     return model
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Bert",
-        pytest.param("Roberta", marks=pytest.mark.slow),
-        pytest.param("DebertaV3", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_it_fills_masks_as_in_python(name):
     model = stock_encoder(name)
     filler, served = MaskFiller(model), serve(model)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from testing import tiny_backbone
-from twin_cases import batches
+from twin_cases import CASES, batches
 
 from keras_llm.models import ScratchBackbone, ScratchCausalLM
 from keras_llm.pytorch import agreement, twins
@@ -40,15 +40,7 @@ MODELS = {
     "gru": {"block_types": "gru"},
     "lstm": {"block_types": "lstm"},
     "rnn": {"block_types": "rnn"},
-    "classic": {
-        "block_types": "gru",
-        "intermediate_dim": 0,
-        "position_embedding": "none",
-        "normalization": "none",
-        "residual": False,
-        "tie_word_embeddings": False,
-        "output_bias": True,
-    },
+    "classic": CASES["classic"],
 }
 
 
