@@ -38,7 +38,10 @@ from datatrove.pipeline.dedup import (
     MinhashDedupFilter,
     MinhashDedupSignature,
 )
-from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets
+from datatrove.pipeline.dedup.minhash import (
+    MinhashConfig,
+    MinhashDedupBuckets,
+)
 from datatrove.pipeline.filters import (
     C4QualityFilter,
     FineWebQualityFilter,
@@ -48,6 +51,7 @@ from datatrove.pipeline.filters import (
 from datatrove.pipeline.formatters import FTFYFormatter
 from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.writers import JsonlWriter
+from datatrove.utils.hashing import HashConfig
 from rich.console import Console
 from rich.table import Table
 
@@ -62,6 +66,8 @@ from keras_llm.recipes.corpus_settings import (
 
 ONE_CORE = ExecutionSettings(workers=1)
 ALL_TRAIN = SplitSettings(validation=0)
+# Its other function: what it calls of xxhash takes no text since xxhash 4.
+MINHASH = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
 # Names of our rules, and of the datatrove blocks that do the same.
 SAME = {
     "mojibake": FTFYFormatter.name,
@@ -215,14 +221,15 @@ def run_stock(
     ]
     clean, signatures = str(folder / "clean"), str(folder / "signatures")
     buckets, removed = str(folder / "buckets"), str(folder / "removed")
+    sign = MinhashDedupSignature(signatures, MINHASH, language=language)
     reader = JsonlReader(str(source), glob_pattern="*.jsonl")
     writer = JsonlWriter(clean, compression=None)
     again = JsonlReader(clean)
     stages = [
         ([reader, *filters, writer], 1),
-        ([again, MinhashDedupSignature(signatures, language=language)], 1),
-        ([MinhashDedupBuckets(signatures, buckets)], 14),
-        ([MinhashDedupCluster(buckets, removed)], 1),
+        ([again, sign], 1),
+        ([MinhashDedupBuckets(signatures, buckets, config=MINHASH)], 14),
+        ([MinhashDedupCluster(buckets, removed, config=MINHASH)], 1),
         (
             [
                 again,
