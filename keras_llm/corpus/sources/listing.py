@@ -130,8 +130,8 @@ def _named(
     if source in CATALOGUE:
         licence = CATALOGUE[source].licence
         return [
-            replace(file_of(path, path.name, source, split), licence=licence)
-            for path, split in local_files(source)
+            replace(file_of(path, id, source, split), licence=licence)
+            for path, id, split in local_files(source)
         ]
     if glob.has_magic(source) and "\0" not in source:
         return files_matching(source, include)
