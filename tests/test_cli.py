@@ -341,6 +341,9 @@ def test_a_damaged_shard_is_named(tmp_path, refused):
     [
         (["--split", "tests"], "no tests split. It has: train, validation"),
         (["--batch_size", "0"], "batch_size must be at least 1"),
+        (["--stride", "33"], "stride must be in [1, 32]"),
+        (["--stateful"], "false with attention, which has no state"),
+        (["--stateful", "--stride", "4"], "--stride must be left out with"),
     ],
 )
 def test_evaluation_of_what_there_is_not(options, expected, run, refused):

@@ -31,7 +31,19 @@ EVALUATE_OPTIONS = {
     },
     "--batch_size": {
         "type": int | None,
-        "help": "Rows a batch; does not change the result.",
+        "help": "Rows a batch; does not change the result, but how many "
+        "streams there are with --stateful (10 if omitted).",
+    },
+    "--stride": {
+        "type": int | None,
+        "metavar": "TOKENS",
+        "help": "Tokens from one window to the next, those of a window if "
+        "omitted: fewer give each token more context, and take longer.",
+    },
+    "--stateful": {
+        "action": "store_true",
+        "help": "Carry a recurrent state from window to window, as "
+        "--training.stateful does.",
     },
     "--tasks": {
         "nargs": "+",
@@ -118,7 +130,7 @@ ASK_OPTIONS = {
 }
 # Options that only one way of evaluating has.
 OPTIONS_OF = {
-    "TOKENS": ("split",),
+    "TOKENS": ("split", "stride", "stateful"),
     "--tasks": ("num_fewshot", "limit", "include_path"),
     "--references": (
         "prompt",
@@ -162,8 +174,19 @@ def _evaluate_tokens(values: Namespace, console: Console) -> dict[str, Any]:
         raise InputError(
             f"{values.tokens} has no split that was held out. Pass --split."
         )
+    if values.stateful and values.stride is not None:
+        raise InputError(
+            "--stride must be left out with --stateful, whose windows do not "
+            f"overlap. Received: {values.stride}"
+        )
     result = evaluate_preset(
-        values.preset, values.tokens, splits, console, values.batch_size
+        values.preset,
+        values.tokens,
+        splits,
+        console,
+        values.batch_size,
+        values.stride,
+        values.stateful,
     )
     return show(result, values)
 

@@ -2,15 +2,18 @@
 
 from keras_llm.datasets.batches import Batches
 from keras_llm.datasets.pipeline import dataset
+from keras_llm.datasets.streams import EvaluationStreams, TrainingStreams
 from keras_llm.datasets.tokens import TokenManifest, Tokens, open_tokens
 from keras_llm.datasets.windows import EvaluationWindows, TrainingWindows
 from keras_llm.lazy import from_homes
 
 __all__ = [
     "Batches",
+    "EvaluationStreams",
     "EvaluationWindows",
     "TokenManifest",
     "Tokens",
+    "TrainingStreams",
     "TrainingWindows",
     "dataset",
     "encode",

@@ -6,6 +6,7 @@ from keras_llm.datasets.batches import token_batch, token_signature
 from keras_llm.datasets.permutation import permute
 from keras_llm.datasets.tokens import Tokens
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check
 
 ROUNDS = 4
 
@@ -30,7 +31,7 @@ class TrainingWindows:
     def __init__(
         self, tokens: Tokens, sequence_length: int, batch_size: int, seed: int
     ):
-        _check_length(tokens, sequence_length)
+        check_length(tokens, sequence_length)
         self._tokens = tokens
         self.sequence_length = sequence_length
         self.batch_size = batch_size
@@ -93,8 +94,15 @@ class EvaluationWindows:
 
     Args:
         tokens: Tokens of a split.
-        sequence_length: Tokens a window; the context a prediction may use.
+        sequence_length: Tokens a window; the most context that a prediction
+            may use.
         batch_size: Windows a batch; as many as make 4096 tokens if omitted.
+        stride: Tokens from one window's beginning to the next one's: where
+            windows overlap, what was a label before is context, of weight 0.
+            `sequence_length`, so that none do, if omitted.
+
+    Raises:
+        InputError: A stride beyond the window.
     """
 
     def __init__(
@@ -102,15 +110,21 @@ class EvaluationWindows:
         tokens: Tokens,
         sequence_length: int,
         batch_size: int | None = None,
+        stride: int | None = None,
     ):
         self._tokens = tokens
         self.text_bytes = tokens.text_bytes
         self.sequence_length = sequence_length
         self.batch_size = batch_size or max(1, 4096 // sequence_length)
+        self.stride = sequence_length if stride is None else stride
+        valid = 1 <= self.stride <= sequence_length
+        expected = f"in [1, {sequence_length}], the tokens of a window"
+        check(valid, "stride", expected, stride)
 
     def __len__(self) -> int:
-        per_batch = self.batch_size * self.sequence_length
-        return -(-len(self._tokens) // per_batch)
+        further = max(len(self._tokens) - self.sequence_length, 0)
+        windows = 1 + -(-further // self.stride)
+        return -(-windows // self.batch_size)
 
     @property
     def signature(self) -> tuple:
@@ -126,26 +140,48 @@ class EvaluationWindows:
             `labels` and float32 `sample_weight`, all
             `(batch_size, sequence_length)`.
         """
-        size = self.batch_size * self.sequence_length
-        start = k * size
-        held = min(size, len(self._tokens) - start)
+        first = k * self.batch_size * self.stride
+        starts = first + self.stride * np.arange(self.batch_size)
+        seen = np.where(starts > 0, self.sequence_length - self.stride, 0)
+        ends = np.full_like(starts, len(self._tokens))
+        return rows_of(self._tokens, self.sequence_length, starts, ends, seen)
+
+
+def rows_of(
+    tokens: Tokens,
+    length: int,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    seen: np.ndarray | int = 0,
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """A batch of evaluation, filled up where a row's text has ended.
+
+    Args:
+        tokens: Tokens of a split.
+        length: Of a row.
+        starts: int `(batch_size,)`, each row's first label.
+        ends: int `(batch_size,)`, where its text ends.
+        seen: int `(batch_size,)`, how many of its labels do not count.
+    """
+    shape = (len(starts), length)
+    token_ids, labels = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    held = np.clip(ends - starts, 0, length)
+    for row in np.flatnonzero(held):
+        start, count = int(starts[row]), int(held[row])
         before = max(start - 1, 0)
-        read = self._tokens.read(before, start + held - before)
-        labels = np.zeros(size, np.int32)
-        labels[:held] = read[start - before :]
-        token_ids = np.zeros(size, np.int32)
-        token_ids[0] = read[0] if start else self._tokens.end_token_id
-        token_ids[1:held] = labels[: held - 1]
-        mask = np.arange(size) < held
-        shape = (self.batch_size, self.sequence_length)
-        token_ids, labels, mask = (
-            array.reshape(shape) for array in (token_ids, labels, mask)
-        )
-        weights = mask.astype(np.float32)
-        return token_batch(token_ids, labels, weights, padding_mask=mask)
+        read = tokens.read(before, start + count - before)
+        labels[row, :count] = read[start - before :]
+        token_ids[row, 0] = read[0] if start else tokens.end_token_id
+        token_ids[row, 1:count] = labels[row, : count - 1]
+    place = np.arange(length)
+    mask = place < held[:, None]
+    counts = mask & (place >= np.reshape(seen, (-1, 1)))
+    weights = counts.astype(np.float32)
+    return token_batch(token_ids, labels, weights, padding_mask=mask)
 
 
-def _check_length(tokens: Tokens, sequence_length: int) -> None:
+def check_length(tokens: Tokens, sequence_length: int) -> None:
+    """Raises `InputError` if text is shorter than a window and a label."""
     count, needed = len(tokens), sequence_length + 1
     if count >= needed:
         return

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_llm.compilation import compile_function
 from keras_llm.datasets import Batches
+from keras_llm.recipes.checks import check_stateful
 
 
 class EvaluationBatches(Batches, Protocol):
@@ -60,13 +61,7 @@ class Evaluator:
 
     def __init__(self, model: keras.Model):
         def sums(features, labels, weights):
-            logits = ops.cast(model(features, training=False), "float32")
-            nats = keras.losses.sparse_categorical_crossentropy(
-                labels, logits, from_logits=True
-            )
-            right = ops.equal(ops.cast(ops.argmax(logits, -1), "int32"), labels)
-            right = ops.cast(right, "float32")
-            return ops.sum(nats * weights), ops.sum(right * weights)
+            return _sums(model(features, training=False), labels, weights)
 
         self._sums = compile_function(sums, model)
 
@@ -82,7 +77,7 @@ class Evaluator:
         nats = right = count = 0.0
         for index in islice(range(len(batches)), max_batches):
             batch = batches.batch(index)
-            batch_nats, batch_right = self._sums(
+            batch_nats, batch_right = self._of_batch(
                 *keras.tree.map_structure(ops.convert_to_tensor, batch)
             )
             nats += float(batch_nats)
@@ -98,3 +93,59 @@ class Evaluator:
             accuracy=right / count,
             num_tokens=int(count),
         )
+
+    def _of_batch(self, features, labels, weights):
+        return self._sums(features, labels, weights)
+
+
+class StatefulEvaluator(Evaluator):
+    """An `Evaluator` that carries the state of each row to the next batch.
+
+    Args:
+        model: a `ScratchCausalLM` without attention or learned positions.
+
+    Raises:
+        InputError: a model that has no such state.
+    """
+
+    def __init__(self, model: keras.Model):
+        check_carries(model)
+
+        def sums(cache, features, labels, weights):
+            logits, _, cache = model.call_with_cache(
+                features["token_ids"], cache, None, features["padding_mask"]
+            )
+            return _sums(logits, labels, weights), cache
+
+        self._model = model
+        self._sums = compile_function(sums, model)
+
+    def evaluate(
+        self, batches: EvaluationBatches, max_batches: int | None = None
+    ) -> Evaluation:
+        """See `Evaluator.evaluate`; takes `EvaluationStreams`."""
+        self._cache = self._model.initial_cache(batches.batch_size, 1)
+        return super().evaluate(batches, max_batches)
+
+    def _of_batch(self, features, labels, weights):
+        sums, self._cache = self._sums(self._cache, features, labels, weights)
+        return sums
+
+
+def check_carries(model: keras.Model) -> None:
+    """Raises `InputError` if a model has no state that goes on."""
+    backbone = model.backbone
+    types = getattr(backbone, "block_types", ["attention"])
+    positions = getattr(backbone, "position_embedding", "learned")
+    check_stateful(types, positions, "stateful")
+
+
+def _sums(logits, labels, weights):
+    """Nats, and right guesses, of a batch."""
+    logits = ops.cast(logits, "float32")
+    nats = keras.losses.sparse_categorical_crossentropy(
+        labels, logits, from_logits=True
+    )
+    right = ops.equal(ops.cast(ops.argmax(logits, -1), "int32"), labels)
+    right = ops.cast(right, "float32")
+    return ops.sum(nats * weights), ops.sum(right * weights)

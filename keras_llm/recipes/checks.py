@@ -109,6 +109,20 @@ def check_looks_ahead(causal: bool, block_types: list[str], name: str) -> None:
     check(causal or not recurrent, name, expected, block_types)
 
 
+def check_stateful(block_types: list[str], positions: str, name: str) -> None:
+    """Raises `InputError` if no state goes on from window to window.
+
+    Args:
+        block_types: Of the model.
+        positions: Its position embedding.
+        name: The setting that asks for it.
+    """
+    expected = "false with attention, which has no state to carry"
+    check("attention" not in block_types, name, expected, True)
+    expected = "false with learned positions, which end with the window"
+    check(positions != "learned", name, expected, True)
+
+
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of an annotated type; an int is also a float."""
     kind, parts = get_origin(hint), get_args(hint)

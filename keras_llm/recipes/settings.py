@@ -11,6 +11,7 @@ from keras_llm.recipes.checks import (
     check,
     check_looks_ahead,
     check_ranges,
+    check_stateful,
     check_types,
 )
 from keras_llm.recipes.corpus_settings import CorpusSettings
@@ -188,6 +189,10 @@ class TrainingSettings:
         epochs: How often all of the data is seen, instead of `steps`.
         batch_size: Windows a batch, or examples.
         gradient_accumulation_steps: Batches an update.
+        stateful: Whether row `i` of a batch goes on in the text where row `i`
+            of the one before ended, with the state that it ended with, in
+            training and evaluation; gradients end with the window (truncated
+            back-propagation through time). Of pretraining, without attention.
         optimizer: `"adamw"`, `"adam"`, `"sgd"` or `"muon"` (Muon for the
             matrices of the blocks, AdamW for the rest).
         learning_rate: Peak learning rate (for Muon, that of AdamW's part).
@@ -222,6 +227,7 @@ class TrainingSettings:
     epochs: float | None = None
     batch_size: int = 12
     gradient_accumulation_steps: int = 1
+    stateful: bool = False
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 1e-3
     muon_learning_rate: float = 0.02
@@ -372,6 +378,9 @@ class Recipe:
             "true where model.causal is false: an encoder learns from masks",
             tokenizer.mask_token,
         )
+        if self.training.stateful:
+            model, name = self.model, "training.stateful"
+            check_stateful(model.block_types, model.position_embedding, name)
 
 
 def to_dict(settings: Any) -> dict[str, Any]:

@@ -216,3 +216,6 @@ class TuningRecipe:
     def __post_init__(self) -> None:
         check_types(self)
         check(0 <= self.seed < 2**32, "seed", "in [0, 2^32)", self.seed)
+        stateful = self.training.stateful
+        expected = "false, but for pretraining"
+        check(not stateful, "training.stateful", expected, stateful)

@@ -290,6 +290,7 @@ class Checkpointer(keras.callbacks.Callback):
             "model": [v for v in self.model.variables if id(v) not in left_out],
             "optimizer": self.model.optimizer.variables,
             "metrics": metrics,
+            "states": getattr(self.model, "states", []),
         }
 
     def on_epoch_begin(self, epoch, logs=None):

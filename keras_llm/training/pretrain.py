@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 from rich.console import Console
 
 from keras_llm.datasets import (
+    EvaluationStreams,
     EvaluationWindows,
     TokenManifest,
+    TrainingStreams,
     TrainingWindows,
     open_tokens,
 )
@@ -22,6 +23,7 @@ from keras_llm.datasets.masks import (
 from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
+from keras_llm.evaluation.loss import StatefulEvaluator
 from keras_llm.generation import TextGenerator
 from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
@@ -31,6 +33,7 @@ from keras_llm.training.run import (
     TrainingRun,
     next_token_loss,
 )
+from keras_llm.training.stateful import StatefulCausalLM
 
 
 def pretrain(
@@ -75,17 +78,22 @@ def pretraining_run(
 
     Raises:
         InputError: Text shorter than a window, damaged tokens, an encoder
-            whose tokenizer has no mask token, or a sample that the model
-            cannot take.
+            whose tokenizer has no mask token, a sample that the model cannot
+            take, or a state to carry where there is none.
     """
     length = model.backbone.max_sequence_length
-    train = open_tokens(tokens, "train")
+    train, held = open_tokens(tokens, "train"), None
     size = model.backbone.vocabulary_size
     check_vocabulary(tokens, train.vocabulary_size, size)
-    batches = TrainingWindows(train, length, settings.batch_size, seed)
-    held = None
+    windows, held_windows = TrainingWindows, EvaluationWindows
+    trained, evaluator = model, Evaluator
+    if settings.stateful:
+        windows, held_windows = TrainingStreams, EvaluationStreams
+        trained = StatefulCausalLM(model, settings.batch_size)
+        evaluator = StatefulEvaluator
+    batches = windows(train, length, settings.batch_size, seed)
     if "validation" in TokenManifest.load(tokens).splits:
-        held = EvaluationWindows(open_tokens(tokens, "validation"), length)
+        held = held_windows(open_tokens(tokens, "validation"), length)
     if isinstance(model, ScratchMaskedLM):
         masking = masking_of(model.preprocessor.tokenizer)
         batches = MaskedBatches(batches, masking, seed)
@@ -95,10 +103,10 @@ def pretraining_run(
     else:
         sample = continuation(model, settings, generation)
     return TrainingRun(
-        model,
+        trained,
         batches,
         next_token_loss(),  # of an encoder, per masked token: by the weights
-        validate=_validation(model, held, settings),
+        validate=_validation(evaluator(model), held, settings),
         columns=("val_accuracy",),
         sample=sample,
     )
@@ -130,11 +138,10 @@ def continuation(
 
 
 def _validation(
-    model: keras.Model, held: Batches | None, settings: TrainingSettings
+    evaluator: Evaluator, held: Batches | None, settings: TrainingSettings
 ) -> Callable[[], dict[str, float]] | None:
     if held is None:
         return None
-    evaluator = Evaluator(model)
 
     def validate():
         found = evaluator.evaluate(held, settings.validation_batches)

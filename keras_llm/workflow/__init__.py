@@ -1,12 +1,11 @@
 """Composes the stages of a run, from text or data to an evaluated preset."""
 
 from keras_llm.workflow.classifying import tune_classifier
+from keras_llm.workflow.evaluating import evaluate_preset, held_out_splits
 from keras_llm.workflow.improvement import improve
 from keras_llm.workflow.labelling import classify
 from keras_llm.workflow.pretraining import (
     encode_corpus,
-    evaluate_preset,
-    held_out_splits,
     make_tokenizer,
     prepare_corpus,
     pretrain_run,

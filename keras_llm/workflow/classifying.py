@@ -12,7 +12,7 @@ from keras_llm.recipes.loading import load_recipe
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.run_folder import Run
-from keras_llm.workflow.pretraining import save_evaluation
+from keras_llm.workflow.evaluating import save_evaluation
 from keras_llm.workflow.tuning_stages import Tuning
 
 REPORTED = ("compare", "learning_curve")  # settings that change the report only

@@ -5,9 +5,8 @@ A run is a folder. Each stage writes a folder of its own in it, and
 skips the stages whose records agree.
 """
 
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ from rich.progress import (
 )
 
 from keras_llm.corpus.sources import as_sources, fingerprint
-from keras_llm.errors import InputError
-from keras_llm.files import file_digest, write_json_lines, write_text
-from keras_llm.recipes.checks import check
+from keras_llm.files import file_digest
 from keras_llm.recipes.corpus_settings import ExecutionSettings
 from keras_llm.recipes.settings import Recipe, to_dict
 from keras_llm.run_folder import Run
+from keras_llm.workflow.evaluating import check_tokenizer, evaluate_run
 from keras_llm.workflow.first_checks import check_pretraining, least_vocabulary
 
 
@@ -109,7 +107,7 @@ def _make_model(run: Run, recipe: Recipe) -> dict[str, Any]:
         "evaluate",
         {},
         {"pretrain": run.digest("pretrain")},
-        lambda: _evaluate_run(out, run.console),
+        lambda: evaluate_run(out, recipe.training.stateful, run.console),
     )
     return {
         **report,
@@ -152,7 +150,7 @@ def pretrain_run(
         if run.is_due("pretrain"):
             size = TokenManifest.load(tokens).vocabulary_size
             loaded = ScratchTokenizer.from_file(tokenizer)
-            _check_tokenizer(tokens, loaded, str(tokenizer))
+            check_tokenizer(tokens, loaded, str(tokenizer))
             check_pretraining(recipe, size)
         return _pretrain(run, tokens, tokenizer, recipe)
 
@@ -247,7 +245,7 @@ def pretrain_model(
     from keras_llm.training import pretrain
 
     loaded = ScratchTokenizer.from_file(tokenizer)
-    _check_tokenizer(tokens, loaded, str(tokenizer))
+    check_tokenizer(tokens, loaded, str(tokenizer))
     model = build_model(
         recipe.model,
         loaded,
@@ -269,86 +267,6 @@ def pretrain_model(
     return {"parameters": model.count_params(), **result.to_dict()}
 
 
-def evaluate_preset(
-    preset: Path,
-    tokens: Path,
-    splits: list[str],
-    console: Console,
-    batch_size: int | None = None,
-) -> dict[str, Any]:
-    """What a decoder or an encoder makes of whole splits.
-
-    Loss, perplexity, bits per byte and accuracy of a decoder; see
-    `MaskedEvaluation` of an encoder.
-    """
-    from keras_llm.models.loading import MaskedLM, load_language_model
-
-    valid = batch_size is None or batch_size >= 1
-    check(valid, "batch_size", "at least 1", batch_size)
-    model = load_language_model(preset)
-    _check_tokenizer(tokens, model.preprocessor.tokenizer, str(preset))
-    is_encoder = isinstance(model, MaskedLM)
-    evaluate = (_of_encoder if is_encoder else _of_decoder)(model, tokens)
-    report = {}
-    for split in splits:
-        with console.status(f"evaluating {split}"):
-            report[split] = evaluate(split, batch_size).to_dict()
-    return report
-
-
-def _of_encoder(model, tokens: Path) -> Callable:
-    from keras_llm.evaluation.masked_words import MaskedEvaluator
-
-    return MaskedEvaluator(model, tokens).evaluate
-
-
-def _of_decoder(model, tokens: Path) -> Callable:
-    from keras_llm.datasets import EvaluationWindows, open_tokens
-    from keras_llm.evaluation import Evaluator
-    from keras_llm.models.loading import context_length
-
-    length, evaluator = context_length(model), Evaluator(model)
-
-    def evaluate(split, batch_size):
-        held = open_tokens(tokens, split)
-        most = -(-len(held) // length)  # more would only be filled up
-        rows = batch_size and min(batch_size, most)
-        return evaluator.evaluate(EvaluationWindows(held, length, rows))
-
-    return evaluate
-
-
-def held_out_splits(tokens: Path) -> list[str]:
-    """The splits that were not trained on."""
-    from keras_llm.datasets import TokenManifest
-
-    splits = TokenManifest.load(tokens).splits
-    return [name for name in splits if name != "train"]
-
-
-def _evaluate_run(out: Path, console: Console) -> dict:
-    tokens = out / "tokens"
-    report = evaluate_preset(
-        out / "preset",
-        tokens,
-        held_out_splits(tokens),
-        console,
-    )
-    save_evaluation(out, report)
-    return report
-
-
-def save_evaluation(
-    out: Path, report: dict[str, Any], answers: Sequence[dict] = ()
-) -> None:
-    """Writes `evaluation/report.json` of a run, and what was answered."""
-    folder = out / "evaluation"
-    folder.mkdir(exist_ok=True)
-    if answers:
-        write_json_lines(folder / "answers.jsonl", answers)
-    write_text(folder / "report.json", json.dumps(report, indent=1))
-
-
 def _given_tokenizer(recipe: Recipe) -> dict[str, str]:
     """A hash of the model at `tokenizer.model_path`, if there is one."""
     from keras_llm.tokenizers.processor import model_path
@@ -363,17 +281,3 @@ def tokens_digest(tokens: Path) -> str:
 
     TokenManifest.load(tokens)  # says what is wrong with it
     return file_digest(tokens / MANIFEST_NAME)
-
-
-def _check_tokenizer(tokens: Path, tokenizer: Any, name: str) -> None:
-    from keras_llm.datasets import TokenManifest
-    from keras_llm.tokenizers.stock import tokenizer_digest
-
-    received = tokenizer_digest(tokenizer)
-    expected = TokenManifest.load(tokens).tokenizer_sha256
-    if received != expected:
-        raise InputError(
-            f"{tokens} was encoded with another tokenizer than that of {name}: "
-            f"expected sha256 {expected[:12]}…. Received: {received[:12]}…. "
-            "Encode the text again with `keras-llm encode`."
-        )

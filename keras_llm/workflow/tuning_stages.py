@@ -11,11 +11,11 @@ from keras_llm.errors import InputError
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.run_folder import Run
+from keras_llm.workflow.evaluating import save_evaluation
 from keras_llm.workflow.first_checks import check_conversations, check_texts
 from keras_llm.workflow.pretraining import (
     encode_corpus,
     prepare_corpus,
-    save_evaluation,
 )
 
 

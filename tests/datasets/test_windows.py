@@ -167,7 +167,7 @@ def test_evaluation_covers_every_token_once_in_order(count, batch_size):
     assert not labels[~kept].any() and not token_ids[~kept].any()
 
 
-def test_evaluation_reads_no_more_than_a_batch():
+def test_evaluation_reads_no_more_than_a_row():
     longest = 0
 
     def read(start, length):
@@ -183,4 +183,30 @@ def test_evaluation_reads_no_more_than_a_batch():
     windows = EvaluationWindows(recorded, 10, 4)
     for k in range(len(windows)):
         windows.batch(k)
-    assert longest == 41
+    assert longest == 11
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 13, 14, 100])
+@pytest.mark.parametrize("stride", [1, 3, 10])
+def test_with_a_stride_every_token_counts_once_after_more_context(
+    count, stride
+):
+    windows = EvaluationWindows(CountingTokens(count), 10, 4, stride)
+    counted = []
+    for k in range(len(windows)):
+        features, labels, weights = windows.batch(k)
+        assert not weights[~features["padding_mask"]].any()
+        for row in range(4):
+            places = np.flatnonzero(weights[row])
+            counted += labels[row, places].tolist()
+            # All that came before in the text, or in the window.
+            for place in places:
+                first = features["token_ids"][row, 0]
+                assert place >= 10 - stride or first == END
+    assert counted == [*range(100, 100 + count)]
+
+
+@pytest.mark.parametrize("stride", [0, 11])
+def test_a_stride_beyond_the_window_is_refused(stride):
+    with pytest.raises(InputError, match=rf"\[1, 10\].*Received: {stride}"):
+        EvaluationWindows(CountingTokens(50), 10, 4, stride)

@@ -7,8 +7,14 @@ import pytest
 from testing import tiny_model
 
 from keras_llm.corpus.prepare import prepare
-from keras_llm.datasets import EvaluationWindows, encode, open_tokens
+from keras_llm.datasets import (
+    EvaluationStreams,
+    EvaluationWindows,
+    encode,
+    open_tokens,
+)
 from keras_llm.evaluation import Evaluator
+from keras_llm.evaluation.loss import StatefulEvaluator
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
 
@@ -86,3 +92,33 @@ def test_part_of_a_split_has_no_bits_per_byte(model, tokens):
     evaluation = evaluate(model, tokens, 1, 2)
     assert evaluation.num_tokens == 32
     assert evaluation.bits_per_byte is None
+
+
+def test_a_stride_gives_each_token_its_context(model, tokens):
+    ids = tokens.read(0, len(tokens))
+    ids = np.concatenate([[tokens.end_token_id], ids])
+    # One window a token, which is its last label; but for the first ones.
+    rows = np.lib.stride_tricks.sliding_window_view(ids, 17)
+    inputs, labels = rows[:, :-1], rows[:, 1:]
+    logits = model({"token_ids": inputs, "padding_mask": np.ones_like(inputs)})
+    logits = np.asarray(logits).astype("float64")
+    chosen = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    all_nats = np.log(np.exp(logits).sum(-1)) - chosen
+    nats = all_nats[0, :-1].sum() + all_nats[:, -1].sum()
+    windows = EvaluationWindows(tokens, 16, 4, stride=1)
+    found = Evaluator(model).evaluate(windows)
+    assert found.num_tokens == len(tokens)
+    assert found.loss == pytest.approx(nats / len(tokens), rel=1e-5)
+
+
+def test_a_carried_state_is_that_of_the_whole_text(tokens):
+    recurrent = tiny_model("gru")
+    nats, right, count = reference(recurrent, tokens, len(tokens))
+    evaluator = StatefulEvaluator(recurrent)
+    for length in (7, 16):
+        found = evaluator.evaluate(EvaluationStreams(tokens, length, 1))
+        assert found.num_tokens == count
+        assert found.loss == pytest.approx(nats / count, rel=1e-5)
+        assert found.accuracy == pytest.approx(right / count)
+    apart = evaluate(recurrent, tokens, 1)
+    assert abs(apart.loss - nats / count) > 1e-3
