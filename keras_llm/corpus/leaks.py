@@ -200,10 +200,8 @@ class LeakCheck:
 
 def _trained_on(document: Document) -> list[str]:
     """What a document has in the train split: at most one stretch."""
-    if spans := document.metadata["cuts"]:
-        pieces = cut(document.text, spans)
-        return [text for split, text in pieces if split == "train"]
-    return [document.text] if document.metadata["split"] == "train" else []
+    pieces = cut(document.text, document.metadata["begins"])
+    return [text for split, text in pieces if split == "train"]
 
 
 def _excerpt(text: str, first: int, words: int) -> str:

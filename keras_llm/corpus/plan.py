@@ -20,7 +20,7 @@ from keras_llm.corpus.duplicates.clusters import (
 )
 from keras_llm.corpus.duplicates.minhash import candidate_pairs, verified
 from keras_llm.corpus.duplicates.paragraphs import repeated
-from keras_llm.corpus.splitting import Division, divide
+from keras_llm.corpus.splitting import END, Division, divide
 from keras_llm.corpus.store import Store, save_array
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
@@ -60,28 +60,16 @@ class Plan:
 
     def documents(self) -> dict[str, int]:
         """How many documents each split will have, as far as is planned."""
-        counts = np.bincount(
-            self.division.splits[self.verdicts == KEPT], minlength=len(SPLITS)
-        )
-        found = dict(zip(SPLITS, counts.tolist(), strict=True))
-        for _, *others in self.division.cuts.values():
-            for span in others:
-                found[span.split] += 1
-        return {split: count for split, count in found.items() if count}
+        return self.division.documents(self.verdicts == KEPT)
 
     def part(self, start: int, stop: int) -> "Plan":
         """That of some documents alone, numbered from zero."""
         first, last = np.searchsorted(self.repeated[:, 0], [start, stop])
-        cuts = {
-            number - start: spans
-            for number, spans in self.division.cuts.items()
-            if start <= number < stop
-        }
-        splits = self.division.splits[start:stop]
+        begins = self.division.begins[start:stop]
         return Plan(
             self.verdicts[start:stop],
             self.clusters[start:stop] - start,
-            Division(self.division.method, splits, cuts),
+            Division(self.division.method, begins),
             self.repeated[first:last] - [start, 0],
         )
 
@@ -90,9 +78,8 @@ class Plan:
         start, stop = np.searchsorted(self.repeated[:, 0], [number, number + 1])
         return {
             "verdict": int(self.verdicts[number]),
-            "split": SPLITS[self.division.splits[number]],
+            "begins": self.division.begins[number].tolist(),
             "repeated": self.repeated[start:stop, 1].tolist(),
-            "cuts": self.division.cuts.get(number),
         }
 
 
@@ -176,13 +163,12 @@ def _divide(
         index["given"][kept],
         settings,
     )
-    splits = np.zeros(len(index), np.uint8)
-    splits[kept] = division.splits
+    begins = np.full((len(index), 2), END, np.uint32)
+    begins[kept] = division.begins
     if division.method == "position":
         # The other methods need no help: equal digests, published splits.
-        splits[kept] = splits[clusters[kept]]
-    cuts = {int(kept[each]): spans for each, spans in division.cuts.items()}
-    return Division(division.method, splits, cuts)
+        begins[kept] = begins[clusters[kept]]
+    return Division(division.method, begins)
 
 
 def _repeated(

@@ -1,8 +1,9 @@
 """Which document belongs to which split. Knows nothing of files."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,31 +14,39 @@ from keras_llm.recipes.corpus_settings import SplitSettings
 ENOUGH_TO_HASH = 100  # documents; fewer may leave a split empty by chance
 TRAIN, VALIDATION, TEST = range(len(SPLITS))
 NO_SPLIT = len(SPLITS)  # a document that its source gives no split
-
-
-@dataclass(frozen=True)
-class Span:
-    """A stretch of a document that belongs to one split, in bytes of UTF-8."""
-
-    split: str
-    start: int
-    stop: int
+END = np.iinfo(np.uint32).max  # of any document
 
 
 @dataclass(frozen=True)
 class Division:
-    """How documents are divided.
+    """How documents are divided: train comes first, test last.
 
     Args:
         method: `"hash"`, `"position"` or `"given"`.
-        splits: uint8 `(documents,)`, indices into `SPLITS`.
-        cuts: The spans of those few documents that end in another split than
-            they begin in, by number.
+        begins: uint32 `(documents, 2)`. The bytes of UTF-8 at which validation
+            and test begin in each, 0 or `END` but for the few that are cut.
     """
 
     method: str
-    splits: np.ndarray
-    cuts: dict[int, list[Span]] = field(default_factory=dict)
+    begins: np.ndarray
+
+    def documents(self, is_kept: np.ndarray) -> dict[str, int]:
+        """How many of the kept documents have text in each split."""
+        validation, test = self.begins[is_kept].T
+        holds = validation > 0, validation < test, test < END
+        counts = [int(each.sum()) for each in holds]
+        return {k: n for k, n in zip(SPLITS, counts, strict=True) if n}
+
+
+def whole(splits: np.ndarray) -> np.ndarray:
+    """What `begins` is of documents that are not cut, of these splits."""
+    is_before = splits[:, None] < [VALIDATION, TEST]
+    return np.where(is_before, np.uint32(END), np.uint32(0))
+
+
+def is_cut(begins: Sequence[int]) -> bool:
+    """Whether a document ends in another split than it begins in."""
+    return any(0 < begin < END for begin in begins)
 
 
 def divide(
@@ -110,17 +119,22 @@ def check_splits(
             raise _empty_split(split, shares[split], method)
 
 
-def cut(text: str, spans: Sequence[Span]) -> Iterator[tuple[str, str]]:
-    """Yields split and text of the spans of a text, in order, none empty.
+def cut(text: str, begins: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """Yields each split that a text is in, and its piece of it, none empty.
 
-    No character is cut: one on both sides of an end goes to the later span.
+    No character is cut: one on both sides of an end goes to the later split.
+
+    Args:
+        begins: A row of `Division.begins`.
     """
+    if not is_cut(begins):
+        yield SPLITS[list(begins).count(0)], text
+        return
     data = text.encode()
-    for span in spans:
-        start = _character_start(data, span.start)
-        stop = _character_start(data, span.stop)
+    places = [_character_start(data, place) for place in (0, *begins, END)]
+    for split, (start, stop) in zip(SPLITS, pairwise(places), strict=True):
         if start < stop:
-            yield span.split, data[start:stop].decode()
+            yield split, data[start:stop].decode()
 
 
 def _hash_or_position(documents: int) -> str:
@@ -136,7 +150,7 @@ def _by_hash(
     splits = np.full(len(digests), TRAIN, np.uint8)
     splits[uniform < float(shares[TEST] + shares[VALIDATION])] = VALIDATION
     splits[uniform < float(shares[TEST])] = TEST
-    return Division("hash", splits)
+    return Division("hash", whole(splits))
 
 
 def _by_position(
@@ -147,25 +161,10 @@ def _by_position(
         int(total * (1 - shares[VALIDATION] - shares[TEST])),
         int(total * (1 - shares[TEST])),
     ]
-    stops = np.cumsum(sizes, dtype=np.int64)
-    starts = stops - sizes
-    splits = np.searchsorted(ends, starts, side="right").astype(np.uint8)
-    last = np.searchsorted(ends, np.maximum(stops - 1, starts), side="right")
-    bounds = [0, *ends, total]
-    cuts = {
-        int(number): [
-            Span(
-                SPLITS[split],
-                max(bounds[split] - int(starts[number]), 0),
-                min(bounds[split + 1], int(stops[number]))
-                - int(starts[number]),
-            )
-            for split in range(splits[number], last[number] + 1)
-            if bounds[split] < bounds[split + 1]
-        ]
-        for number in np.flatnonzero(splits != last)
-    }
-    return Division("position", splits, cuts)
+    starts = np.cumsum(sizes, dtype=np.int64) - sizes
+    begins = np.maximum(np.array(ends) - starts[:, None], 0)
+    begins[begins >= np.maximum(sizes, 1)[:, None]] = END
+    return Division("position", begins.astype(np.uint32))
 
 
 def _as_given(
@@ -183,10 +182,9 @@ def _as_given(
     divided = _METHODS[_hash_or_position(len(pool))](
         digests[pool], sizes[pool], shares
     )
-    splits = given.copy()
-    splits[pool] = divided.splits
-    cuts = {int(pool[each]): spans for each, spans in divided.cuts.items()}
-    return Division("given", splits, cuts)
+    begins = whole(given)
+    begins[pool] = divided.begins
+    return Division("given", begins)
 
 
 _METHODS = {"hash": _by_hash, "position": _by_position}
@@ -194,7 +192,7 @@ _METHODS = {"hash": _by_hash, "position": _by_position}
 
 def _character_start(data: bytes, offset: int) -> int:
     """The last byte at or before `offset` at which a character starts."""
-    offset = min(max(offset, 0), len(data))
+    offset = min(offset, len(data))
     while offset < len(data) and data[offset] & 0b1100_0000 == 0b1000_0000:
         offset -= 1
     return offset

@@ -22,7 +22,7 @@ from keras_llm.corpus.plan import EXACT_DUPLICATE, NEAR_DUPLICATE, Plan
 from keras_llm.corpus.report.contents import Contents
 from keras_llm.corpus.rules.rule import Rule, Verdict
 from keras_llm.corpus.sources.reader import FileReader
-from keras_llm.corpus.splitting import cut
+from keras_llm.corpus.splitting import cut, is_cut
 from keras_llm.corpus.store import Store
 from keras_llm.errors import InputError
 from keras_llm.executors import advance
@@ -207,13 +207,9 @@ def _save_counts(
 
 
 def _pieces(documents: Iterator[Document]) -> Iterator[Document]:
-    """The documents; those that end in another split than they begin, cut."""
+    """The documents, each of one split; those that are in several, cut."""
     for document in documents:
-        spans = document.metadata["cuts"]
-        if not spans:
-            yield document
-            continue
-        pieces = list(cut(document.text, spans))
+        pieces = list(cut(document.text, document.metadata["begins"]))
         for k, (split, text) in enumerate(pieces, start=1):
             suffix = f"#{k}" if len(pieces) > 1 else ""
             metadata = document.metadata | {"split": split}
@@ -242,5 +238,6 @@ def _without_repeated(document: Document) -> Verdict:
 
 def _not_leaked(document: Document) -> Verdict:
     # A document that is cut between splits stays: its own end is held out.
-    leaks = document.metadata["leaks"] and document.metadata["cuts"] is None
+    found = document.metadata
+    leaks = found["leaks"] and not is_cut(found["begins"])
     return (False, "held_out") if leaks else True

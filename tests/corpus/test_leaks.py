@@ -17,12 +17,12 @@ from keras_llm.corpus.leaks import (
     LeakCheck,
 )
 from keras_llm.corpus.prepare import prepare
-from keras_llm.corpus.splitting import Span
+from keras_llm.corpus.splitting import END
 from keras_llm.errors import InputError, Interrupted
 from keras_llm.recipes.corpus_settings import CorpusSettings, SplitSettings
 
 ALL_TRAIN = SplitSettings(validation=0)
-TRAIN = {"split": "train", "leaks": False, "cuts": None}
+TRAIN = {"leaks": False, "begins": [END, END]}
 
 
 def tuples(mine, n=13):
@@ -150,8 +150,8 @@ def test_everything_passes_and_is_counted(collected):
 
 def test_other_splits_are_not_looked_at(collected):
     check, others = collected
-    others[3].metadata["split"] = "validation"
-    others[7].metadata["cuts"] = [Span("test", 0, 999), Span("train", 999, 1e4)]
+    others[3].metadata["begins"] = [0, END]
+    others[7].metadata["begins"] = [60, 60]
     list(check.marked(others))
     assert check.leaks(0).documents == 0
 

@@ -9,7 +9,6 @@ import pytest
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.splitting import (
     NO_SPLIT,
-    Span,
     check_splits,
     cut,
     divide,
@@ -37,30 +36,27 @@ def divided(texts, settings):
     )
 
 
-def spans_of(texts, settings):
-    """The spans of every text, whether it is cut or not."""
-    division = divided(texts, settings)
+def pieces_of(texts, settings):
+    """The splits of every text, each with what it has of it."""
+    begins = divided(texts, settings).begins.tolist()
     return [
-        division.cuts.get(number, [Span(SPLITS[split], 0, len(item.encode()))])
-        for number, ((item, _), split) in enumerate(
-            zip(texts, division.splits, strict=True)
-        )
+        list(cut(item, its))
+        for (item, _), its in zip(texts, begins, strict=True)
     ]
 
 
 def sides(texts, **settings):
     """The split of each text, where texts are not cut."""
-    division = divided(texts, SplitSettings(**settings))
-    assert not division.cuts
-    return [SPLITS[split] for split in division.splits]
+    found = pieces_of(texts, SplitSettings(**settings))
+    return [split for [(split, _)] in found]
 
 
 def pieces(contents, **settings):
     """What each split holds, joined."""
-    spans = spans_of([text(item) for item in contents], settings_of(settings))
     found = {"train": "", "validation": "", "test": ""}
-    for content, its_spans in zip(contents, spans, strict=True):
-        for split, piece in cut(content, its_spans):
+    texts = [text(item) for item in contents]
+    for its_pieces in pieces_of(texts, settings_of(settings)):
+        for split, piece in its_pieces:
             found[split] += piece
     return found
 
@@ -134,9 +130,9 @@ def test_training_text_is_divided_if_no_validation_is_named():
     found = sides(texts)
     assert found[:300].count("validation") == pytest.approx(30, abs=15)
     few = [text("0123456789", "train"), text("held out", "test")]
-    spans = spans_of(few, SplitSettings())
-    assert spans[0] == [Span("train", 0, 9), Span("validation", 9, 10)]
-    assert spans[1] == [Span("test", 0, 8)]
+    first, second = pieces_of(few, SplitSettings())
+    assert first == [("train", "012345678"), ("validation", "9")]
+    assert second == [("test", "held out")]
 
 
 def test_no_validation_is_made_if_none_is_asked_for():
