@@ -13,6 +13,7 @@ import functools
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,7 +34,8 @@ class _Known(dict):
     def __missing__(self, word: str) -> int:
         if len(self) >= _MOST_KNOWN:
             self.clear()
-        self[word] = value = hash_bytes(word.encode())
+        data = word.encode("utf-8", "surrogatepass")
+        self[word] = value = hash_bytes(data)
         return value
 
 
@@ -46,7 +48,11 @@ def word_hashes(text: str) -> np.ndarray:
     A word is a run of letters, digits, underscores and combining marks, case
     folded; a character of a script without spaces is a word.
     """
-    words = _word(text).findall(text.casefold())
+    return hashed(_word(text).findall(text.casefold()))
+
+
+def hashed(words: Sequence[str]) -> np.ndarray:
+    """The hash of each of the words: a uint64 array `(words,)`."""
     return np.fromiter(map(_known.__getitem__, words), np.uint64, len(words))
 
 
