@@ -8,6 +8,7 @@ import os
 import sys
 
 from keras_llm.lazy import from_homes
+from keras_llm.quiet import import_triton
 
 __version__ = "0.1.0"
 
@@ -51,4 +52,5 @@ def __dir__() -> list[str]:
 # the processes that clean text.
 _is_command = os.path.basename(sys.argv[0]).removesuffix(".exe") == "keras-llm"
 if not (_is_command or os.environ.get("KERAS_LLM_WORKER")):
+    import_triton()
     import keras_llm.training  # noqa: F401  (with models and tokenizers)

@@ -1,11 +1,12 @@
-"""Keeps libraries from talking over our own lines."""
+"""Imports of libraries that talk over our lines, or bear no other order."""
 
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -34,9 +35,22 @@ def import_keras() -> None:
             it is raised again at the end.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_triton()
     with _remembered_interrupts(), quiet_native_code():
         import keras_hub  # noqa: F401
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def import_triton() -> None:
+    """Imports Triton, which PyTorch for GPUs brings, before TensorFlow.
+
+    The other way round the process dies of a segmentation fault as soon as a
+    PyTorch optimizer is made: Triton then calls the LLVM that TensorFlow 2.20
+    and later shows to everybody (tensorflow #124205).
+    """
+    if "tensorflow" not in sys.modules:
+        with suppress(ImportError):
+            import triton  # noqa: F401
 
 
 @contextmanager

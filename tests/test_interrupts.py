@@ -107,3 +107,26 @@ def test_the_command_says_nothing_but_its_own_lines(tmp_path):
     step = int(lines[-1].split()[-1])
     checkpoints = tmp_path / "run" / "training" / "checkpoints"
     assert (checkpoints / f"{step:08d}").is_dir()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import keras_llm",
+        "import sys; sys.argv[0] = 'keras-llm'; "
+        "from keras_llm.quiet import import_keras; import_keras()",
+    ],
+)
+def test_triton_is_there_before_tensorflow(program, tmp_path):
+    # The other way round PyTorch's optimizers end the process.
+    (tmp_path / "triton.py").touch()
+    says = "import sys; print('triton' in sys.modules); sys.exit()"
+    (tmp_path / "tensorflow.py").write_text(says)
+    paths = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert said.stdout == "True\n", said.stderr
