@@ -217,6 +217,14 @@ def test_an_unknown_source_suggests_the_nearest_name(name):
         list_sources([name])
 
 
+def test_an_unknown_source_says_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"not exist in {tmp_path}."):
+        list_sources(["my_texts"])
+    with pytest.raises(InputError, match="which does not exist.$"):
+        list_sources([str(tmp_path / "my_texts")])
+
+
 @pytest.mark.parametrize("name", ["", "no/such/folder", "x" * 5000, "a\0b"])
 def test_an_unknown_source_is_refused(name):
     with pytest.raises(InputError, match="which does not exist"):

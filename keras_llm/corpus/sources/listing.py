@@ -135,10 +135,12 @@ def _named(
         ]
     if glob.has_magic(source) and "\0" not in source:
         return files_matching(source, include)
+    where = "" if os.path.isabs(source) else f" in {os.getcwd()}"
     raise InputError(
         "A source must be a file, a folder, a pattern, -, an http(s) address, "
         f"{PREFIX}DATASET or one of {', '.join(CATALOGUE)}. Received: "
-        f"{source!r}, which does not exist.{nearest(source, list(CATALOGUE))}"
+        f"{source!r}, which does not exist{where}."
+        f"{nearest(source, list(CATALOGUE))}"
     )
 
 
