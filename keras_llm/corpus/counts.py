@@ -4,7 +4,8 @@ Knows nothing of what is done to them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import reduce
 from os.path import commonprefix
 from typing import Any
 
@@ -21,6 +22,23 @@ class Count:
 
     documents: int = 0
     characters: int = 0
+
+
+@dataclass
+class SplitCount:
+    """What a split holds; `bytes` are those of its text in UTF-8."""
+
+    documents: int = 0
+    characters: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Found:
+    """How much of something there is, and the first document with it."""
+
+    count: int
+    id: str
 
 
 @dataclass(frozen=True)
@@ -159,22 +177,32 @@ def merged(kind: type, records: Iterable[Mapping[str, Any]]) -> Any:
     """The sum of counts of several tasks, in order.
 
     Args:
-        kind: `RuleCount` or `Leaks`.
+        kind: `RuleCount`, say: a dataclass whose fields have defaults.
         records: Their fields, as JSON has them.
     """
-    total = kind()
-    for record in records:
-        count = from_record(kind, record)
-        for each in fields(count):
-            mine, theirs = getattr(total, each.name), getattr(count, each.name)
-            if isinstance(mine, dict):
-                for key, value in theirs.items():
-                    mine[key] = mine.get(key, 0) + value
-            elif isinstance(mine, list):
-                mine += theirs[: EXAMPLES - len(mine)]
-            else:
-                setattr(total, each.name, mine + theirs)
-    return total
+    counts = (from_record(kind, record) for record in records)
+    return reduce(_added, counts, kind())
+
+
+def _added(mine: Any, theirs: Any) -> Any:
+    """Numbers are summed, of texts the first and of lists a few are kept."""
+    if is_dataclass(mine):
+        pairs = [
+            (getattr(mine, each.name), getattr(theirs, each.name))
+            for each in fields(mine)
+        ]
+        return type(mine)(*(_added(*pair) for pair in pairs))
+    if isinstance(mine, dict):
+        both = mine.keys() & theirs.keys()
+        return mine | theirs | {k: _added(mine[k], theirs[k]) for k in both}
+    if isinstance(mine, list):
+        return (mine + theirs)[:EXAMPLES]
+    return mine if isinstance(mine, str) else mine + theirs
+
+
+def commonest(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts, the largest first, of equal ones by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def excerpts(before: str, after: str) -> tuple[str, str]:

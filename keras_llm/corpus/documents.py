@@ -30,15 +30,6 @@ class Document:
         return json.dumps(vars(self), ensure_ascii=False)
 
 
-@dataclass
-class SplitCount:
-    """What a split holds; `bytes` are those of its text in UTF-8."""
-
-    documents: int = 0
-    characters: int = 0
-    bytes: int = 0
-
-
 class ShardWriter:
     """Writes the documents that a task has for one split, in one shard.
 
@@ -46,7 +37,6 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.count = SplitCount()
         self._path = folder / f"{number:05d}.jsonl"
         self._partial = folder / f".{number:05d}.partial"
         self._shard: BinaryIO | None = None
@@ -60,9 +50,6 @@ class ShardWriter:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._shard = self._partial.open("wb")
         self._shard.write(document.to_json().encode() + b"\n")
-        self.count.documents += 1
-        self.count.characters += len(document.text)
-        self.count.bytes += len(document.text.encode())
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         if self._shard is not None:

@@ -182,13 +182,8 @@ class Write:
                 source = piece.metadata["source"]
                 document = written.Document(piece.id, piece.text, source)
                 writers[piece.metadata["split"]].write(document)
-        splits = {
-            split: vars(writer.count)
-            for split, writer in writers.items()
-            if writer.count.documents
-        }
-        record = {"splits": splits} | vars(contents)
-        store.save_record("written", rank, record)
+        store.save("lengths", rank, np.array(contents.lengths, np.int64))
+        store.save_record("written", rank, asdict(contents))
         _save_counts(store, "writing", rank, rules)
 
 

@@ -2,13 +2,18 @@ import re
 
 import pytest
 
-from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
-from keras_llm.corpus.documents import SplitCount
+from keras_llm.corpus.counts import (
+    Count,
+    Files,
+    Found,
+    Leaks,
+    RuleCount,
+    SplitCount,
+)
 from keras_llm.corpus.report.corpus_report import (
     Cluster,
     CorpusReport,
     Duplicates,
-    Found,
     Lengths,
 )
 from keras_llm.corpus.report.warnings import UNUSUAL_ADVICE, warnings_of

@@ -6,15 +6,13 @@ that are hardly text: stubs of pages, and markup that is left.
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any
 
 from datatrove.data import Document
 
-from keras_llm.corpus.documents import SPLITS, SplitCount
-from keras_llm.corpus.report.corpus_report import Found, lengths_of
+from keras_llm.corpus.counts import Found, SplitCount
 from keras_llm.corpus.rules.language import identify
 from keras_llm.corpus.rules.text import unusual_characters
 
@@ -48,15 +46,25 @@ _MARKS = re.compile(
 )
 
 
+@dataclass
 class Contents:
-    """What a task's documents hold; `vars` of it is a JSON record."""
+    """What a task's documents hold.
 
-    def __init__(self) -> None:
-        self.signs: Counter[str] = Counter()
-        self.languages: Counter[str] = Counter()
+    Args:
+        splits, signs, languages, suspects, unusual: As of a `CorpusReport`.
+
+    Attributes:
+        lengths: Of the documents, in characters.
+    """
+
+    splits: dict[str, SplitCount] = field(default_factory=dict)
+    signs: dict[str, int] = field(default_factory=dict)
+    languages: dict[str, int] = field(default_factory=dict)
+    suspects: dict[str, Found] = field(default_factory=dict)
+    unusual: dict[str, Found] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
         self.lengths: list[int] = []
-        self.suspects: dict[str, list] = {}  # how many, and the first id
-        self.unusual: dict[str, list] = {}
 
     def counted(self, documents: Iterable[Document]) -> Iterator[Document]:
         """The same documents; pieces of one follow each other."""
@@ -72,55 +80,26 @@ class Contents:
                 if language is None and identifies:
                     language = identify(piece.text)[0]
                 if language is not None:
-                    self.languages[language] += 1
+                    _count(self.languages, language, 1)
             self.lengths[-1] += len(piece.text)
+            split = piece.metadata["split"]
+            count = self.splits.setdefault(split, SplitCount())
+            count.documents += 1
+            count.characters += len(piece.text)
+            count.bytes += len(piece.text.encode())
             self._count_characters(piece.text, piece.id)
             yield piece
 
     def _count_characters(self, text: str, id: str) -> None:
-        self.signs["ascii"] += len(text.encode("ascii", "ignore"))
+        _count(self.signs, "ascii", len(text.encode("ascii", "ignore")))
         for name, signs in SIGNS.items():
-            self.signs[name] += sum(map(text.count, signs))
+            _count(self.signs, name, sum(map(text.count, signs)))
         for character in sorted(unusual_characters(text)):
             kind = UNUSUAL.get(unicodedata.category(character))
             if character == REPLACEMENT:
                 kind = "replacement"
             if kind and character != "\n":
                 _add(self.unusual, kind, text.count(character), id)
-
-
-def merged_contents(tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Fields of a `CorpusReport`.
-
-    Args:
-        tasks: Of each the `vars` of its `Contents`, and `splits`, the
-            `SplitCount` of each split.
-    """
-    signs, languages = Counter(), Counter()
-    found = {"suspects": {}, "unusual": {}}
-    splits: dict[str, Counter[str]] = {}
-    for task in tasks:
-        signs.update(task["signs"])
-        languages.update(task["languages"])
-        for name, mine in found.items():
-            for kind, (count, id) in task[name].items():
-                _add(mine, kind, count, id)
-        for split, count in task["splits"].items():
-            splits.setdefault(split, Counter()).update(count)
-    ordered = sorted(languages.items(), key=lambda item: (-item[1], item[0]))
-    return {
-        "splits": {
-            split: SplitCount(**splits[split])
-            for split in SPLITS
-            if split in splits
-        },
-        "lengths": lengths_of([n for task in tasks for n in task["lengths"]]),
-        "signs": dict(signs),
-        "languages": dict(ordered) or None,
-    } | {
-        name: {kind: Found(*mine[kind]) for kind in sorted(mine)}
-        for name, mine in found.items()
-    }
 
 
 def suspicion(text: str) -> str | None:
@@ -133,5 +112,9 @@ def suspicion(text: str) -> str | None:
     return MARKUP if marks >= enough else None
 
 
-def _add(counts: dict[str, list], kind: str, count: int, id: str) -> None:
-    counts.setdefault(kind, [0, id])[0] += count
+def _count(counts: dict[str, int], name: str, count: int) -> None:
+    counts[name] = counts.get(name, 0) + count
+
+
+def _add(counts: dict[str, Found], kind: str, count: int, id: str) -> None:
+    counts.setdefault(kind, Found(0, id)).count += count

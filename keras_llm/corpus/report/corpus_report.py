@@ -17,8 +17,14 @@ from typing import Any
 import numpy as np
 
 from keras_llm.artifacts import read_artifact
-from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount
-from keras_llm.corpus.documents import SplitCount
+from keras_llm.corpus.counts import (
+    Count,
+    Files,
+    Found,
+    Leaks,
+    RuleCount,
+    SplitCount,
+)
 from keras_llm.corpus.duplicates.hashing import counted
 from keras_llm.errors import InputError
 from keras_llm.files import write_text
@@ -46,14 +52,6 @@ class Lengths:
     commonest: int = 0
     commonest_documents: int = 0
     histogram: list[list[int]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Found:
-    """How much of something there is, and the first document with it."""
-
-    count: int
-    id: str
 
 
 @dataclass(frozen=True)

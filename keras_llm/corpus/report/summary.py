@@ -1,20 +1,28 @@
 """What the tasks left, put together into one report."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from keras_llm.corpus.counts import Count, Files, Leaks, RuleCount, merged
+from keras_llm.corpus.counts import (
+    Count,
+    Files,
+    Leaks,
+    RuleCount,
+    commonest,
+    merged,
+)
+from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.hashing import counted
 from keras_llm.corpus.plan import EXACT_DUPLICATE, Plan
-from keras_llm.corpus.report.contents import merged_contents
+from keras_llm.corpus.report.contents import Contents
 from keras_llm.corpus.report.corpus_report import (
     Cluster,
     CorpusReport,
     Duplicates,
+    lengths_of,
 )
 from keras_llm.corpus.report.warnings import warnings_of
 from keras_llm.corpus.sources.listing import SourceFile
@@ -34,19 +42,15 @@ def merged_rules(records: list[dict[str, Any]]) -> dict[str, RuleCount]:
         for name in records[0]
     }
     for count in counts.values():
-        commonest = sorted(count.reasons.items(), key=lambda r: (-r[1], r[0]))
-        count.reasons = dict(commonest)
+        count.reasons = commonest(count.reasons)
     return counts
 
 
 def merged_files(records: list[dict[str, Any]]) -> Files:
     """What became of the files of all tasks."""
-    counts = {name: Counter() for name in ("read", "skipped", "repaired")}
-    for record in records:
-        for name, count in counts.items():
-            count.update(record[name])
-    found = sum(record["found"] for record in records)
-    return Files(found, *map(_commonest, counts.values()))
+    files = merged(Files, records)
+    kinds = files.read, files.skipped, files.repaired
+    return Files(files.found, *map(_told, kinds))
 
 
 def summarise(
@@ -87,19 +91,31 @@ def summarise(
         duplicates=_duplicates(store, plan, rules),
         leaks=leaks.get("leaks"),
         contamination=leaks.get("contamination"),
-        **merged_contents(store.records("written")),
+        **_contents(store),
     )
     return replace(report, warnings=warnings_of(report))
 
 
-def _commonest(counts: Mapping[str, int]) -> dict[str, int]:
+def _told(counts: Mapping[str, int]) -> dict[str, int]:
     """Counts, the commonest first; the rare ones beyond a number as one."""
-    ordered = sorted(
-        ((name, count) for name, count in counts.items() if count),
-        key=lambda item: (-item[1], item[0]),
-    )
+    ordered = list(commonest(counts).items())
     rest = sum(count for _, count in ordered[MOST_KINDS:])
-    return dict(ordered[:MOST_KINDS]) | ({"others": rest} if rest else {})
+    told = ordered[:MOST_KINDS] + [("others", rest)]
+    return {name: count for name, count in told if count}
+
+
+def _contents(store: Store) -> dict[str, Any]:
+    """What the documents hold, by fields of the report."""
+    found = merged(Contents, store.records("written"))
+    lengths = [np.empty(0, np.int64), *store.arrays("lengths")]
+    return {
+        "splits": {k: found.splits[k] for k in SPLITS if k in found.splits},
+        "lengths": lengths_of(np.concatenate(lengths)),
+        "signs": found.signs,
+        "unusual": dict(sorted(found.unusual.items())),
+        "languages": commonest(found.languages) or None,
+        "suspects": dict(sorted(found.suspects.items())),
+    }
 
 
 def _duplicates(

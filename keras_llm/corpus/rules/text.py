@@ -155,13 +155,8 @@ class ControlCharacters(BaseFormatter):
             text = _TERMINAL.sub("", text)
         for character in _BREAKS:
             text = text.replace(character, "\n")
-        # A few calls of `replace` are several times faster than one `sub`.
-        simple = [each for each in found if _SIMPLE.match(each)]
-        if len(simple) > 8:
+        if any(map(_SIMPLE.match, found)):
             text = _SIMPLE.sub("", text)
-        else:
-            for character in simple:
-                text = text.replace(character, "")
         if "\u00ad" in found:
             text = _SOFT_HYPHEN.sub("", text)
         if _IN_CONTEXT.search("".join(found)):

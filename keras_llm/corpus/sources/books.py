@@ -32,7 +32,6 @@ WITHIN_LINE = set(
     "mark q ruby s samp small span strike strong sub sup time tt u var wbr "
     "body html".split()
 )
-_NAMED = re.compile(rb"&(?!(?:amp|lt|gt|quot|apos);)([A-Za-z][A-Za-z0-9]*);")
 _SPACE = re.compile(" +")
 _WHITESPACE = re.compile(r"[ \t\r\n\f]+")
 _BREAKS = re.compile(r" *(?:\n *)+")
@@ -181,7 +180,6 @@ def _xml(content: bytes) -> Any:
 def _text_of(chapter: bytes) -> str:
     from lxml import etree
 
-    chapter = _NAMED.sub(_numbered, chapter)
     try:
         root = _xml(chapter)
     except etree.LxmlError:
@@ -194,14 +192,6 @@ def _text_of(chapter: bytes) -> str:
     return _BREAKS.sub(_line_ends, joined).strip()
 
 
-def _numbered(name: re.Match[bytes]) -> bytes:
-    """A character that HTML has a name for, as XML may write it."""
-    found = html.unescape(name[0].decode())
-    if found.startswith("&"):  # it has none of this name
-        return b"&amp;" + name[0][1:]
-    return b"".join(b"&#%d;" % ord(character) for character in found)
-
-
 def _line_ends(breaks: re.Match[str]) -> str:
     return "\n\n" if breaks[0].count("\n") > 1 else "\n"
 
@@ -211,6 +201,8 @@ def _pieces(root: Any) -> Iterator[str]:
 
     Elements may be nested deeper than Python's stack.
     """
+    from lxml import etree
+
     waiting: list[Any] = [root]
     while waiting:
         node = waiting.pop()
@@ -218,6 +210,8 @@ def _pieces(root: Any) -> Iterator[str]:
             yield node
             continue
         tag = node.tag
+        if tag is etree.Entity:
+            yield html.unescape(node.text)
         if not isinstance(tag, str):  # a comment, an instruction, an entity
             continue
         tag = tag.rpartition("}")[2].lower()
