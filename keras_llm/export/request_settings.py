@@ -54,13 +54,21 @@ def request_sampling(
     )
 
 
-def check_rows(**fields: tf.Tensor) -> None:
-    """Fails in the graph on a field without a value for each of the first."""
+def checked_rows(**fields: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The same fields, each of which must have a value a row of the first.
+
+    What is made of them waits for the check: else the graph might fail first
+    on shapes that do not fit, which names no field.
+    """
     (first, column), *others = fields.items()
     rows = tf.shape(column)[0]
-    for name, field in others:
+    checks = [
         tf.debugging.assert_equal(
             tf.shape(field)[0],
             rows,
             f"{name} must have as many rows as {first}",
         )
+        for name, field in others
+    ]
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(field) for name, field in fields.items()}

@@ -14,7 +14,7 @@ from keras_llm.export.chat_prompts import ChatPrompts
 from keras_llm.export.decoders import GraphDecoder
 from keras_llm.export.graph_tokenizers import GraphTokenizer
 from keras_llm.export.ragged import between, kept, with_first
-from keras_llm.export.request_settings import check_rows, request_sampling
+from keras_llm.export.request_settings import checked_rows, request_sampling
 from keras_llm.export.scoring import score_texts
 from keras_llm.export.server_files import MAX_TEXT_TOKENS
 from keras_llm.export.stop_strings import StopStrings, text_after
@@ -131,17 +131,17 @@ class TextGraph(tf.Module):
             dict of `text`, `num_tokens`, `finish_reason` and
             `prompt_truncated`.
         """
-        settings = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "repetition_penalty": repetition_penalty,
-            "seed": seed,
-        }
-        check_rows(prompt=prompt, max_new_tokens=max_new_tokens, **settings)
-        answers = self._answer(
-            prompt, max_new_tokens, request_sampling(**settings)
+        settings = checked_rows(
+            prompt=prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
         )
+        prompt, limit = settings.pop("prompt"), settings.pop("max_new_tokens")
+        answers = self._answer(prompt, limit, request_sampling(**settings))
         return {name: answers[name] for name in ANSWER}
 
     def chat(
@@ -164,18 +164,18 @@ class TextGraph(tf.Module):
         Returns:
             dict of what `generate` returns.
         """
-        settings = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "repetition_penalty": repetition_penalty,
-            "seed": seed,
-        }
-        check_rows(turns=turns, max_new_tokens=max_new_tokens, **settings)
-        rows, prompts = tf.shape(turns)[0], self.chat_prompts
-        limit, sampling = self._filled(
-            max_new_tokens, request_sampling(**settings)
+        settings = checked_rows(
+            turns=turns,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
         )
+        turns, limit = settings.pop("turns"), settings.pop("max_new_tokens")
+        rows, prompts = tf.shape(turns)[0], self.chat_prompts
+        limit, sampling = self._filled(limit, request_sampling(**settings))
         tokens, truncated = prompts.encode(_with_a_row(turns), limit)
         ends = tf.constant(prompts.end_token_ids, tf.int32)
         answers = self._continue(tokens, limit, sampling, ends)
