@@ -198,6 +198,10 @@ class Validation(keras.callbacks.Callback):
             self.best_loss = math.inf
 
 
+# Seconds between pictures of a run that goes on: each takes a third of one.
+BETWEEN_PICTURES = 10
+
+
 class Log(keras.callbacks.Callback):
     """Writes a row of the log, and draws the curves after a validation."""
 
@@ -206,6 +210,7 @@ class Log(keras.callbacks.Callback):
         self.clock = clock
         self.folder = folder
         self.columns = columns
+        self.drawn = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.clock.at_row:
@@ -220,8 +225,14 @@ class Log(keras.callbacks.Callback):
             "seconds": round(self.clock.seconds, 2),
         }
         append_row(self.folder / "log.csv", row)
-        if self.clock.at_validation:
-            draw_curves(self.folder / "log.csv", self.folder / "curves.png")
+        since = time.monotonic() - self.drawn
+        if self.clock.at_validation and since > BETWEEN_PICTURES:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draws the curves of the rows so far, if there are any."""
+        draw_curves(self.folder / "log.csv", self.folder / "curves.png")
+        self.drawn = time.monotonic()
 
 
 class Samples(keras.callbacks.Callback):

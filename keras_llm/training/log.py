@@ -72,9 +72,12 @@ def _step_of(line: str) -> float:
 def draw_curves(log: Path, out: Path) -> None:
     """Draws training and validation loss and the learning rate as a PNG.
 
-    Whatever else the log has, accuracy say, gets a picture of its own.
+    Whatever else the log has, accuracy say, gets a picture of its own. Of an
+    empty log nothing is drawn.
     """
     rows = read_log(log)
+    if not rows:
+        return
     panels = _panels(rows)
     with picture(out, 8, 3 + 1.5 * len(panels)) as figure:
         _draw_panels(figure, rows, panels)

@@ -122,6 +122,7 @@ class TrainingRun:
         console = console or Console(file=sys.stderr)
         with without_preprocessor(self.model), fitting.clock.interruptible():
             fitting.fit(console)
+            fitting.log.draw()
         if fitting.clock.interrupted:
             raise Interrupted(f"stopped at step {fitting.clock.step}")
         return fitting.finish()
@@ -223,6 +224,7 @@ class _Fitting:
             self.clock, self.validation, self.samples, out / "checkpoints"
         )
         self.checkpointer.set_model(self.model)
+        self.log = Log(self.clock, out, run.columns)
 
     def resume(self) -> None:
         """Goes back to the newest whole checkpoint, or to the beginning."""
@@ -243,7 +245,7 @@ class _Fitting:
                 self.clock,
                 StopOnDivergence(self.clock, self.checkpointer.path),
                 self.validation,
-                Log(self.clock, self.out, self.run.columns),
+                self.log,
                 self.samples,
                 self.checkpointer,
                 Watch(self.clock),
