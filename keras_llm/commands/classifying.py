@@ -1,16 +1,22 @@
-"""The subcommand that tells the classes of texts."""
+"""The subcommand that tells the classes of texts, and how well it does."""
 
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from keras_llm.commands.command import Command
+from keras_llm.commands.showing import ANSWERS, RESULTS, show, write_json
 from keras_llm.errors import InputError
+from keras_llm.files import write_json_lines, written_beside
 
-SHOWN = 5  # classes of a text
+SHOWN = 5  # classes of a text, and texts that it is wrong about
+WIDTH = 60  # characters of such a text
 
 
 def classify(values: Namespace, console: Console) -> list[dict[str, Any]]:
@@ -31,6 +37,31 @@ def classify(values: Namespace, console: Console) -> list[dict[str, Any]]:
                 mark = "*" if label in each.labels else " "
                 print(f"  {mark} {score:6.1%}  {label}")
     return [each._asdict() for each in found]
+
+
+def evaluate_labelled(values: Namespace, console: Console) -> dict[str, Any]:
+    """Shows how well a classifier tells labelled texts; saves the report."""
+    from keras_llm.evaluation.classification_pictures import (
+        draw_classification,
+    )
+    from keras_llm.workflow import evaluate_classifier
+
+    report, rows = evaluate_classifier(
+        values.preset, values.labelled, values["data.columns"], console
+    )
+    if values.out is not None:
+        with written_beside(values.out) as folder:
+            write_json(folder / RESULTS, report)
+            write_json_lines(folder / ANSWERS, rows)
+            draw_classification(report, folder)
+    if rows and not values.json:
+        table = Table("most wrong about", "label", "said")
+        for row in rows[:SHOWN]:
+            text = shorten(row["text"], WIDTH, placeholder="…")
+            said = ("|".join(row[name]) or "-" for name in ("labels", "said"))
+            table.add_row(*map(escape, (text, *said)))
+        Console().print(table)
+    return show(report, values)
 
 
 def _lines(file: Path | None) -> list[str]:

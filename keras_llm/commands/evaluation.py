@@ -1,6 +1,5 @@
 """The subcommands that ask a model, and that tell how good it is."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +7,16 @@ from jsonargparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
+from keras_llm.commands.classifying import evaluate_labelled
 from keras_llm.commands.command import Command
-from keras_llm.commands.showing import show
+from keras_llm.commands.showing import ANSWERS, RESULTS, show, write_json
 from keras_llm.errors import InputError
 from keras_llm.files import (
     check_free,
     write_json_lines,
-    write_text,
     written_beside,
 )
 
-RESULTS, ANSWERS = "results.json", "answers.jsonl"
 PAIRS = (
     "JSON, JSON Lines, CSV, TSV or Parquet with columns prompt and "
     "completion, question and answer, instruction and output, or input and "
@@ -95,6 +93,18 @@ EVALUATE_OPTIONS = {
         "help": "Put prompts as a user's message, by the chat template, to a "
         "model that was tuned on conversations.",
     },
+    "--labelled": {
+        "type": str | None,
+        "metavar": "DATA",
+        "help": "Texts with labels, which a classifier is judged by as its "
+        "run does.",
+    },
+    "--data.columns": {
+        "type": list[str],
+        "metavar": "[TEXT,LABEL]",
+        "help": "Their columns, where they have other names; by number, from "
+        "1, in a table without a header.",
+    },
     "--out": {
         "type": Path | None,
         "metavar": "DIR",
@@ -139,6 +149,7 @@ OPTIONS_OF = {
         "stop",
         "chat",
     ),
+    "--labelled": ("data.columns",),
 }
 
 
@@ -148,6 +159,7 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
         "TOKENS": (values.tokens, _evaluate_tokens),
         "--tasks": (values.tasks, _evaluate_tasks),
         "--references": (values.references, _evaluate_references),
+        "--labelled": (values.labelled, evaluate_labelled),
     }
     given = [name for name, (value, _) in ways.items() if value]
     if len(given) != 1:
@@ -157,11 +169,11 @@ def evaluate(values: Namespace, console: Console) -> dict[str, Any]:
         )
     for way, options in OPTIONS_OF.items():
         for option in options:
-            if values[option] not in (None, False) and way not in given:
+            if values[option] not in (None, False, []) and way not in given:
                 raise InputError(f"--{option} needs {way}.")
     if values.out is not None:
         if "TOKENS" in given:
-            raise InputError("--out needs --tasks or --references.")
+            raise InputError("--out needs --tasks, --references or --labelled.")
         check_free(values.out)
     return ways[given[0]][1](values, console)
 
@@ -211,7 +223,7 @@ def _evaluate_tasks(values: Namespace, console: Console) -> dict[str, Any]:
     if values.out is not None:
         samples = found.pop("samples", {})
         with written_beside(values.out) as folder:
-            _write_json(folder / RESULTS, found)
+            write_json(folder / RESULTS, found)
             for task, answers in samples.items():
                 write_json_lines(folder / f"samples_{task}.jsonl", answers, str)
     if not values.json:
@@ -277,7 +289,7 @@ def _evaluate_references(values: Namespace, console: Console) -> dict[str, Any]:
         )
     if values.out is not None:
         with written_beside(values.out) as folder:
-            _write_json(folder / RESULTS, result)
+            write_json(folder / RESULTS, result)
             write_json_lines(folder / ANSWERS, rows)
     return show(result, values)
 
@@ -314,22 +326,19 @@ def ask(values: Namespace, console: Console) -> dict[str, Any]:
     return answer.to_dict()
 
 
-def _write_json(path: Path, values: Any) -> None:
-    write_text(path, json.dumps(values, indent=1, default=str))
-
-
 COMMANDS = {
     "evaluate": Command(
         evaluate,
         "Loss, perplexity, bits per byte and accuracy of a preset, of an "
         "encoder on masked words beside a unigram model; or its "
         "score in tasks of lm_eval; or how close its answers are to given "
-        "ones.",
+        "ones; or how well a classifier tells labelled texts.",
         [
             ("preset", Path, "A preset, or the run that has one."),
             ("tokens", Path | None, "Folder that `encode` wrote."),
         ],
         EVALUATE_OPTIONS,
+        recipe="classifier",
     ),
     "ask": Command(
         ask,

@@ -1,8 +1,14 @@
 """How results are printed."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+
+from keras_llm.files import write_text
+
+RESULTS, ANSWERS = "results.json", "answers.jsonl"  # of an evaluation
 
 
 def show(result: dict[str, Any], values: Namespace) -> dict[str, Any]:
@@ -10,6 +16,11 @@ def show(result: dict[str, Any], values: Namespace) -> dict[str, Any]:
     if not values.json:
         _print_lines(result, "")
     return result
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes a result; what JSON has no word for, as text."""
+    write_text(path, json.dumps(values, indent=1, default=str))
 
 
 def _print_lines(values: dict[str, Any], indent: str) -> None:

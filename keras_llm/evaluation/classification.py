@@ -1,5 +1,6 @@
 """How well classes are told apart: figures of scores. Knows no model."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -118,6 +119,40 @@ def most_wrong(scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
     likely = np.where(classes, scores, 1 - scores).min(axis=1)
     order = np.argsort(likely, kind="stable")[:WORST]
     return order[likely[order] < 0.5]
+
+
+def wrong_texts(
+    scores: np.ndarray,
+    classes: np.ndarray,
+    texts: Sequence[str],
+    labels: list[str],
+    multi_label: bool = False,
+) -> list[dict[str, Any]]:
+    """The texts that scores are most wrong about, the worst first.
+
+    Args:
+        texts: Of each row of scores.
+
+    The other arguments are those of `judge_scores`.
+
+    Returns:
+        The text, its labels, those that are said of it, and the score of each
+        label.
+    """
+    said = said_classes(scores, multi_label)
+    return [
+        {
+            "text": texts[index],
+            "labels": _names(labels, classes[index]),
+            "said": _names(labels, said[index]),
+            "scores": dict(zip(labels, scores[index].tolist(), strict=True)),
+        }
+        for index in most_wrong(scores, classes)
+    ]
+
+
+def _names(labels: list[str], which: np.ndarray) -> list[str]:
+    return [labels[index] for index in np.flatnonzero(which)]
 
 
 def _figures(label: str, said: np.ndarray, true: np.ndarray) -> ClassFigures:

@@ -16,8 +16,7 @@ from keras_llm.errors import InputError
 from keras_llm.evaluation.classification import (
     Classification,
     judge_scores,
-    most_wrong,
-    said_classes,
+    wrong_texts,
 )
 from keras_llm.evaluation.linear_baseline import linear_scores
 from keras_llm.models.loading import context_of
@@ -166,16 +165,7 @@ def evaluate_classifier(
     scores = Scorer(model, recipe).scores(held)
     labels = model.labels
     figures = judge_scores(scores, true, labels, multi_label)
-    said = said_classes(scores, multi_label)
-    rows = [
-        {
-            "text": texts[index],
-            "labels": _names(labels, true[index]),
-            "said": _names(labels, said[index]),
-            "scores": dict(zip(labels, scores[index].tolist(), strict=True)),
-        }
-        for index in most_wrong(scores, true)
-    ]
+    rows = wrong_texts(scores, true, texts, labels, multi_label)
     report = {"split": folder.name, "texts": len(held), **figures.to_dict()}
     return report | {"linear": linear_figures(data, labels, recipe)}, rows
 
@@ -281,7 +271,3 @@ def _validation(
         }
 
     return validate
-
-
-def _names(labels: list[str], which: np.ndarray) -> list[str]:
-    return [labels[index] for index in np.flatnonzero(which)]

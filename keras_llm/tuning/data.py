@@ -187,14 +187,18 @@ def read_column(path: Path, name: str, what: str) -> list[Any]:
 
 
 def nothing_left(
-    kind: str, read: int, left_out: dict[str, Finding]
+    kind: str,
+    read: int,
+    left_out: dict[str, Finding],
+    purpose: str = "train on",
 ) -> InputError:
-    """What to raise if no record can be trained on.
+    """What to raise if no record can be used.
 
     Args:
-        kind: What would be trained on.
+        kind: What a record would be.
         read: Records.
         left_out: By reason.
+        purpose: What it would be used to do.
     """
     reasons = ", ".join(
         f"{found.count:,} are left out: each {reason} (the first: "
@@ -202,7 +206,7 @@ def nothing_left(
         for reason, found in left_out.items()
     )
     return InputError(
-        f"No {kind} is left to train on, of {read} records: "
+        f"No {kind} is left to {purpose}, of {read} records: "
         f"{reasons or 'there are none'}."
     )
 

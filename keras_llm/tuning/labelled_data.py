@@ -88,6 +88,52 @@ def read_labelled(
     return found, report
 
 
+def read_judged(
+    sources: Sequence[str],
+    columns: Sequence[str],
+    classes: Sequence[str],
+    multi_label: bool,
+) -> tuple[list[str], np.ndarray, LabelledReport]:
+    """Texts that a classifier is judged by, all of a source.
+
+    Args:
+        sources: As `read_records` takes them.
+        columns: Names of the two of text and label; known ones if empty.
+        classes: Those that the classifier tells.
+        multi_label: Whether a text may have several labels, or none.
+
+    Returns:
+        The texts; bool `(texts, num_classes)`, which classes each has; and
+        what became of the records.
+
+    Raises:
+        InputError: A source cannot be used, no text is left, there is a label
+            that the classifier does not know, or one class alone.
+    """
+    report = LabelledReport(classes=list(classes))
+    settings = DataSettings(columns=list(columns))
+    samples = list(_samples(sources, settings, multi_label, report))
+    if not samples:
+        left_out = report.left_out
+        raise nothing_left("text", report.read, left_out, "judge by")
+    number = {label: index for index, label in enumerate(classes)}
+    found = np.zeros((len(samples), len(number)), bool)
+    for row, (record, (_, labels)) in enumerate(samples):
+        if unknown := [label for label in labels if label not in number]:
+            raise InputError(
+                f"Column {report.columns[1]} must have labels that the "
+                f"classifier knows: {first_of(list(classes), 5)}. Received: "
+                f"{unknown[0]!r} in {record.id}"
+            )
+        found[row, [number[label] for label in labels]] = True
+    if not multi_label and (found.any(axis=0)).sum() < 2:
+        raise InputError(
+            f"Column {report.columns[1]} must have at least two classes to "
+            f"judge by. Received: {samples[0][1][1][0]} alone."
+        )
+    return [text for _, (text, _) in samples], found, report
+
+
 def make_labelled(
     found: dict[str, list[tuple[str, str, list[str]]]],
     report: LabelledReport,
@@ -140,6 +186,19 @@ def read_texts(folder: Path) -> list[str]:
         InputError: The file is missing or damaged.
     """
     return read_column(folder / TEXTS, "text", "texts")
+
+
+def read_learned(
+    folder: Path, classes: Sequence[str]
+) -> tuple[list[str], np.ndarray]:
+    """The texts of a split; and bool `(texts, num_classes)`, their classes.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    labels = read_column(folder / TEXTS, "labels", "labels")
+    found = [[label in said for label in classes] for said in labels]
+    return read_texts(folder), np.asarray(found, bool)
 
 
 def _rows(preprocessor, texts: list[str]) -> tuple[list[np.ndarray], list[int]]:

@@ -1,6 +1,9 @@
 """Composes the stages of a run, from text or data to an evaluated preset."""
 
-from keras_llm.workflow.classifying import tune_classifier
+from keras_llm.workflow.classifying import (
+    evaluate_classifier,
+    tune_classifier,
+)
 from keras_llm.workflow.evaluating import evaluate_preset, held_out_splits
 from keras_llm.workflow.improvement import improve
 from keras_llm.workflow.labelling import classify
@@ -29,6 +32,7 @@ __all__ = [
     "TUNINGS",
     "classify",
     "encode_corpus",
+    "evaluate_classifier",
     "evaluate_preset",
     "held_out_splits",
     "improve",

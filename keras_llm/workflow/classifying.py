@@ -1,7 +1,7 @@
 """Composes the stages of a classifier: from labelled texts to a preset."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,62 @@ def tune_classifier(
             lambda model, _: classifier_run(model, tuning.data, recipe),
         )
         return tuning.report()
+
+
+def evaluate_classifier(
+    preset: str | Path,
+    sources: str | Sequence[str],
+    columns: Sequence[str] = (),
+    console: Console | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """How well a classifier tells texts that it was not tuned with.
+
+    Args:
+        preset: A preset of any classifier, or the run that has one: a linear
+            model of the run's own texts is judged beside it.
+        sources: Sources of records: texts and their labels.
+        columns: Names of the two columns; known ones if omitted.
+        console: Where the outcome is told; nowhere if omitted.
+
+    Returns:
+        What became of the records and the figures, as `tune_classifier` has
+        them; and the texts that it is most wrong about.
+
+    Raises:
+        InputError: No classifier there, or texts that it cannot be judged by.
+    """
+    from keras_llm.evaluation.classification import judge_scores, wrong_texts
+    from keras_llm.evaluation.linear_baseline import linear_scores
+    from keras_llm.export.classifier_graph import labels_of
+    from keras_llm.models.class_scores import (
+        class_scores,
+        count_cut,
+        has_several,
+    )
+    from keras_llm.models.loading import load_classifier
+    from keras_llm.tuning.labelled_data import read_judged, read_learned
+
+    console = console or Console(quiet=True)
+    model = load_classifier(preset)
+    labels, several = labels_of(model), has_several(model)
+    texts, classes, data = read_judged(
+        as_sources(sources), columns, labels, several
+    )
+    data.cut.count = count_cut(model, texts)
+    _tell_left_out(asdict(data), console)
+    report = {"read": data.read, "texts": len(texts), "cut": data.cut.count}
+    with console.status(f"evaluating {len(texts):,} texts"):
+        scores = class_scores(model, texts)
+        report |= judge_scores(scores, classes, labels, several).to_dict()
+        learned = Path(preset) / "data" / "train"
+        if learned.is_dir():
+            known, of_known = read_learned(learned, labels)
+            report["learned"] = len({*known}.intersection(texts))
+            found = linear_scores(known, of_known, texts, several)
+            found = judge_scores(found, classes, labels, several)
+            report["linear"] = found.to_dict()
+    console.print(_summary(report), markup=False)
+    return report, wrong_texts(scores, classes, texts, labels, several)
 
 
 def _learned_by(recipe: TuningRecipe) -> dict[str, Any]:
@@ -110,15 +166,7 @@ class _ClassifierTuning(Tuning):
         kept = ", ".join(f"{n:,} {name}" for name, n in report["kept"].items())
         classes = len(report["classes"])
         self.run.console.print(f"{classes} classes: {kept}")
-        for reason, finding in report["left_out"].items():
-            self.run.console.print(
-                f"{finding['count']:,} records are left out: each {reason}."
-            )
-        if cut := report["cut"]["count"]:
-            self.run.console.print(
-                f"{cut:,} texts are longer than the context: their ends are "
-                "not seen."
-            )
+        _tell_left_out(report, self.run.console)
 
     def _template_of_kind(self, model):
         return None
@@ -238,12 +286,25 @@ class _ClassifierTuning(Tuning):
         return held_out(self.data)
 
 
+def _tell_left_out(report: dict[str, Any], console: Console) -> None:
+    """Says which records are not seen, or not whole."""
+    for reason, finding in report["left_out"].items():
+        console.print(
+            f"{finding['count']:,} records are left out: each {reason}."
+        )
+    if cut := report["cut"]["count"]:
+        console.print(
+            f"{cut:,} texts are longer than the context: their ends are not "
+            "seen."
+        )
+
+
 def _summary(report: dict[str, Any]) -> str:
     """How the classifier compares with what costs less."""
     names = {
         "this classifier": report,
         "the same network, not pretrained": report.get("untrained"),
-        "a linear model of word counts": report["linear"],
+        "a linear model of word counts": report.get("linear"),
     }
     lines = [
         f"{found['accuracy']:.1%} accuracy, macro F1 {found['macro_f1']:.3f}: "
@@ -257,7 +318,13 @@ def _summary(report: dict[str, Any]) -> str:
             f"{point['accuracy']:.1%} with {point['texts']:,} texts to learn "
             f"from; the linear model {linear:.1%}"
         )
-    if report["accuracy"] <= report["linear"]["accuracy"]:
+    if learned := report.get("learned"):
+        lines.append(
+            f"! It has learned from {learned:,} of these texts: leave them out "
+            "to know how well it tells new ones."
+        )
+    linear = report.get("linear")
+    if linear and report["accuracy"] <= linear["accuracy"]:
         lines.append(
             "! The linear model is as good, and much cheaper: use that, or "
             "try a better pretrained model, more texts or more epochs."

@@ -1,4 +1,4 @@
-"""`keras-llm ask` and the three ways of `keras-llm evaluate`."""
+"""`keras-llm ask` and the four ways of `keras-llm evaluate`."""
 
 import json
 import re
@@ -112,7 +112,9 @@ def test_references(call, tmp_path):
         ("evaluate x y --limit 3", "--limit needs --tasks"),
         ("evaluate x --tasks a --split b", "--split needs TOKENS"),
         ("evaluate x --tasks a --stop b", "--stop needs --references"),
-        ("evaluate x y --out o", "--out needs --tasks or --references"),
+        ("evaluate x y --out o", "--out needs --tasks, --references or"),
+        ("evaluate x y --data.columns a b", "--data.columns needs --labelled"),
+        ("evaluate x --labelled y", "x must be a preset"),
         ("evaluate x --tasks a", "x must be a preset"),
         ("evaluate x --references nowhere.jsonl", "does not exist"),
         ("evaluate x --references pairs.csv", "x must be a preset"),
