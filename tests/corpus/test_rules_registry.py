@@ -80,7 +80,7 @@ def test_rules_share_one_splitter_of_words_in_every_process():
         for rule in rules
         if isinstance(getattr(rule.block, "language", None), Words)
     ]
-    assert len(splitters) == 3
+    assert len(splitters) == 4
     assert all(each is WORDS for each in splitters)
 
 
