@@ -363,3 +363,21 @@ def test_a_prompt_too_long_for_samples_is_found_before_training(
     )
     assert message.startswith("training.sample_prompt: ")
     assert not (tmp_path / "out" / "training" / "log.csv").exists()
+
+
+def test_tuning_on_text_shows_what_it_did_and_not_its_corpus(
+    monkeypatch, tmp_path, capsys
+):
+    from keras_llm import workflow
+
+    result = {
+        "prepare": {"rules": {"newlines": 1}},
+        "encode": {"dtype": "uint16"},
+        "tune": {"steps": 3},
+    }
+    monkeypatch.setitem(workflow.TUNINGS, "domain", lambda *given: result)
+    line = ["tune", "domain", "model", "text.txt", "--out", str(tmp_path)]
+    main(line)
+    assert capsys.readouterr().out.startswith("tune\n  steps  3\n")
+    main([*line, "--json"])
+    assert json.loads(capsys.readouterr().out) == result

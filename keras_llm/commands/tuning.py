@@ -36,6 +36,15 @@ SHAPES = {
 }
 # What a model that was tuned is tried by.
 NEXT = {"domain": ASKED["generate"], "classifier": ASKED["classify"]}
+# Pages of them; `keras-llm inspect` and the folder's reports have it all.
+DETAILS = (
+    "calibration",
+    "encode",
+    "linear",
+    "per_class",
+    "prepare",
+    "untrained",
+)
 
 
 def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
@@ -50,13 +59,22 @@ def tune(kind: str, values: Namespace, console: Console) -> dict[str, Any]:
         values.redo,
         console,
     )
-    show(result, values)
+    show(result if values.json else _brief(result), values)
     if not values.json:
         print(
             f"\nNext: keras-llm {NEXT.get(kind, 'chat {}').format(values.out)}"
+            f"\n      keras-llm inspect {values.out}"
             f"\n      keras-llm export {values.out} saved_models/NAME"
         )
     return result
+
+
+def _brief(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _brief(value) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name not in DETAILS
+    }
 
 
 def improve(values: Namespace, console: Console) -> dict[str, Any]:
