@@ -19,7 +19,11 @@ HERE = Path(__file__).parent
 # What the kernel of every page runs first.
 STARTUP = HERE / "kernel_startup.py"
 # 1200 steps of a whole text are what a reader sees.
-TINY = {"STEPS": "20"}
+TINY = {
+    "STEPS": "20",
+    # To compile takes longer than these steps do.
+    "DOCS_TRAINING": "--training.jit_compile=false",
+}
 TINY_SPEECHES = 6
 
 

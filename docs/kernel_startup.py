@@ -15,6 +15,7 @@ from IPython import get_ipython
 SHELL = get_ipython()
 ELSEWHERE = SHELL.system
 REFUSED = 3  # by `keras-llm improve`, which says why
+TRAINING = ("train", "tune", "improve")
 
 os.chdir(os.environ["DOCS_WORK"])
 # Text as in a terminal, not as widgets of a notebook.
@@ -27,6 +28,8 @@ def system(line: str) -> None:
     words = shlex.split(os.path.expandvars(SHELL.var_expand(line)))
     if words[0] != "keras-llm" or "|" in words:
         return ELSEWHERE(line)
+    if words[1] in TRAINING:
+        words += shlex.split(os.environ.get("DOCS_TRAINING", ""))
     from keras_llm.cli import main
 
     out, errors = io.StringIO(), io.StringIO()
