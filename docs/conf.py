@@ -15,6 +15,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "terms",
 ]
 # Single backticks of docstrings, which are Markdown's here.
 default_role = "code"

@@ -157,6 +157,30 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path, monkeypatch):
     assert broken_links(tmp_path) == ["a.html: b.html"]
 
 
+def test_a_word_in_italics_leads_to_the_glossary(tmp_path):
+    glossary = "# Glossary\n\n```{glossary}\ntoken\n  A piece of text.\n```\n"
+    pages = {
+        "index.md": "# Page\n\nCut into *Tokens*. Other *words*.\n",
+        "glossary.md": f"---\norphan: true\n---\n{glossary}",
+        "conf.py": f"import sys; sys.path.insert(0, {str(DOCS)!r})\n"
+        "extensions = ['myst_parser', 'terms']\n",
+    }
+    for name, text in pages.items():
+        (tmp_path / name).write_text(text)
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-qW",
+        tmp_path,
+        tmp_path / "out",
+    ]
+    subprocess.run(command, check=True)
+    page = (tmp_path / "out/index.html").read_text()
+    links = re.findall(r'href="(glossary.*?)".*?<em>(.*?)</em>', page)
+    assert links == [("glossary.html#term-token", "Tokens")]
+
+
 @pytest.fixture
 def generate(monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
