@@ -81,17 +81,17 @@ def test_plain_text_needs_no_extra_and_pages_name_theirs(tmp_path):
     assert not (tmp_path / "web").exists()
 
 
-@pytest.fixture
-def many(tmp_path, monkeypatch):
-    """Some hundred texts with duplicates, in a dozen tasks."""
-    folder = tmp_path / "many"
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Some hundred texts with duplicates."""
+    folder = tmp_path_factory.mktemp("many")
     for number in range(200):
         content = words(120, number // 4 * 4)
         content[number % 4 * 3] = "changed"
         write(folder / f"{number:03d}.txt", " ".join(content) + "  \n")
     write(folder / "200.txt", (folder / "007.txt").read_bytes())
-    few = partial(make_tasks, task_bytes=12_000)
-    monkeypatch.setattr(prepare_module, "make_tasks", few)
+    longer = (folder / "042.txt").read_text() + "one more"
+    write(folder / "042-longer.txt", longer)
     return folder
 
 
@@ -102,10 +102,24 @@ SEARCHED = CorpusSettings(
 )
 
 
-def test_workers_do_not_change_what_comes_out(many, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    prepare(str(many), one, SEARCHED, ExecutionSettings(workers=1))
-    prepare(str(many), two, SEARCHED, ExecutionSettings(workers=2))
+@pytest.fixture(scope="module")
+def searched(many, tmp_path_factory):
+    """The corpus of these, made by one worker, and its report."""
+    out = tmp_path_factory.mktemp("searched") / "out"
+    return out, prepared(many, out, SEARCHED, ExecutionSettings(workers=1))
+
+
+def prepared(source, *arguments):
+    """Prepares a few of the files in each task."""
+    few = partial(make_tasks, task_bytes=12_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare_module, "make_tasks", few)
+        return prepare(str(source), *arguments)
+
+
+def test_workers_do_not_change_what_comes_out(many, searched, tmp_path):
+    one, two = searched[0], tmp_path / "two"
+    prepared(many, two, SEARCHED, ExecutionSettings(workers=2))
     assert len(list((one / "train").iterdir())) > 5
     assert files_of(one) == files_of(two)
 
@@ -133,37 +147,33 @@ def note_pickles(folder, rank, into, run):
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_does_not_either(many, tmp_path):
+def test_a_ray_cluster_does_not_either(many, searched, tmp_path):
     ray = pytest.importorskip("ray")
-    prepare(str(many), tmp_path / "local", SEARCHED)
     try:
-        prepare(
-            str(many), tmp_path / "ray", SEARCHED, ExecutionSettings("ray", 2)
-        )
+        prepared(many, tmp_path / "ray", SEARCHED, ExecutionSettings("ray", 2))
     finally:
         ray.shutdown()
-    assert files_of(tmp_path / "local") == files_of(tmp_path / "ray")
+    assert files_of(searched[0]) == files_of(tmp_path / "ray")
 
 
-def test_of_near_duplicates_the_longest_stays(many, tmp_path):
-    write(many / "201.txt", (many / "042.txt").read_text() + "one more")
-    report = prepare(str(many), tmp_path / "out", SEARCHED)
+def test_of_near_duplicates_the_longest_stays(searched):
+    out, report = searched
     assert report.duplicates.exact == 1
     assert report.duplicates.clusters == 50
     assert report.duplicates.near == 151
     assert report.kept.documents == 50
     kept = {}
     for split in ("train", "validation", "test"):
-        kept |= documents(tmp_path / "out", split)
-    assert "201.txt" in kept and "042.txt" not in kept
+        kept |= documents(out, split)
+    assert "042-longer.txt" in kept and "042.txt" not in kept
 
 
 def test_near_duplicates_can_be_kept_on_one_side(many, tmp_path):
     settings = CorpusSettings(
         near_duplicates="together", split=SplitSettings("hash", 0.3, 0.3)
     )
-    report = prepare(str(many), tmp_path / "out", settings)
-    assert report.kept.documents == 200
+    report = prepared(many, tmp_path / "out", settings)
+    assert report.kept.documents == 201
     sides = [
         {int(id[:3]) // 4 for id in documents(tmp_path / "out", split)}
         for split in ("train", "validation", "test")

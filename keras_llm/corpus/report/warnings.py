@@ -44,24 +44,14 @@ SUSPECT_ADVICE = {
         "to take in corpus.include."
     ),
 }
+_REMOVE = "Put control_characters into corpus.rules."
+_DECODE = "Set corpus.encoding, or leave such files out."
 UNUSUAL_ADVICE = {
-    "control": "Put control_characters into corpus.rules.",
-    "private use": (
-        "They mean nothing outside one font, often that of a PDF: take the "
-        "text from another format, or leave such files out."
-    ),
-    "replacement": (
-        "They stand for bytes that could not be decoded: set "
-        "corpus.encoding, or leave such files out."
-    ),
-    "surrogate": (
-        "They are halves of characters that were cut in JSON, and no "
-        "tokenizer can learn them: put control_characters into corpus.rules."
-    ),
-    "unassigned": (
-        "They are in no Unicode that this Python knows, most likely wrongly "
-        "decoded: set corpus.encoding, or leave such files out."
-    ),
+    "control": _REMOVE,
+    "private use": "They are of one font: take another format than PDF.",
+    "replacement": f"They stand for bytes that no decoder knew. {_DECODE}",
+    "surrogate": f"They are halves of characters, as of JSON. {_REMOVE}",
+    "unassigned": f"No Unicode known here has them. {_DECODE}",
 }
 # Each yields pairs: whether something is wrong, and what is to be said then.
 Checks = Iterator[tuple[bool, str]]

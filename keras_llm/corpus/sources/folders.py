@@ -75,13 +75,13 @@ def files_in(
         InputError: There is none, or none of them is included.
         OSError: It cannot be looked into.
     """
-    found = [_found_in(folder, *each, source) for each in _walk([folder])]
+    found = _files(folder, [folder], source, include)
     if not found:
         raise InputError(
             f"The folder {folder} must hold files. Received: none that is not "
             "hidden, or in a corpus of ours, which must be named itself."
         )
-    return _with_splits(_included(found, include))
+    return found
 
 
 def files_matching(pattern: str, include: Sequence[str]) -> list[SourceFile]:
@@ -97,7 +97,7 @@ def files_matching(pattern: str, include: Sequence[str]) -> list[SourceFile]:
             if not _is_hidden(match.relative_to(fixed))
             and not any(map(is_ours, _reached(match, fixed, pattern)))
         )
-        found = [_found_in(fixed, *each, pattern) for each in _walk(matches)]
+        found = _files(fixed, matches, pattern, include)
     except (OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{pattern} cannot be read: {error}") from error
     if not found:
@@ -105,7 +105,7 @@ def files_matching(pattern: str, include: Sequence[str]) -> list[SourceFile]:
             f"{pattern} must match files. Received: none among "
             f"{len(matches)} matches."
         )
-    return _with_splits(_included(found, include))
+    return found
 
 
 def is_included(path: str, patterns: Sequence[str]) -> bool:
@@ -121,16 +121,21 @@ def is_included(path: str, patterns: Sequence[str]) -> bool:
     )
 
 
-def _included(
-    files: list[SourceFile], patterns: Sequence[str]
+def _files(
+    base: Path, paths: Sequence[Path], source: str, patterns: Sequence[str]
 ) -> list[SourceFile]:
+    """The files of paths below a folder, each with its split if it has one."""
+    files = [_found_in(base, *each, source) for each in _walk(paths)]
+    if not any(file.split == "train" for file in files):
+        # A lone `dev` or `notes.test.md` does not mean a split.
+        files = [replace(file, split=None) for file in files]
     chosen = [
         file
         if file.skipped or is_included(file.id, patterns)
         else replace(file, skipped=NOT_INCLUDED)
         for file in files
     ]
-    if all(file.skipped == NOT_INCLUDED for file in chosen):
+    if files and all(file.skipped == NOT_INCLUDED for file in chosen):
         names = ", ".join(dict.fromkeys(label_of(file.id) for file in files))
         raise InputError(
             f"corpus.include must match files of {files[0].source}. Received: "
@@ -227,13 +232,6 @@ def _found_in(
         return SourceFile(path, id, named, 0, by_folder, trouble=trouble)
     by_name = SPLIT_NAMES.get(stem_of(path.name).split(".")[-1].lower())
     return file_of(path, relative.as_posix(), source, by_folder or by_name)
-
-
-def _with_splits(files: list[SourceFile]) -> list[SourceFile]:
-    if any(file.split == "train" for file in files):
-        return files
-    # A lone `dev` or `notes.test.md` does not mean a split.
-    return [replace(file, split=None) for file in files]
 
 
 def readable(name: str) -> str:
