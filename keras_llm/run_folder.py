@@ -164,7 +164,8 @@ class Run:
 
         Args:
             name: One of `STAGES`.
-            settings: Nested settings that its output depends on.
+            settings: Nested settings that its output depends on, called as
+                in the recipe.
             input: What else its output depends on.
             work: Writes the stage's folders and returns its report.
 

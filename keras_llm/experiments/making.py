@@ -13,29 +13,9 @@ from rich.console import Console
 from keras_llm.experiments.runs import PRETRAINING
 from keras_llm.experiments.space import AnyRecipe
 from keras_llm.files import write_text
-from keras_llm.recipes.loading import read_recipe
 from keras_llm.recipes.settings import to_dict
 from keras_llm.recipes.tuning_settings import TuningRecipe
-from keras_llm.run_folder import RECIPE, RECORDS, STAGES, flat, read_records
-
-# The stages in order, and the settings that each depends on.
-READS = {
-    "prepare": ("corpus.",),
-    "tokenizer": ("corpus.", "tokenizer."),
-    "encode": ("corpus.", "tokenizer."),
-    "data": ("data.", "classifier.multi_label"),
-    "reference": ("data.", "preferences.loss"),
-    "pretrain": ("model.", "training.", "seed"),
-    "tune": (
-        "adapter.",
-        "classifier.",
-        "preferences.",
-        "replay.",
-        "training.",
-        "seed",
-    ),
-    "evaluate": ("generation.",),
-}
+from keras_llm.run_folder import RECORDS, STAGES, flat, read_records
 
 
 def make_run(
@@ -111,20 +91,17 @@ def share_stages(
 
 def _alike(donor: Path, recipe: AnyRecipe) -> list[str]:
     """First stages that are done, and would come out the same."""
-    if not (donor / RECIPE).is_file():
+    if not (donor / RECORDS).is_file():
         return []
     records = read_records(donor / RECORDS)
-    theirs = flat(read_recipe(str(donor / RECIPE)))
     ours = flat(to_dict(recipe))
     found = []
-    for name, sections in READS.items():
+    for name in STAGES:
         if name not in records:
             continue
-        same = all(
-            theirs.get(field) == value
-            for field, value in ours.items()
-            if field.startswith(sections)
-        )
+        # A record names the settings that its stage depends on.
+        theirs = flat(records[name]["settings"])
+        same = all(ours.get(k, value) == value for k, value in theirs.items())
         if not (same and records[name]["finished"]):
             break  # those that follow depend on it
         found.append(name)

@@ -158,7 +158,7 @@ class _ClassifierTuning(Tuning):
             {
                 "data": to_dict(settings),
                 "kind": self.kind,
-                "multi_label": multi_label,
+                "classifier": {"multi_label": multi_label},
             },
             {"files": fingerprint(sources), "base": self._base},
             work,

@@ -101,7 +101,7 @@ def tune_preferences(
         if settings.loss != "simpo":
             run.stage(
                 "reference",
-                {"loss": settings.loss},
+                {"preferences": {"loss": settings.loss}},
                 {"data": run.digest("data")},
                 lambda: score_reference(
                     tuning.load(), tuning.data, reference, recipe

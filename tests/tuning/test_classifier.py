@@ -16,6 +16,7 @@ from tuned import QUIET, tiny_preset, write_data
 from keras_llm import workflow
 from keras_llm.cli import main
 from keras_llm.errors import InputError
+from keras_llm.experiments.making import share_stages
 from keras_llm.models import load_task, save_preset
 from keras_llm.models.loading import load_backbone, load_classifier
 from keras_llm.tuning.classifier import classifier_of, freeze
@@ -70,6 +71,28 @@ def test_a_comparison_changes_the_report_only(tuned, preset, tmp_path):
     assert "untrained" not in report["evaluate"]
     assert report["evaluate"].items() < tuned[1]["evaluate"].items()
     assert (run / "preset" / "task.weights.h5").stat().st_mtime_ns == weights
+
+
+@pytest.mark.parametrize(
+    ("classifier", "training", "shared"),
+    [
+        ({}, {}, ["data", "tune", "evaluate", "untrained"]),
+        ({"class_weights": "balanced"}, {}, ["data"]),
+        ({"pooling": "mean"}, {}, ["data"]),
+        ({}, {"learning_rate": 1e-3}, ["data"]),
+        ({"multi_label": True}, {}, []),
+    ],
+)
+def test_another_run_begins_with_what_would_be_alike(
+    classifier, training, shared, tuned, tmp_path
+):
+    recipe = recipe_of(
+        {"dropout": 0.0, **classifier},
+        steps=80,
+        validation_interval=40,
+        **training,
+    )
+    assert share_stages([tuned[0]], tmp_path / "run", recipe) == shared
 
 
 def test_a_saved_model_says_the_same_by_the_same_names(tuned):
