@@ -11,22 +11,20 @@ from datatrove.pipeline.formatters.base import BaseFormatter
 
 # "*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***" and its relatives.
 _GUTENBERG = r"PROJECT[ ]GUTENBERG(?:['’]?S|-TM|™|\(TM\))?"
-_START = re.compile(
+_MARKER = re.compile(
     rf"""
-    ^[ ]*\*{{1,3}}[ ]*START[ ]OF[ ](?:TH(?:E|IS)[ ])?{_GUTENBERG}[ ]
-        (?:E-?BOOK|E-?TEXT)\b.*
-    | ^[ ]*\*END[ *]*THE[ ]SMALL[ ]PRINT.*
-    | ^[ ]*\*{{1,3}}[ ]*END[ ]OF[ ]THE[ ]SMALL[ ]PRINT.*
-    """,
-    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
-)
-_END = re.compile(
-    rf"""
-    ^[ ]*\*{{1,3}}[ ]*END[ ]OF[ ](?:TH(?:E|IS)[ ])?{_GUTENBERG}[ ]
-        (?:E-?BOOK|E-?TEXT)\b.*
-    | ^[ ]*\**[ ]*END[ ]OF[ ](?:TH(?:E|IS)[ ])?{_GUTENBERG}[ ,].*
-    | ^[ ]*\**[ ]*END[ ]OF[ ]THIS[ ]ETEXT\b.*
-    | ^[ ]*\**[ ]*ENDE[ ]DIESES[ ]{_GUTENBERG}.*
+    ^(?:(?P<start>
+        [ ]*\*{{1,3}}[ ]*START[ ]OF[ ](?:TH(?:E|IS)[ ])?{_GUTENBERG}[ ]
+            (?:E-?BOOK|E-?TEXT)\b.*
+        | [ ]*\*END[ *]*THE[ ]SMALL[ ]PRINT.*
+        | [ ]*\*{{1,3}}[ ]*END[ ]OF[ ]THE[ ]SMALL[ ]PRINT.*
+    )|(?P<end>
+        [ ]*\*{{1,3}}[ ]*END[ ]OF[ ](?:TH(?:E|IS)[ ])?{_GUTENBERG}[ ]
+            (?:E-?BOOK|E-?TEXT)\b.*
+        | [ ]*\**[ ]*END[ ]OF[ ](?:TH(?:E|IS)[ ])?{_GUTENBERG}[ ,].*
+        | [ ]*\**[ ]*END[ ]OF[ ]THIS[ ]ETEXT\b.*
+        | [ ]*\**[ ]*ENDE[ ]DIESES[ ]{_GUTENBERG}.*
+    ))
     """,
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
@@ -83,23 +81,21 @@ class Boilerplate(BaseFormatter):
 
 def _without_frame(text: str) -> str:
     """The text without what stands before a start and after an end."""
-    markers = [(found, True) for found in _START.finditer(text)]
-    markers += [(found, False) for found in _END.finditer(text)]
+    markers = list(_MARKER.finditer(text))
     if not markers:
         return text
-    markers.sort(key=lambda marker: marker[0].start())
-    kept = []
-    place, begins = 0, None  # whether a start or an end came before
-    for found, is_start in markers:
-        piece = text[place : found.start()]
-        is_frame = is_start or begins is False
-        if not (is_frame and len(piece) <= _LONGEST_FRAME):
-            kept.append(piece)
-        place, begins = _after(text, found), is_start
-    rest = text[place:]
-    if begins or len(rest) > _LONGEST_FRAME:
-        kept.append(rest)
-    return "\n\n".join(filter(None, map(_without_credits, kept)))
+    begins = [0, *(_after(text, marker) for marker in markers)]
+    ends = [*(marker.start() for marker in markers), len(text)]
+    kinds = [None, *(marker.lastgroup for marker in markers), None]
+    pieces = [
+        text[begin:end]
+        for begin, end, before, after in zip(
+            begins, ends, kinds, kinds[1:], strict=False
+        )
+        if end - begin > _LONGEST_FRAME
+        or not (before == "end" or after == "start")
+    ]
+    return "\n\n".join(filter(None, map(_without_credits, pieces)))
 
 
 def _after(text: str, marker: re.Match) -> int:
