@@ -39,5 +39,5 @@ class Dropout(keras.layers.Dropout):
         lower = drawn * SECOND
         lower = lower - ops.floor(lower)
         both = ops.concatenate([drawn, lower], axis=-1)[..., :width]
-        keep = ops.cast(both >= self.rate, inputs.dtype)
-        return inputs * (keep * (1 / (1 - self.rate)))
+        # Selected, so that the gradient keeps a byte an activation, not four.
+        return ops.where(both >= self.rate, inputs * (1 / (1 - self.rate)), 0.0)

@@ -1,5 +1,7 @@
 """Position-wise feed-forward layer. Knows nothing of attention or of time."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -7,8 +9,32 @@ from keras_llm.errors import InputError
 from keras_llm.layers.rows import on_rows
 from keras_llm.registration import register
 
+# `gelu(x) = x sigmoid(x (LINEAR + CUBIC x^2))`, in the tanh form.
+LINEAR = 2 * math.sqrt(2 / math.pi)
+CUBIC = 0.044715 * LINEAR
+
+
+@ops.custom_gradient
+def gelu(x):
+    """GELU in the tanh form, with a gradient that keeps little for itself.
+
+    Of all intermediate values only the sigmoid is kept until the gradient is
+    computed, where Keras on TensorFlow keeps four.
+    """
+    share = ops.sigmoid(x * (LINEAR + CUBIC * (x * x)))
+    y = x * share
+
+    def gradient(*args, upstream=None):
+        if upstream is None:  # PyTorch gives `x` first
+            [upstream] = args
+        slope = LINEAR + 3 * CUBIC * (x * x)
+        return upstream * (share + (y - y * share) * slope)
+
+    return y, gradient
+
+
 NONLINEARITIES = {
-    "gelu": lambda x: ops.gelu(x, approximate=True),
+    "gelu": lambda x: gelu(x),
     "gelu_exact": lambda x: ops.gelu(x, approximate=False),
     "relu": ops.relu,
     "relu_squared": lambda x: ops.square(ops.relu(x)),

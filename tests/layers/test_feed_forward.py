@@ -1,15 +1,16 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 from testing import randomize
 
 from keras_llm.errors import InputError
 from keras_llm.layers import FeedForward
-from keras_llm.layers.feed_forward import ACTIVATIONS
+from keras_llm.layers.feed_forward import ACTIVATIONS, gelu
 
 
-def gelu(x):
+def tanh_form(x):
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     return 0.5 * x * (1 + np.tanh(inner))
 
@@ -22,7 +23,7 @@ def project(layer, x):
 def reference(layer, x):
     hidden = project(layer.intermediate, x)
     if layer.activation == "gelu":
-        hidden = gelu(hidden)
+        hidden = tanh_form(hidden)
     elif layer.activation == "gelu_exact":
         hidden = hidden * (1 + np.vectorize(math.erf)(hidden / 2**0.5)) / 2
     elif layer.activation == "relu":
@@ -59,3 +60,25 @@ def test_an_unknown_activation_is_named_with_the_known_ones():
     known = "relu, relu_squared, silu, swiglu"
     with pytest.raises(InputError, match=f"{known}. Received: 'swish'"):
         FeedForward(8, 20, activation="swish")
+
+
+def gradients(function, dtype):
+    import tensorflow as tf
+
+    values = np.concatenate([np.linspace(-8, 8, 101), [-1e4, 0.0, 1e4]])
+    x = tf.constant(values, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = 3 * function(x)
+    return np.array(y, "float32"), np.array(tape.gradient(y, x), "float32")
+
+
+def kerases_gelu(x):
+    return keras.ops.gelu(x, approximate=True)
+
+
+def test_the_gradient_of_gelu_is_that_of_keras():
+    found, expected = (gradients(f, "float32") for f in (gelu, kerases_gelu))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    half = gradients(gelu, "bfloat16")
+    np.testing.assert_allclose(half, expected, rtol=0.02, atol=0.05)
