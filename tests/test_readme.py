@@ -175,8 +175,9 @@ def test_the_guide_is_read():
 
 def test_python_examples(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    settings = repr(SMALL | {"model.num_layers": 1})
     for source in blocks(TRAINING, "python"):
-        quick = source.replace('{"training.steps": 1000}', repr(SMALL))
+        quick = source.replace('{"training.steps": 1000}', settings)
         exec(compile(quick, TRAINING.name, "exec"), {})
 
 
