@@ -1,12 +1,21 @@
-"""Speed and memory beside PyTorch: training, reading a batch, writing.
+"""Speed and memory, in turns: training, reading, writing, text, input.
 
 Usage: python scripts/benchmark.py [WORKLOAD …] [--tasks train] [--out FOLDER]
 
 Each workload is a recipe's model with new weights, in float32. Every side runs
-in a process of its own with all cores; its rounds alternate with rounds of
-PyTorch eager, which what is called a ratio is to. Medians of the rounds, after
-three calls that warm up. Training is one AdamW step with the norm clipped. The
-ceiling is the rate of products of two matrices of 2048 x 2048, in the same run.
+in a process of its own with all cores; its rounds alternate with rounds of the
+task's first side, which what is called a ratio is to. Medians of the rounds,
+after three calls that warm up. The tasks:
+
+train       one AdamW step with the norm clipped, beside PyTorch eager
+prefill     reading a batch, logits of the last token, beside PyTorch eager
+decode-N    N rows at once, three quarters of the context, greedy, with a
+            cache, beside the twin in PyTorch
+tokenize    documents to ids, beside SentencePiece's own call on all cores
+input       batches of training without a model, beside training
+
+The ceiling is the rate of products of two matrices of 2048 x 2048, in the same
+run. The other sides are in scripts/contender.py.
 """
 
 import argparse
@@ -15,6 +24,7 @@ import math
 import os
 import platform
 import sys
+import tempfile
 from dataclasses import asdict
 from importlib.metadata import version
 from inspect import signature
@@ -22,7 +32,7 @@ from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-SCRIPT = (sys.executable, __file__, "--contender")
+SCRIPT = (sys.executable, str(Path(__file__).with_name("contender.py")))
 WORKLOADS = {
     # name: recipe, size of the vocabulary, rows a batch
     "nano": ("nano", 65, 12),
@@ -35,20 +45,35 @@ WORKLOADS = {
     "hybrid-mini": ("hybrid-mini", 4096, 16),
     "gpt2-small": ("gpt2-small", 50_257, 1),
 }
-PEERS = ("torch", "torch-compile", "transformers")
+PEERS = ("torch", "torch-compile", "transformers", "keras-hub")
 OURS = ("keras-tensorflow", "keras-tensorflow-xla")
-SIZE = 2048  # of the matrices that the ceiling is measured with
+WRITING = ("text-generator", "saved-model", "saved-model-int8")
+TASKS = {
+    # name: sides, of which ratios are to the first one
+    "train": (*PEERS, *OURS),
+    "prefill": (*PEERS, *OURS),
+    **{
+        f"decode-{rows}": (*PEERS, "keras-tensorflow", *WRITING)
+        for rows in (1, 8, 32)
+    },
+    "tokenize": ("sentencepiece", "encode"),
+    "input": ("keras-tensorflow", "input-pipeline"),
+}
+SIDES = {side for sides in TASKS.values() for side in sides}
+OF_TEXT = ("decode-1", "decode-8", "decode-32", "tokenize", "input")
+TEXT = "wikitext2"  # that tokenizers are trained on, and that is encoded
 
 
 def main() -> None:
     """Measures, prints a table, and writes figures and picture."""
-    if sys.argv[1:2] == ["--contender"]:
-        contend(json.loads(sys.argv[2]))
-        return
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("workloads", nargs="*", metavar="WORKLOAD")
-    options.add_argument("--tasks", nargs="+", default=["train"])
-    options.add_argument("--sides", nargs="+", default=[*PEERS, *OURS])
+    options.add_argument(
+        "--tasks", nargs="+", default=["train"], choices=TASKS, metavar="TASK"
+    )
+    options.add_argument(
+        "--sides", nargs="+", default=[], choices=SIDES, metavar="SIDE"
+    )
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=3)
     options.add_argument("--out", type=Path)
@@ -59,28 +84,66 @@ def main() -> None:
             f"WORKLOAD must be of {', '.join(WORKLOADS)}. "
             f"Received: {', '.join(sorted(unknown))}"
         )
-    rows = []
     ceiling = measure_ceiling(values.rounds, values.seconds)
-    for name in values.workloads or WORKLOADS:
-        for task in values.tasks:
-            rows += measure(name, task, ceiling, values)
-            show([row for row in rows if row["workload"] == name])
-    report = {"machine": machine(), "ceiling": ceiling, "rows": rows}
-    if values.out:
-        save(report, values.out)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in values.workloads or WORKLOADS:
+            for task in values.tasks:
+                rows = measure(name, task, ceiling, values, Path(folder))
+                show(rows)
+                about = {"machine": machine(), "ceiling": ceiling}
+                if values.out:
+                    save(about | {"rows": rows}, values.out)
 
 
-def measure(name: str, task: str, ceiling: float, values) -> list[dict]:
+def measure(
+    name: str, task: str, ceiling: float, values, folder: Path
+) -> list[dict]:
     """What each side did of one workload at one task."""
     from keras_llm.pytorch.sides import alternate, jobs_of
 
     recipe, vocabulary_size, batch_size = WORKLOADS[name]
     config = config_of(recipe, vocabulary_size)
     length = config["max_sequence_length"]
-    jobs = jobs_of(task, config, batch_size, length, values.sides)
+    kind, _, rows = task.partition("-")
+    first, *others = TASKS[task]
+    sides = [
+        side
+        for side in (first, *others)
+        if side == first or not values.sides or side in values.sides
+    ]
     say(f"{name}, {task}")
+    jobs = jobs_of(kind, config, int(rows or batch_size), length, sides)
+    text = text_of(folder, vocabulary_size) if task in OF_TEXT else {}
+    for job in jobs.values():
+        job |= text
+        if rows:
+            job["rows"] = int(rows)
+    if task == "input":
+        jobs[first]["task"] = "train"
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
-    return [row_of(name, config, each, ceiling) for each in found]
+    rows = [row_of(name, config, each, ceiling) for each in found]
+    return [row | {"task": task} for row in rows]
+
+
+def text_of(folder: Path, vocabulary_size: int) -> dict:
+    """Where a text is, its tokenizer and its tokens; nothing for few tokens."""
+    folder = folder / str(vocabulary_size)
+    paths = {name: folder / name for name in ("corpus", "tokenizer", "tokens")}
+    if vocabulary_size < 512:  # bytes alone are half of it
+        return dict.fromkeys(paths)
+    if not folder.exists():
+        from rich.console import Console
+
+        from keras_llm import workflow
+        from keras_llm.recipes import load_recipe
+
+        size = {"tokenizer.vocabulary_size": vocabulary_size}
+        recipe, quiet = load_recipe("mini", size), Console(quiet=True)
+        corpus, tokenizer, tokens = paths.values()
+        workflow.prepare_corpus([TEXT], corpus, recipe, quiet)
+        workflow.make_tokenizer(corpus, tokenizer, recipe, quiet)
+        workflow.encode_corpus(corpus, tokenizer, tokens, quiet)
+    return {name: str(path) for name, path in paths.items()}
 
 
 def row_of(name: str, config: dict, found, ceiling: float) -> dict:
@@ -150,85 +213,6 @@ def measure_ceiling(rounds: int, seconds: float) -> float:
     return max(rates.values())
 
 
-def contend(job: dict) -> None:
-    """One contender: a process of its own."""
-    import numpy as np
-
-    from keras_llm.pytorch import measure
-
-    if job["task"] == "product":
-        measure.take_turns(lambda: product(job), job)
-    elif job["side"] != "transformers":
-        sys.argv[1:] = [json.dumps(job)]
-        measure.main()
-    else:
-        size = job["config"]["vocabulary_size"]
-        shape = job["batch_size"], job["length"] + 1
-        ids = np.random.default_rng(0).integers(0, size, shape)
-        measure.take_turns(lambda: hugging_face(job, ids), job)
-
-
-def product(job: dict):
-    """A product of two matrices, and its floating-point operations."""
-    import numpy as np
-
-    job["library_bytes"] = 0
-    matrix = np.random.default_rng(0).normal(size=(SIZE, SIZE))
-    if job["side"] == "torch":
-        import torch
-
-        a = torch.tensor(matrix, dtype=torch.float32)
-        return lambda: a @ a, 2 * SIZE**3
-    import tensorflow as tf
-
-    b = tf.constant(matrix, "float32")
-    return lambda: (b @ b).numpy(), 2 * SIZE**3
-
-
-def hugging_face(job: dict, ids):
-    """A model of transformers of the same shape, where it has one."""
-    import torch
-    import transformers
-
-    from keras_llm.pytorch.measure import Unavailable, peak_bytes, torch_step
-
-    job["library_bytes"] = peak_bytes()
-    if job["task"] != "train":
-        raise Unavailable("only its training is measured")
-    config = job["config"]
-    shape = {
-        "vocab_size": config["vocabulary_size"],
-        "hidden_size": config["hidden_dim"],
-        "num_hidden_layers": config["num_layers"],
-        "num_attention_heads": config["num_heads"],
-        "max_position_embeddings": config["max_sequence_length"],
-        "tie_word_embeddings": config["tie_word_embeddings"],
-        "use_cache": False,
-    }
-    if set(config["block_types"]) != {"attention"}:
-        raise Unavailable("transformers has no such blocks")
-    if config["normalization"] == "layer":
-        drop = config["dropout"]
-        settings = transformers.GPT2Config(
-            **shape, resid_pdrop=drop, embd_pdrop=drop, attn_pdrop=drop
-        )
-        model = transformers.GPT2LMHeadModel(settings)
-    elif config["activation"] == "swiglu":
-        settings = transformers.LlamaConfig(
-            **shape,
-            num_key_value_heads=config["num_key_value_heads"],
-            intermediate_size=config["intermediate_dim"],
-        )
-        model = transformers.LlamaForCausalLM(settings)
-    else:
-        raise Unavailable("transformers has no such model")
-    tokens = torch.from_numpy(ids).long()
-    step = torch_step(
-        model.train(), lambda x: model(x).logits, tokens[:, :-1], tokens[:, 1:]
-    )
-    return step, tokens[:, :-1].numel()
-
-
 def machine() -> dict:
     """What the figures are of."""
     from keras_llm.pytorch.certificate import processor
@@ -246,7 +230,7 @@ def machine() -> dict:
 def show(rows: list[dict]) -> None:
     """The table of some rows."""
     for row in rows:
-        where = f"{row['workload']:<12} {row['task']:<8} {row['side']:<21}"
+        where = f"{row['workload']:<12} {row['task']:<9} {row['side']:<21}"
         trouble = row["error"] or row["unavailable"]
         if trouble:
             print(where, trouble)

@@ -25,11 +25,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import httpx
 import numpy as np
-from benchmark_export import mini
+from rich.console import Console
 
+from keras_llm import workflow
 from keras_llm.generation import TextGenerator
-from keras_llm.models import save_preset
+from keras_llm.models import ScratchCausalLM, build_model, save_preset
+from keras_llm.recipes import load_recipe
 from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.tokenizers import ScratchTokenizer
 
 NEW = 64
 PREFIX = 200
@@ -58,6 +61,21 @@ def main() -> None:
         return
     for name, found in figures.items():
         print(f"{name}: {found}")
+
+
+def mini(folder: Path) -> ScratchCausalLM:
+    """The recipe's model and tokenizer; weights as they are initialised."""
+    recipe, console = load_recipe("mini"), Console(quiet=True)
+    workflow.prepare_corpus(
+        ["tinyshakespeare"], folder / "corpus", recipe, console
+    )
+    workflow.make_tokenizer(
+        folder / "corpus", folder / "tokenizer", recipe, console
+    )
+    tokenizer = ScratchTokenizer.from_file(folder / "tokenizer")
+    model = build_model(recipe.model, tokenizer)
+    model.compile(sampler="greedy", jit_compile=False)
+    return model
 
 
 class Server:

@@ -26,12 +26,16 @@ WARM_UP = 3  # calls before the first round
 def main() -> None:
     """Measures what the argument describes."""
     job = json.loads(sys.argv[1])
+    make = _torch_task if job["side"].startswith("torch") else _keras_task
+    take_turns(lambda: make(job, ids_of(job)), job)
+
+
+def ids_of(job: dict[str, Any]) -> np.ndarray:
+    """int32 `(batch_size, length + 1)`: random tokens of its vocabulary."""
     draw = np.random.default_rng(0)
     size = job["config"]["vocabulary_size"]
     shape = (job["batch_size"], job["length"] + 1)
-    ids = draw.integers(0, size, shape, dtype="int32")
-    make = _torch_task if job["side"].startswith("torch") else _keras_task
-    take_turns(lambda: make(job, ids), job)
+    return draw.integers(0, size, shape, dtype="int32")
 
 
 class Unavailable(Exception):
@@ -125,9 +129,10 @@ def _torch_task(job, ids):
                 return last(inputs)
 
         return prefill, inputs.numel()
-    prompt, new = _split(job)
+    prompt, new = split(job)
     twin.next_logits = maybe_compiled(twin.next_logits)
-    return lambda: generate(twin, inputs[:1, :prompt], new), new
+    rows = inputs[: job.get("rows", 1), :prompt]
+    return lambda: generate(twin, rows, new), len(rows) * new
 
 
 def _torch_training(twin, inputs, labels, maybe_compiled):
@@ -162,16 +167,28 @@ def _keras_task(job, ids):
     backend = os.environ["KERAS_BACKEND"]
     if importlib.util.find_spec(backend) is None:
         raise Unavailable(f"{backend} is not installed")
+    from keras_llm.models import ScratchBackbone, ScratchCausalLM
+
+    job["library_bytes"] = peak_bytes()
+    backbone = ScratchBackbone(**job["config"], dtype="float32")
+    return task_of(ScratchCausalLM(backbone), job, ids)
+
+
+def task_of(model, job: dict[str, Any], ids: np.ndarray):
+    """A function that does the task once, and the tokens of it.
+
+    Args:
+        model: a `keras_hub.models.CausalLM`.
+        job: What to do with it.
+        ids: As `ids_of` makes them.
+    """
     import keras
 
-    from keras_llm.models import ScratchBackbone, ScratchCausalLM
     from keras_llm.recipes.settings import TrainingSettings
     from keras_llm.training import compile_for_training
 
-    job["library_bytes"] = peak_bytes()
+    backbone = model.backbone
     is_compiled = job["side"] in ("keras-tensorflow-xla", "keras-jax")
-    backbone = ScratchBackbone(**job["config"], dtype="float32")
-    model = ScratchCausalLM(backbone)
     token_ids, labels = ids[:, :-1], ids[:, 1:]
     inputs = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
     if job["task"] == "train":
@@ -182,11 +199,13 @@ def _keras_task(job, ids):
         return lambda: model.train_on_batch(inputs, labels), token_ids.size
     if job["task"] == "prefill":
         hidden = backbone.output[:, -1:]
-        logits = backbone.embedding(hidden, reverse=True)
+        head = getattr(backbone, "embedding", backbone.token_embedding)
+        logits = head(hidden, reverse=True)
         last = keras.Model(backbone.input, logits)
         last.compile(jit_compile=is_compiled)
         return lambda: last.predict_on_batch(inputs), token_ids.size
-    return _keras_decoding(model, token_ids, is_compiled, *_split(job))
+    token_ids = token_ids[: job.get("rows", 1)]
+    return _keras_decoding(model, token_ids, is_compiled, *split(job))
 
 
 def _keras_decoding(model, token_ids, is_compiled, prompt, new):
@@ -195,8 +214,8 @@ def _keras_decoding(model, token_ids, is_compiled, prompt, new):
     model.compile(sampler="greedy", jit_compile=is_compiled)
     generate = model.make_generate_function()
     length = prompt + new
-    token_ids = token_ids[:1, :length]
-    mask = np.arange(length)[None] < prompt
+    token_ids = token_ids[:, :length]
+    mask = np.broadcast_to(np.arange(length) < prompt, token_ids.shape)
     inputs = {
         "token_ids": ops.convert_to_tensor(token_ids * mask, "int32"),
         "padding_mask": ops.convert_to_tensor(mask),
@@ -206,10 +225,10 @@ def _keras_decoding(model, token_ids, is_compiled, prompt, new):
         answer = generate(inputs, stop_token_ids=None)
         return ops.convert_to_numpy(answer["token_ids"])
 
-    return run, new
+    return run, len(token_ids) * new
 
 
-def _split(job) -> tuple[int, int]:
+def split(job: dict[str, Any]) -> tuple[int, int]:
     """Tokens of a prompt and of its answer; together the length."""
     prompt = max(1, job["length"] // 4)
     return prompt, job["length"] - prompt

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_run import finished_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts/benchmark.py"
 SIDES = ["torch", "transformers", "keras-tensorflow"]
@@ -27,6 +28,15 @@ def test_an_unknown_workload_is_refused(benchmark, monkeypatch, capsys):
     assert "Received: mini-7" in capsys.readouterr().err
 
 
+def test_an_unknown_task_is_refused(benchmark, monkeypatch, capsys):
+    words = ["benchmark.py", "mini-65", "--tasks", "sing"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as raised:
+        benchmark.main()
+    assert raised.value.code == 2
+    assert "'sing'" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_operations_of_gpt2_are_those_of_nanogpt(benchmark):
     # 6 N + 12 L H Q T of nanoGPT's estimate_mfu, of its 123.65M weights
@@ -39,7 +49,7 @@ def test_operations_of_gpt2_are_those_of_nanogpt(benchmark):
 @pytest.mark.slow
 def test_every_kind_of_side_takes_its_turns(benchmark, monkeypatch, tmp_path):
     words = ["nano", "--rounds", "2", "--seconds", "0.1", "--tasks", "train"]
-    words += ["decode", "--sides", *SIDES, "--out", str(tmp_path)]
+    words += ["decode-1", "--sides", *SIDES, "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *words])
     benchmark.main()
     report = json.loads((tmp_path / "benchmark.json").read_text())
@@ -56,3 +66,42 @@ def test_every_kind_of_side_takes_its_turns(benchmark, monkeypatch, tmp_path):
     ours = [x for x in report["rows"] if x["side"] == "keras-tensorflow"]
     assert all(len(row["times_first"]) == 2 for row in ours)
     assert (tmp_path / "benchmark.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("side", "task"),
+    [
+        ("transformers", "train"),
+        ("transformers", "prefill"),
+        ("transformers", "decode"),
+        ("keras-hub", "train"),
+        ("keras-hub", "decode"),
+        ("torch", "decode"),
+        ("keras-tensorflow", "decode"),
+        ("text-generator", "decode"),
+        ("saved-model", "decode"),
+        ("saved-model-int8", "decode"),
+        ("sentencepiece", "tokenize"),
+        ("encode", "tokenize"),
+        ("input-pipeline", "input"),
+    ],
+)
+def test_a_side_does_its_task(benchmark, side, task):
+    from keras_llm.pytorch.sides import alternate, jobs_of
+    from keras_llm.tokenizers import ScratchTokenizer
+
+    run = finished_run()
+    tokenizer = ScratchTokenizer.from_file(run / "tokenizer")
+    config = benchmark.config_of("mini", tokenizer.vocabulary_size())
+    config |= {"num_layers": 1, "num_heads": 2, "hidden_dim": 16}
+    config |= {"max_sequence_length": 32}
+    jobs = jobs_of(task, config, 3, 32, [side])
+    for job in jobs.values():
+        job["rows"] = 3
+        for name in ("corpus", "tokenizer", "tokens"):
+            job[name] = str(run / name)
+    [found] = alternate(jobs, 1, 0.01, command=benchmark.SCRIPT)
+    assert (found.error, found.unavailable) == (None, None)
+    [rate] = found.tokens_per_second
+    assert rate > 1
