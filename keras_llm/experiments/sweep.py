@@ -29,6 +29,9 @@ from keras_llm.recipes.tuning_settings import TuningRecipe
 TRIALS, LOCK = "trials", ".lock"
 SECONDS_TO_SAVE = 20  # after Ctrl-C, which a terminal sends to all processes
 VALIDATIONS = 10  # of a trial, at least, so that it can be cut short
+# Of a validation, where the recipe validates on all: ten times that is more
+# work than so few steps. All trials see the same ones.
+VALIDATION_BATCHES = 5
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Sweep:
 def shortened(recipe: AnyRecipe, steps: int | None) -> AnyRecipe:
     """The recipe of a trial: of fewer steps, with warm-up in proportion.
 
-    It validates ten times at least, for what the pruning goes by. A classifier
+    It validates ten times at least, for what the pruning goes by, on a part
+    of the split that is the same for all trials. A classifier
     is trained alone, without the networks that it is compared with.
 
     Args:
@@ -95,6 +99,7 @@ def shortened(recipe: AnyRecipe, steps: int | None) -> AnyRecipe:
         warmup_steps=warmup,
         log_interval=row,
         validation_interval=interval,
+        validation_batches=training.validation_batches or VALIDATION_BATCHES,
     )
     return replace(recipe, training=training)
 

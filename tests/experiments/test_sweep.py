@@ -23,7 +23,12 @@ from keras_llm.experiments.comparison import compare
 from keras_llm.experiments.making import share_stages
 from keras_llm.experiments.results import result_of, save_result
 from keras_llm.experiments.space import parse_space
-from keras_llm.experiments.sweep import Sweep, run_sweep, shortened
+from keras_llm.experiments.sweep import (
+    VALIDATION_BATCHES,
+    Sweep,
+    run_sweep,
+    shortened,
+)
 from keras_llm.recipes import load_recipe
 from keras_llm.run_folder import RECORDS, read_records
 from keras_llm.training.log import read_log
@@ -218,6 +223,15 @@ def test_a_shorter_trial_warms_up_as_long_and_validates_ten_times():
     assert training.warmup_steps == round(200 * share)
     assert (training.steps, training.validation_interval) == (200, 20)
     assert shortened(nano, 3).training.validation_interval == 1
+
+
+def test_a_shorter_trial_validates_on_a_part():
+    for name, expected in {
+        "nano": VALIDATION_BATCHES,
+        "quickstart": 20,
+    }.items():
+        training = shortened(load_recipe(name), 200).training
+        assert training.validation_batches == expected
 
 
 def test_a_run_begins_with_what_another_has_made(tmp_path):
