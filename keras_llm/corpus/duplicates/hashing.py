@@ -13,7 +13,6 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,8 +33,7 @@ class _Known(dict):
     def __missing__(self, word: str) -> int:
         if len(self) >= _MOST_KNOWN:
             self.clear()
-        data = word.encode("utf-8", "surrogatepass")
-        self[word] = value = hash_bytes(data)
+        self[word] = value = hash_bytes(word.encode())
         return value
 
 
@@ -48,11 +46,7 @@ def word_hashes(text: str) -> np.ndarray:
     A word is a run of letters, digits, underscores and combining marks, case
     folded; a character of a script without spaces is a word.
     """
-    return hashed(_word(text).findall(text.casefold()))
-
-
-def hashed(words: Sequence[str]) -> np.ndarray:
-    """The hash of each of the words: a uint64 array `(words,)`."""
+    words = _word(text).findall(text.casefold())
     return np.fromiter(map(_known.__getitem__, words), np.uint64, len(words))
 
 

@@ -7,6 +7,8 @@ paragraphs are judged by datatrove's own code.
 """
 
 import re
+from collections import defaultdict
+from itertools import count
 
 import numpy as np
 from datatrove.data import Document
@@ -15,9 +17,8 @@ from datatrove.utils.text import split_into_words
 
 from keras_llm.corpus.duplicates.hashing import (
     counted,
-    hashed,
     is_among,
-    ngram_hashes,
+    mixed,
     repeated_values,
 )
 from keras_llm.corpus.rules.words import WORDS
@@ -26,6 +27,9 @@ from keras_llm.recipes.checks import check
 # Table A1 of https://arxiv.org/abs/2112.11446: greatest share of characters.
 TOP_N_GRAMS = {2: 0.20, 3: 0.18, 4: 0.16}
 DUPLICATE_N_GRAMS = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+
+_BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+_INVERSE = pow(_BASE, -1, 2**64)
 
 
 class GopherRepetition(GopherRepetitionFilter):
@@ -82,18 +86,31 @@ class GopherRepetition(GopherRepetitionFilter):
 
 
 class NGrams:
-    """Counts the n-grams of a list of words, none empty, by their hashes."""
+    """Counts the n-grams of a list of words, none empty, by their hashes.
+
+    That of any n words is a difference of two sums (Rabin and Karp).
+    """
 
     def __init__(self, words: list[str]):
-        self._words = hashed(words)
+        number = defaultdict(count().__next__)  # of each distinct word
+        numbers = map(number.__getitem__, words)
+        hashes = mixed(np.fromiter(numbers, np.uint64, len(words)))
+        self._sums = np.zeros(len(words) + 1, np.uint64)
+        np.cumsum(hashes * _powers(_BASE, len(words)), out=self._sums[1:])
+        self._inverses = _powers(_INVERSE, len(words))
         self._ends = np.cumsum([0, *map(len, words)])
+
+    def hashes(self, n: int) -> np.ndarray:
+        """The hash of each n words, in order: a uint64 array."""
+        sums = self._sums[n:] - self._sums[: max(len(self._sums) - n, 0)]
+        return sums * self._inverses[: len(sums)]
 
     def top_characters(self, n: int) -> int:
         """Characters in the commonest n-gram, spaces between words included.
 
         Of two as common the one that came first counts.
         """
-        keys = ngram_hashes(self._words, n)
+        keys = self.hashes(n)
         if not len(keys):
             return 0
         values, counts = counted(keys)
@@ -103,11 +120,16 @@ class NGrams:
 
     def duplicate_characters(self, n: int) -> int:
         """Characters of n-grams that came before, none counted twice."""
-        keys = ngram_hashes(self._words, n)
+        keys = self.hashes(n)
         places = np.flatnonzero(is_among(keys, repeated_values(keys)))
         lengths = self._ends[places + n] - self._ends[places]
         found = places.tolist(), keys[places].tolist(), lengths.tolist()
         return _without_overlap(zip(*found, strict=True), n)
+
+
+def _powers(base: int, count: int) -> np.ndarray:
+    """`base`, `base ** 2` and so on, modulo 2**64."""
+    return np.cumprod(np.full(count, base, np.uint64))
 
 
 def _without_overlap(found: zip, n: int) -> int:
