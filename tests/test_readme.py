@@ -113,7 +113,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-# They train eight models, certify one, and export for every runtime.
+# They train a dozen models, certify one, and export for every runtime.
 SLOW = (
     "blocks.md",
     "classifiers.md",
@@ -123,6 +123,7 @@ SLOW = (
     "huggingface.md",
     "serving.md",
     "sweeps.md",
+    "training.md",
     "tuning.md",
 )
 
