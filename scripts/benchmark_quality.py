@@ -36,13 +36,13 @@ from keras_llm.training.log import read_log
 LENGTH, BATCH, WIDTH, STEPS = 64, 12, 128, 2000
 PEER = "pytorch"
 ADAMW = {"training.optimizer": "adamw", "training.weight_decay": 0.1}
-# As many tokens a batch, with twice the context.
-LONGER = {"model.max_sequence_length": 128, "training.batch_size": 6}
+# As many tokens a batch, with four times the context.
+LONGER = {"model.max_sequence_length": 256, "training.batch_size": 3}
 ROWS = {
     # name: recipe, its changes, text, split and metric
     "nano": ("nano", {}, "tinyshakespeare", "validation", "loss"),
     "nano-adamw": ("nano", ADAMW, "tinyshakespeare", "validation", "loss"),
-    "nano-128": ("nano", LONGER, "tinyshakespeare", "validation", "loss"),
+    "nano-256": ("nano", LONGER, "tinyshakespeare", "validation", "loss"),
     "quickstart": ("quickstart", {}, "sotu", "test", "bits_per_byte"),
 }
 
