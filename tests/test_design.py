@@ -200,12 +200,17 @@ import keras_llm
 
 assert keras.config.backend() == "jax"
 from tiny_run import QUIET, RECIPE
-from tiny_corpus import sample_text
+from tiny_corpus import sample_text, sample_tokenizer
 source = Path(sys.argv[1]) / "text.txt"
 source.write_text(sample_text(200), encoding="utf-8")
 run = source.parent / "run"
 result = keras_llm.train(str(source), RECIPE, run, console=QUIET)
 model = keras_llm.load_preset(run)
+tokenizer = keras_llm.ScratchTokenizer.from_file(
+    sample_tokenizer(source.parent)
+)
+text = "the people\\n\\tof  the \U0001f600\\0"
+assert tokenizer.detokenize(tokenizer(text)) == text
 answer = keras_llm.TextGenerator(model).generate(["The"], RECIPE.generation)
 print(result["validation"]["loss"], answer[0].num_tokens)
 """

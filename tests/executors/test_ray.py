@@ -104,6 +104,7 @@ def test_nodes_without_a_module(tmp_path, on_cluster, monkeypatch):
         run(tmp_path, trouble=trouble, **on_cluster)
 
 
+@pytest.mark.slow
 def test_task_that_is_killed_again_and_again(tmp_path, on_cluster, monkeypatch):
     monkeypatch.setattr(on_ray, "RETRIES", 1)
     with pytest.raises(TaskError, match="Ray gave up on a task after 1 more"):

@@ -75,7 +75,7 @@ def test_padding_adds_nothing_to_the_loss():
     "block_types, tied",
     [
         (["gru", "attention"], True),
-        ("rnn", False),
+        pytest.param("rnn", False, marks=pytest.mark.slow),
         *(
             pytest.param(block_types, True, marks=pytest.mark.slow)
             for block_types in ("attention", "gru", "lstm", "rnn")

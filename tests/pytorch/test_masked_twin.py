@@ -138,9 +138,8 @@ def test_new_heads_are_spread_alike():
     assert not found.head_dense.bias.any() and not found.head_bias.bias.any()
 
 
-@pytest.mark.parametrize(
-    "of", ["preset", pytest.param("recipe", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("of", ["preset", "recipe"])
 def test_it_is_certified(of, tmp_path, capsys):
     subject = tmp_path / "preset"
     save_preset(tiny_encoder(num_layers=1), subject)

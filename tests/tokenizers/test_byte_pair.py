@@ -54,7 +54,13 @@ def saved(tmp_path):
 
 
 @needs_data
-@pytest.mark.parametrize("name", ("wikitext2.test.txt", "tinyshakespeare.txt"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tinyshakespeare.txt",
+        pytest.param("wikitext2.test.txt", marks=pytest.mark.slow),
+    ],
+)
 def test_published_texts_line_by_line_and_in_blocks(gpt2, name):
     texts = lines_and_blocks(name)
     ids = gpt2.tokenize(texts)
@@ -345,6 +351,7 @@ print(json.dumps(ids.to_list()))
 
 
 @needs_data
+@pytest.mark.slow
 def test_saved_and_loaded_where_there_is_tensorflow_only(gpt2, tmp_path):
     texts = strange_texts(2000, seed=8)
     tf.saved_model.save(gpt2, tmp_path / "model")

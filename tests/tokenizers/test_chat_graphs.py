@@ -66,15 +66,8 @@ def byte_pairs(tmp_path_factory):
     return tokenizer, scratch_tokenizer(tokenizer)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        if name == "llama 2"
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in TEMPLATES
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_ids_of_byte_pairs_are_those_of_the_template(name, byte_pairs):
     tokenizer, graph = byte_pairs
     template = ChatTemplate(TEMPLATES[name], tokenizer)

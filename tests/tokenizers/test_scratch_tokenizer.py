@@ -1,14 +1,11 @@
 """The KerasHub tokenizer: exact, safe, and the same on every path."""
 
 import functools
-import subprocess
-import sys
 
 import keras
 import keras_hub
 import pytest
 import tensorflow as tf
-from testing import NO_TENSORFLOW
 from tiny_corpus import VOCABULARY_SIZES, other_model, sample_tokenizer
 
 from keras_llm.errors import InputError
@@ -187,27 +184,3 @@ def test_tokenizers_of_one_model_keep_their_options_apart():
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="keras-llm tokenizer"):
         ScratchTokenizer.from_file(tmp_path)
-
-
-WITHOUT_TENSORFLOW = """
-import sys
-from keras_llm.tokenizers import ScratchTokenizer
-tokenizer = ScratchTokenizer.from_file(sys.argv[1])
-text = "the people\\n\\tof  the \U0001f600\\0"
-assert tokenizer.detokenize(tokenizer(text)) == text
-assert "tensorflow" not in sys.modules
-print(*tokenizer(text))
-"""
-
-
-def test_works_without_tensorflow(tmp_path):
-    folder = sample_tokenizer(tmp_path)
-    ran = subprocess.run(
-        [sys.executable, "-c", NO_TENSORFLOW + WITHOUT_TENSORFLOW, str(folder)],
-        env={"KERAS_BACKEND": "jax", "PATH": ""},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr
-    ids = ScratchTokenizer.from_file(folder)("the people\n\tof  the 😀\0")
-    assert ran.stdout.split() == [str(id) for id in ids]

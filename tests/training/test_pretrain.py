@@ -20,7 +20,6 @@ from keras_llm.training.log import read_log
 train = functools.partial(
     train, model=dataclasses.replace(MODEL, block_types="attention")
 )
-# So far that the last validation is not the best.
 
 
 @pytest.fixture(scope="module")

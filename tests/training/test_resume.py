@@ -91,10 +91,8 @@ def test_killed_run_equals_an_uninterrupted_one(folder, whole, tmp_path):
     assert_same_run(tmp_path / "run", whole)
 
 
-@pytest.mark.parametrize(
-    "batch",
-    [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 12, 18))],
-)
+@pytest.mark.slow  # test_stateful.py interrupts a run in every suite
+@pytest.mark.parametrize("batch", [1, 7, 12, 18])
 def test_interrupted_run_equals_an_uninterrupted_one(
     folder, whole, tmp_path, monkeypatch, batch
 ):
