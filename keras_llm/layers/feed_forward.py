@@ -14,14 +14,18 @@ LINEAR = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 * LINEAR
 
 
+def _share(x):
+    return ops.sigmoid(x * (LINEAR + CUBIC * (x * x)))
+
+
 @ops.custom_gradient
-def gelu(x):
+def lean_gelu(x):
     """GELU in the tanh form, with a gradient that keeps little for itself.
 
     Of all intermediate values only the sigmoid is kept until the gradient is
     computed, where Keras on TensorFlow keeps four.
     """
-    share = ops.sigmoid(x * (LINEAR + CUBIC * (x * x)))
+    share = _share(x)
     y = x * share
 
     def gradient(*args, upstream=None):
@@ -34,12 +38,15 @@ def gelu(x):
 
 
 NONLINEARITIES = {
-    "gelu": lambda x: gelu(x),
+    "gelu": lambda x: x * _share(x),
     "gelu_exact": lambda x: ops.gelu(x, approximate=False),
     "relu": ops.relu,
     "relu_squared": lambda x: ops.square(ops.relu(x)),
-    "silu": ops.silu,
+    "silu": lambda x: x * ops.sigmoid(x),
 }
+# With gradients of their own, which spare memory. In training only: a graph
+# with one of them is kept by TensorFlow as long as the process runs.
+LEAN = {"gelu": lean_gelu, "silu": ops.silu}
 ACTIVATIONS = (*NONLINEARITIES, "swiglu")
 
 
@@ -65,6 +72,7 @@ class FeedForward(keras.layers.Layer):
 
     Call arguments:
         x: float tensor `(batch, length, hidden_dim)`.
+        training: bool. Whether memory is spared for a gradient.
 
     Returns:
         float tensor `(batch, length, hidden_dim)`.
@@ -124,15 +132,16 @@ class FeedForward(keras.layers.Layer):
         self.feed_forward_output.build((None, None, self.intermediate_dim))
         self.built = True
 
-    def call(self, x):
-        return on_rows(self._transform, x)
+    def call(self, x, training=False):
+        return on_rows(self._transform, x, training=training)
 
-    def _transform(self, x):
+    def _transform(self, x, training):
         hidden = self.intermediate(x)  # (rows, intermediate)
+        known = NONLINEARITIES | LEAN if training else NONLINEARITIES
         if self.activation == "swiglu":
-            hidden = ops.silu(self.gate(x)) * hidden
+            hidden = known["silu"](self.gate(x)) * hidden
         else:
-            hidden = NONLINEARITIES[self.activation](hidden)
+            hidden = known[self.activation](hidden)
         return self.feed_forward_output(hidden)
 
     def get_config(self):

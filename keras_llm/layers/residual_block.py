@@ -247,7 +247,7 @@ class ResidualBlock(keras.layers.Layer):
 
     def _transformed(self, x, training):
         first = self.feed_forward_norm(x) if self.normalize_first else x
-        transformed = self.feed_forward(first)
+        transformed = self.feed_forward(first, training=training)
         x = self._summed(x, self.dropout_layer(transformed, training=training))
         return x if self.normalize_first else self.feed_forward_norm(x)
 

@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 from testing import tiny_model, tiny_tokenizer
 from typist import Typist, encode
@@ -212,3 +214,20 @@ def test_spaces_wait_for_what_follows():
 
     assert safe_length("treaty \n", []) == len("treaty")
     assert safe_length("treaty\nwith", []) == len("treaty\nwith")
+
+
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_graphs_go_with_their_model(activation):
+    # As servers do whose models have new versions.
+    def graphs():
+        gc.collect()
+        return sum(type(o).__name__ == "FuncGraph" for o in gc.get_objects())
+
+    def answer():
+        model = tiny_model("attention", num_layers=1, activation=activation)
+        TextGenerator(model).generate(["war"], settings(max_new_tokens=1))
+
+    answer()
+    before = graphs()
+    answer()
+    assert graphs() == before
