@@ -182,7 +182,7 @@ def beam_rows(model, prompts, num_beams):
     "block_types",
     [
         block_types
-        if block_types in ("attention", "mlstm", ["gru", "attention"])
+        if block_types == ["gru", "attention"]
         else pytest.param(block_types, marks=pytest.mark.slow)
         for block_types in EVERY_TYPE
     ],

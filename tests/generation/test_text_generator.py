@@ -216,7 +216,9 @@ def test_spaces_wait_for_what_follows():
     assert safe_length("treaty\nwith", []) == len("treaty\nwith")
 
 
-@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+@pytest.mark.parametrize(
+    "activation", ["gelu", pytest.param("swiglu", marks=pytest.mark.slow)]
+)
 def test_graphs_go_with_their_model(activation):
     # As servers do whose models have new versions.
     def graphs():

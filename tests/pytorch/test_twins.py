@@ -23,7 +23,10 @@ from keras_llm.recipes.settings import TrainingSettings
 LOGITS, GRADIENTS, LOSS = 2e-5, 1e-4, 1e-3
 ONLY_ROUNDING = 1e-3  # see `compare_gradients`
 # Block types and options that `mixed` and others have too take their turn.
-ALSO_ELSEWHERE = ("attention", "gru", "lstm", "biased_swiglu", "no_positions")
+ALSO_ELSEWHERE = (
+    *("attention", "gru", "lstm", "biased_swiglu", "no_positions"),
+    *("untied", "biased_output"),
+)
 FEW = [
     pytest.param(case, marks=pytest.mark.slow)
     if case in ALSO_ELSEWHERE

@@ -275,6 +275,7 @@ def saved_classifier(folder, labels, **options):
     return model
 
 
+@pytest.mark.slow
 def test_a_preset_of_a_classifier_labels_a_text(browser, tmp_path):
     labels = ["calm", "angry"]
     model = saved_classifier(tmp_path / "mood", labels)

@@ -34,6 +34,7 @@ def byte_pairs(tmp_path):
     return ScratchBytePairTokenizer.from_vocabulary(parts, **settings)
 
 
+@pytest.mark.slow
 def test_a_preset_of_byte_pairs(corpus, byte_pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(encoders, "AT_A_TIME", 30)
     byte_pairs.save_to_preset(str(tmp_path / "preset"))

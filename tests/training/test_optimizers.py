@@ -101,7 +101,10 @@ def test_a_token_that_comes_twice_counts_as_its_sum(name):
     np.testing.assert_allclose(updates[0], updates[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd", "muon"])
+@pytest.mark.parametrize(
+    "name",
+    ["adamw", "sgd", "muon", pytest.param("adam", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -171,13 +171,8 @@ def test_instructions_are_learned(learned):
     assert first["wanted"] == "It is bad."
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        "dpo",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("ipo", "simpo")),
-    ],
-)
+@pytest.mark.slow  # test_improvement.py learns preferences in every suite
+@pytest.mark.parametrize("loss", ["dpo", "ipo", "simpo"])
 def test_preferences_are_learned(loss, tmp_path):
     preset = tiny_preset(tmp_path, ["attention"])
     source = write_data("preferences", tmp_path)
