@@ -97,11 +97,13 @@ def tune_preferences(
     reference = run.out / "reference"
     with run.opened(recipe, redo):
         tuning = Tuning(run, preset, recipe, "preferences")
-        tuning.make_data(data, JUDGED if settings.loss == "kto" else PAIRS)
+        loss = {"loss": settings.loss}
+        shapes = JUDGED if settings.loss == "kto" else PAIRS
+        tuning.make_data(data, shapes, preferences=loss)
         if settings.loss != "simpo":
             run.stage(
                 "reference",
-                {"preferences": {"loss": settings.loss}},
+                {"preferences": loss},
                 {"data": run.digest("data")},
                 lambda: score_reference(
                     tuning.load(), tuning.data, reference, recipe

@@ -72,8 +72,16 @@ class Tuning:
             model.preprocessor.tokenizer, self.recipe.data.template
         )
 
-    def make_data(self, sources, shapes: Sequence[str]) -> None:
-        """Records to examples."""
+    def make_data(
+        self, sources, shapes: Sequence[str], **depends: dict[str, Any]
+    ) -> None:
+        """Records to examples.
+
+        Args:
+            sources: Of the records.
+            shapes: What the records may be.
+            **depends: Settings that decide what they are.
+        """
         from keras_llm.models.loading import context_length
         from keras_llm.tuning.data import make_examples
 
@@ -101,7 +109,7 @@ class Tuning:
 
         report = self.run.stage(
             "data",
-            {"data": to_dict(settings), "kind": self.kind},
+            {"data": to_dict(settings), "kind": self.kind, **depends},
             {"files": fingerprint(sources), "base": self._base},
             work,
         )

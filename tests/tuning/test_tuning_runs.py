@@ -23,6 +23,7 @@ from keras_llm import TextGenerator, workflow
 from keras_llm.datasets.shapes import ANSWERS as ANSWER_SHAPES
 from keras_llm.datasets.shapes import PAIRS as PAIR_SHAPES
 from keras_llm.errors import InputError
+from keras_llm.experiments.making import share_stages
 from keras_llm.models import load_preset, save_preset
 from keras_llm.tokenizers.chat_templates import chat_template
 from keras_llm.training.callbacks import Clock
@@ -183,6 +184,10 @@ def test_preferences_are_learned(loss, tmp_path):
     )
     assert report["evaluate"]["test"]["accuracy"] >= 0.9
     assert ("reference" in report) == (loss != "simpo")
+    # Nor are examples of pairs those of another loss.
+    kto = replace(recipe, preferences=replace(recipe.preferences, loss="kto"))
+    assert share_stages([tmp_path / "run"], tmp_path / "x", recipe)
+    assert share_stages([tmp_path / "run"], tmp_path / "y", kto) == []
 
 
 @pytest.mark.slow
