@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from test_resume import assert_same_run
+from tiny_run import QUIET
 from training_run import ENCODER, make_tokens, train
 
 from keras_llm.datasets.masks import masking_of
@@ -16,8 +17,10 @@ from keras_llm.evaluation.masked_words import (
     masked_windows,
     token_counts,
 )
+from keras_llm.models import save_preset
 from keras_llm.training import Interrupted
 from keras_llm.training.log import read_log
+from keras_llm.workflow.evaluating import evaluate_preset
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +66,20 @@ def test_log_and_samples_are_those_of_masks(whole):
     samples = (run / "samples.txt").read_text()
     assert samples.count("=== step") == 4
     assert "%" in samples and "[MASK]" not in samples
+
+
+@pytest.mark.parametrize("option", [{"stateful": True}, {"stride": 4}])
+def test_what_reads_both_ways_carries_nothing(option, folder, whole, tmp_path):
+    save_preset(whole[1], tmp_path / "preset")
+    [name] = option
+    with pytest.raises(InputError, match=f"{name} must be left out for an enc"):
+        evaluate_preset(
+            tmp_path / "preset",
+            folder / "tokens",
+            ["validation"],
+            QUIET,
+            **option,
+        )
 
 
 @pytest.fixture(scope="module")
