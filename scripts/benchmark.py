@@ -35,7 +35,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 SCRIPT = (sys.executable, str(Path(__file__).with_name("contender.py")))
 WORKLOADS = {
     # name: recipe, size of the vocabulary, rows a batch
-    "nano": ("nano", 65, 12),
+    "nano": ("nano", 65, 3),
     "mini-65": ("mini", 65, 16),
     "mini-4096": ("mini", 4096, 16),
     "mini-8192": ("mini", 8192, 16),

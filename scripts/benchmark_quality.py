@@ -35,14 +35,20 @@ from keras_llm.training.log import read_log
 
 LENGTH, BATCH, WIDTH, STEPS = 64, 12, 128, 2000
 PEER = "pytorch"
+# As many tokens a batch, with the context of the tutorials.
+SHORTER = {
+    "model.max_sequence_length": LENGTH,
+    "training.batch_size": BATCH,
+}
 ADAMW = {"training.optimizer": "adamw", "training.weight_decay": 0.1}
-# As many tokens a batch, with four times the context.
-LONGER = {"model.max_sequence_length": 256, "training.batch_size": 3}
 ROWS = {
     # name: recipe, its changes, text, split and metric
     "nano": ("nano", {}, "tinyshakespeare", "validation", "loss"),
-    "nano-adamw": ("nano", ADAMW, "tinyshakespeare", "validation", "loss"),
-    "nano-256": ("nano", LONGER, "tinyshakespeare", "validation", "loss"),
+    "nano-64": ("nano", SHORTER, "tinyshakespeare", "validation", "loss"),
+    "nano-64-adamw": (
+        *("nano", SHORTER | ADAMW),
+        *("tinyshakespeare", "validation", "loss"),
+    ),
     "quickstart": ("quickstart", {}, "sotu", "test", "bits_per_byte"),
 }
 
@@ -131,21 +137,20 @@ class PeerRun:
 
 def train_peer(steps: int, seed: int, folder: Path) -> dict:
     """What the peer learns of the tokens of `nano`."""
-    recipe = load_recipe("nano", {"training.steps": 1})
-    run = folder / "tokens"
+    recipe, run = load_recipe("nano"), folder / "tokens"
     if not run.exists():
-        workflow.train(
-            "tinyshakespeare", recipe, run, console=Console(quiet=True)
-        )
-    peer = PeerRun(open_tokens(run / "tokens", "train"), steps, seed)
+        quiet = Console(quiet=True)
+        corpus, tokenizer = folder / "corpus", folder / "tokenizer"
+        workflow.prepare_corpus("tinyshakespeare", corpus, recipe, quiet)
+        workflow.make_tokenizer(corpus, tokenizer, recipe, quiet)
+        workflow.encode_corpus(corpus, tokenizer, run, quiet)
+    peer = PeerRun(open_tokens(run, "train"), steps, seed)
     started = time.perf_counter()
     for _ in range(steps):
         peer.train_step()
     seconds = time.perf_counter() - started
     return {
-        "value": peer.validation_loss(
-            open_tokens(run / "tokens", "validation")
-        ),
+        "value": peer.validation_loss(open_tokens(run, "validation")),
         "seconds": seconds,
         "parameters": sum(p.numel() for p in peer.model.parameters()),
     }

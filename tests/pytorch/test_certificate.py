@@ -180,7 +180,7 @@ def test_settings_are_the_recipes_as_far_as_both_have_them():
         (["nano", "--steps=0"], "steps must be at least 1"),
         (["nano", "--rounds=-1"], "rounds must be in"),
         (["nano", "--seconds=0"], "seconds above 0"),
-        (["nano", "--sequence_length=65"], "max_sequence_length, 64"),
+        (["nano", "--sequence_length=257"], "max_sequence_length, 256"),
         (["nano", "--sides", "mxnet"], "invalid choice: 'mxnet'"),
         (["nano", "--tokens", "."], "must be a token folder"),
         (["small.yaml", "--tokens", "TOKENS"], "Received: a model of 16"),
