@@ -322,7 +322,7 @@ def divided(
     given = {record.split for record, _ in samples}
     if method == "auto":
         method = "given" if "train" in given else "hash"
-    if method == "given" and "train" not in given:
+    if samples and method == "given" and "train" not in given:
         raise InputError(
             "data.split is given, but the source names no train split. Name "
             "the files train, validation and test, or pass --data.split hash."

@@ -201,7 +201,8 @@ class _Improvement:
                     "rejected": e.rejected,
                 }
                 for e in self.learned
-                if e.chosen is not None
+                # No answer at all is nothing to learn a preference from.
+                if e.chosen is not None and e.rejected.strip()
             ]
             if pairs:
                 (folder / "pairs").mkdir()

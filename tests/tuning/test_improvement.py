@@ -42,7 +42,9 @@ def assistant(tmp_path_factory):
 def feedback(tmp_path):
     path = tmp_path / "feedback.jsonl"
     for prompt, chosen in QUESTIONS.items():
-        add_feedback(path, Event(prompt, chosen=chosen, rejected="No."))
+        # It may have said nothing.
+        rejected = "" if prompt == "Who rules?" else "No."
+        add_feedback(path, Event(prompt, chosen=chosen, rejected=rejected))
     return path
 
 
@@ -95,6 +97,8 @@ def test_a_better_model_is_the_next_version(assistant, feedback, tmp_path):
     options = {"export": served, "held_back": 0.0, "system": "Be brief."}
     result = improve(assistant, feedback, out, **options)
     check_improved(result, served, out)
+    pairs = (out / "records/pairs/train.jsonl").read_text()
+    assert pairs.count("No.") == len(pairs.splitlines()) == 2
     # The same call exports nothing twice.
     assert improve(assistant, feedback, out, **options) == result
     assert [p.name for p in served.iterdir() if p.name.isdigit()] == ["1"]
