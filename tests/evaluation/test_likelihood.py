@@ -29,7 +29,11 @@ def model_of(name):
     return stock_model(name) if name == "GPT2" else tiny_model(name)
 
 
-@pytest.mark.parametrize("name", [["gru", "attention"], "GPT2"], ids=str)
+@pytest.mark.parametrize(
+    "name",
+    [["gru", "attention"], pytest.param("GPT2", marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_each_row_is_scored_as_if_alone(name):
     model = model_of(name)
     scorer = LikelihoodScorer(model)

@@ -1,4 +1,7 @@
-"""Ray: a real cluster of two nodes, one of which is lost in the middle."""
+"""Ray: a real cluster of two nodes, one of which is lost in the middle.
+
+Slow, for a cluster takes many seconds to begin.
+"""
 
 import importlib
 import sys
@@ -55,7 +58,7 @@ def on_cluster(cluster):
     return {"executor": "ray", "ray_address": cluster.address}
 
 
-@pytest.mark.slow  # half a minute
+@pytest.mark.slow
 def test_two_nodes_write_what_one_process_does(tmp_path, on_cluster, capfd):
     alone = run(tmp_path / "alone", workers=1)
     totals = []
@@ -82,12 +85,14 @@ def test_encoding_on_two_nodes(tmp_path, on_cluster):
         assert (out / path).read_bytes() == (alone / path).read_bytes()
 
 
+@pytest.mark.slow
 def test_workers_limits_the_tasks_at_once(tmp_path, on_cluster):
     start = time.monotonic()
     run(tmp_path, tasks=3, seconds=0.4, workers=1, **on_cluster)
     assert time.monotonic() - start >= 1.2
 
 
+@pytest.mark.slow
 def test_errors_arrive(tmp_path, on_cluster, capfd):
     with pytest.raises(InputError, match="^the text is no text$"):
         run(tmp_path / "a", trouble=refuse, **on_cluster)
@@ -96,6 +101,7 @@ def test_errors_arrive(tmp_path, on_cluster, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_nodes_without_a_module(tmp_path, on_cluster, monkeypatch):
     (tmp_path / "only_here.py").write_text("def trouble(): pass")
     monkeypatch.syspath_prepend(tmp_path)

@@ -28,8 +28,17 @@ from keras_llm.tokenizers.byte_pair_files import (
 )
 from keras_llm.tokenizers.byte_pair_rules import RULE_NAMES, Rule
 
+# Words are cut as by every rule in test_byte_pair_splitting.py.
 RULES = [
-    *((name, None, False) for name in RULE_NAMES),
+    *(
+        pytest.param(
+            name,
+            None,
+            False,
+            marks=[pytest.mark.slow] if name in ("smollm", "falcon") else [],
+        )
+        for name in RULE_NAMES
+    ),
     ("llama3", None, True),
     ("gpt2", "NFC", False),
     pytest.param("qwen2", "NFC", False, marks=pytest.mark.slow),

@@ -116,7 +116,9 @@ class Tutorial:
         return float(loss.detach())
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_trains_as_the_word_model_of_pytorch(jit_compile):
     pytest.importorskip("torch")
     settings = load_recipe("classic-gru", {"model.hidden_dim": 16}).model
