@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from testing import NO_TENSORFLOW, run_python
+from tiny_corpus import sample_tokenizer
 
 import keras_llm
 
@@ -211,6 +212,7 @@ tokenizer = keras_llm.ScratchTokenizer.from_file(
 )
 text = "the people\\n\\tof  the \U0001f600\\0"
 assert tokenizer.detokenize(tokenizer(text)) == text
+print(*tokenizer(text))
 answer = keras_llm.TextGenerator(model).generate(["The"], RECIPE.generation)
 print(result["validation"]["loss"], answer[0].num_tokens)
 """
@@ -228,6 +230,11 @@ def test_all_but_the_export_works_without_tensorflow(tmp_path):
         JAX_DISABLE_MOST_OPTIMIZATIONS="1",
         PYTHONPATH=str(Path(__file__).parent),
     )
-    loss, num_tokens = printed.split()[-2:]
+    *_, ids, figures = printed.splitlines()
+    here = keras_llm.ScratchTokenizer.from_file(
+        sample_tokenizer(tmp_path / "here")
+    )
+    assert ids.split() == [str(id) for id in here("the people\n\tof  the 😀\0")]
+    loss, num_tokens = figures.split()
     assert 0 < float(loss) < 10
     assert 1 <= int(num_tokens) <= 8
