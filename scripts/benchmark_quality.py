@@ -36,19 +36,14 @@ from keras_llm.training.log import read_log
 LENGTH, BATCH, WIDTH, STEPS = 64, 12, 128, 2000
 PEER = "pytorch"
 # As many tokens a batch, with the context of the tutorials.
-SHORTER = {
-    "model.max_sequence_length": LENGTH,
-    "training.batch_size": BATCH,
-}
+SHORTER = {"model.max_sequence_length": LENGTH, "training.batch_size": BATCH}
 ADAMW = {"training.optimizer": "adamw", "training.weight_decay": 0.1}
+SHAKESPEARE = ("tinyshakespeare", "validation", "loss")
 ROWS = {
     # name: recipe, its changes, text, split and metric
-    "nano": ("nano", {}, "tinyshakespeare", "validation", "loss"),
-    "nano-64": ("nano", SHORTER, "tinyshakespeare", "validation", "loss"),
-    "nano-64-adamw": (
-        *("nano", SHORTER | ADAMW),
-        *("tinyshakespeare", "validation", "loss"),
-    ),
+    "nano": ("nano", {}, *SHAKESPEARE),
+    "nano-64": ("nano", SHORTER, *SHAKESPEARE),
+    "nano-64-adamw": ("nano", SHORTER | ADAMW, *SHAKESPEARE),
     "quickstart": ("quickstart", {}, "sotu", "test", "bits_per_byte"),
 }
 
