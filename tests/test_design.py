@@ -4,11 +4,13 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from testing import NO_TENSORFLOW, run_python
+from testing import NO_TENSORFLOW, ragged_batch, run_python, tiny_model
 from tiny_corpus import sample_tokenizer
 
 import keras_llm
+from keras_llm.models import save_preset
 
 PACKAGE = Path(keras_llm.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -214,6 +216,11 @@ text = "the people\\n\\tof  the \U0001f600\\0"
 assert tokenizer.detokenize(tokenizer(text)) == text
 print(*tokenizer(text))
 answer = keras_llm.TextGenerator(model).generate(["The"], RECIPE.generation)
+import keras_hub
+import numpy as np
+preset = keras_hub.models.CausalLM.from_preset(sys.argv[2])
+rows = dict(np.load(sys.argv[2] + "/rows.npz"))
+np.save(sys.argv[2] + "/logits.npy", preset(rows))
 print(result["validation"]["loss"], answer[0].num_tokens)
 """
 )
@@ -222,9 +229,15 @@ print(result["validation"]["loss"], answer[0].num_tokens)
 def test_all_but_the_export_works_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     pytest.importorskip("grain")
+    preset = tmp_path / "preset"
+    model = tiny_model(["gru", "attention"])
+    save_preset(model, preset)
+    rows = ragged_batch([[5, 6, 7], [8]], 4)
+    np.savez(preset / "rows.npz", **rows)
     printed = run_python(
         WITHOUT_TENSORFLOW,
         tmp_path,
+        preset,
         KERAS_BACKEND="jax",
         # XLA would optimise for longer than these models run.
         JAX_DISABLE_MOST_OPTIMIZATIONS="1",
@@ -238,3 +251,6 @@ def test_all_but_the_export_works_without_tensorflow(tmp_path):
     loss, num_tokens = figures.split()
     assert 0 < float(loss) < 10
     assert 1 <= int(num_tokens) <= 8
+    logits = np.load(preset / "logits.npy")[rows["padding_mask"]]
+    expected = model(rows).numpy()[rows["padding_mask"]]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -121,6 +121,7 @@ SLOW = (
     "encoders.md",
     "evaluation.md",
     "huggingface.md",
+    "quality.md",
     "serving.md",
     "sweeps.md",
     "training.md",

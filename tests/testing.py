@@ -50,12 +50,13 @@ def trace_alone():
 
 
 def tiny_backbone(block_types="attention", **overrides):
-    """Two layers, sixteen wide, with weights that make clear decisions."""
+    """A layer a type, sixteen wide, with weights that make clear decisions."""
     from keras_llm.models import ScratchBackbone
 
+    types = [block_types] if isinstance(block_types, str) else block_types
     settings = {
         "vocabulary_size": 40,
-        "num_layers": 2,
+        "num_layers": len(types),
         "num_heads": 2,
         "hidden_dim": 16,
         "intermediate_dim": 24,

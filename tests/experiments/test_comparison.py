@@ -69,6 +69,7 @@ def test_other_held_out_text_is_flagged(elsewhere):
     assert not {"val_loss", "validation.loss"} & {*found.best}
 
 
+@pytest.mark.slow
 def test_other_tokens_of_the_same_text_compare_by_bits_per_byte(folder):
     shutil.copytree(finished_run(), folder / "tokens")
     source = str(finished_run().parent / "text.txt")

@@ -52,6 +52,7 @@ def served():
     return serve(encoder())
 
 
+@pytest.mark.slow  # as test_stock_fill.py does
 def test_word_pieces_are_filled_as_well():
     served = serve(word_piece_encoder())
     filler = MaskFiller(word_piece_encoder())

@@ -26,6 +26,7 @@ from keras_llm.tokenizers.chat_templates import chat_template
 
 IDS = np.random.default_rng(0).integers(1, 300, (2, 24), "int32")
 LLAMA = {
+    "num_layers": 2,
     "position_embedding": "rotary",
     "normalization": "rms",
     "activation": "swiglu",
@@ -42,6 +43,7 @@ QWEN3 = {
     "head_dim": 12,
 }
 GPT2 = {
+    "num_layers": 2,
     "position_embedding": "learned",
     "normalization": "layer",
     "activation": "gelu",

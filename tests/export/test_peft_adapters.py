@@ -22,11 +22,16 @@ from keras_llm.models import merge_adapter, set_adapter
 from keras_llm.models.adapters import weights_digest
 
 GPT2 = {
+    "num_layers": 2,
     "position_embedding": "learned",
     "normalization": "layer",
     "use_bias": True,
 }
-LLAMA = {"activation": "swiglu", "num_key_value_heads": 1}
+LLAMA = {
+    "num_layers": 2,
+    "activation": "swiglu",
+    "num_key_value_heads": 1,
+}
 MODELS = {
     "gpt2": lambda: tiny_model(**GPT2),
     "gpt2 without biases": lambda: tiny_model(**GPT2 | {"use_bias": False}),

@@ -154,6 +154,7 @@ def test_answers_go_on_from_control_tokens_where_they_are_allowed(
     assert "the war" + answers["text"][0] == tokenizer.detokenize(shown)
 
 
+@pytest.mark.slow
 def test_a_word_that_is_a_control_piece_fails_no_batch(tmp_path):
     proto = other_model(model_type="word", add_dummy_prefix=False)
     tokenizer = ScratchTokenizer(proto=proto)

@@ -127,6 +127,7 @@ def test_cached_generation_equals_uncached(block_types, position_embedding):
         {"sliding_window": 3, "normalization": "layer", "use_bias": True},
         {"tie_word_embeddings": True, "activation": "swiglu"},
         {
+            "num_layers": 2,
             "head_dim": 12,
             "num_heads": 4,
             "num_key_value_heads": 2,

@@ -36,6 +36,7 @@ def mean_loss(model, x, y):
     return float(np.mean(loss))
 
 
+@pytest.mark.slow
 def test_fit_on_strings():
     model = tiny_model(max_sequence_length=16)
     model.compile(optimizer=keras.optimizers.Adam(1e-2), run_eagerly=True)

@@ -77,7 +77,7 @@ def test_a_decoder_cannot_tell_masks_nor_an_encoder_continue():
 
 def figure_of(causal):
     """Lines of the guide's figure: shapes, and who takes from whom."""
-    backbone = tiny_backbone(causal=causal, vocabulary_size=100)
+    backbone = tiny_backbone(causal=causal, vocabulary_size=100, num_layers=2)
     ids = np.ones((2, 8), "int32")
     x = backbone.embedding(ids)
     shapes = [ids.shape, x.shape]

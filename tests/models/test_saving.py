@@ -59,6 +59,7 @@ def test_keras_file_of_a_model_without_optimizer(tmp_path):
     np.testing.assert_array_equal(logits(loaded), logits(model))
 
 
+@pytest.mark.slow  # test_design.py opens one, too
 def test_preset_restores_in_a_fresh_process(tmp_path):
     model = tiny_model(["gru", "attention"])
     model.compile(sampler="greedy", run_eagerly=True)

@@ -212,6 +212,7 @@ def one_task(monkeypatch):
     monkeypatch.setattr(measuring, "TASKS", ("prefill",))
 
 
+@pytest.mark.slow
 def test_a_side_that_cannot_run_here_says_so(monkeypatch, one_task):
     monkeypatch.setenv("PATH", "")
     said = []

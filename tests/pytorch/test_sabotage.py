@@ -213,6 +213,7 @@ def test_one_number_of_any_weight(name, seen, subjects):
     assert not missed
 
 
+@pytest.mark.slow
 def test_the_certificate_of_a_new_recurrence_fails(monkeypatch):
     """Exact GELU against the tanh form: small activations hide it."""
     keras.utils.set_random_seed(0)

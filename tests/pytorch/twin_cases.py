@@ -109,7 +109,9 @@ def all_options():
 
 
 def model_of(case, **overrides):
-    return ScratchCausalLM(tiny_backbone(**CASES[case] | overrides))
+    return ScratchCausalLM(
+        tiny_backbone(**{"num_layers": 2} | CASES[case] | overrides)
+    )
 
 
 def batches(count, rows=8, length=20, size=40, seed=0):

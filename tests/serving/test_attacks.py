@@ -44,8 +44,8 @@ def check(client, path, body):
 @pytest.mark.parametrize(
     "seeds",
     [
-        range(80),
-        pytest.param(range(80, 10_080), marks=pytest.mark.slow),
+        range(40),
+        pytest.param(range(40, 10_040), marks=pytest.mark.slow),
     ],
     ids=len,
 )

@@ -284,6 +284,7 @@ def test_a_preset_of_a_classifier_labels_a_text(browser, tmp_path):
     assert found == shown(labels, shares)
 
 
+@pytest.mark.slow
 def test_all_labels_of_a_text_are_told(browser, tmp_path):
     labels = ["calm", "angry", "glad", "new", "old", "odd"]
     model = saved_classifier(tmp_path / "mood", labels, activation="sigmoid")
@@ -301,6 +302,7 @@ def test_all_labels_of_a_text_are_told(browser, tmp_path):
         assert [row.split()[0] for row in likely] == said
 
 
+@pytest.mark.slow  # test_predict.py asks the same of the API
 def test_an_encoder_fills_masks(browser, tmp_path):
     encoder = tiny_encoder(num_layers=1)
     save_preset(encoder, tmp_path / "gaps")

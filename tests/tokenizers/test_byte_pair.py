@@ -35,13 +35,15 @@ RULES = [
             name,
             None,
             False,
-            marks=[pytest.mark.slow] if name in ("smollm", "falcon") else [],
+            marks=[] if name in ("gpt2", "llama3") else [pytest.mark.slow],
         )
         for name in RULE_NAMES
     ),
     ("llama3", None, True),
-    ("gpt2", "NFC", False),
-    pytest.param("qwen2", "NFC", False, marks=pytest.mark.slow),
+    *(
+        pytest.param(name, "NFC", False, marks=pytest.mark.slow)
+        for name in ("gpt2", "qwen2")
+    ),
 ]
 
 

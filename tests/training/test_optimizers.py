@@ -133,7 +133,13 @@ def test_every_optimizer_learns_a_batch(name, changes):
     assert float(np.squeeze(last)) < 0.9 * float(np.squeeze(first))
 
 
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_precision_trains_with_float32_weights(dtype):
     model = tiny_model(dtype=dtype)
     settings = TrainingSettings(learning_rate=0.01, dtype=dtype)

@@ -18,7 +18,8 @@ from keras_llm.training.log import read_log
 
 # A recurrence is no other run, and takes thrice as long to trace.
 train = functools.partial(
-    train, model=dataclasses.replace(MODEL, block_types="attention")
+    train,
+    model=dataclasses.replace(MODEL, block_types="attention", num_layers=1),
 )
 
 

@@ -80,6 +80,7 @@ def assert_same_run(run, whole):
         np.testing.assert_array_equal(newest[name], expected[name], name)
 
 
+@pytest.mark.slow
 def test_killed_run_equals_an_uninterrupted_one(folder, whole, tmp_path):
     batch = random.randint(18, 38)  # of 48
     print("batch", batch)

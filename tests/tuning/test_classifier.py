@@ -130,7 +130,8 @@ def test_a_saved_model_says_all_labels_of_a_text(preset):
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
-def test_only_the_last_blocks_are_trained(blocks, preset):
+def test_only_the_last_blocks_are_trained(blocks, tmp_path):
+    preset = tiny_preset(tmp_path, ["attention"] * 2)
     model = classifier_of(*load_backbone(preset), ["a", "b"], recipe_of())
     freeze(model, blocks)
     layers = {weight.path.split("/")[-2] for weight in model.head.weights}

@@ -29,7 +29,7 @@ def assistant(tmp_path_factory):
     source = write_data("instructions", folder)
     recipe = tiny_recipe("instructions", steps=40, validation_interval=40)
     workflow.tune_instructions(
-        tiny_preset(folder, ["attention"], hidden_dim=48, dropout=0.0),
+        tiny_preset(folder, ["attention"] * 2, hidden_dim=48, dropout=0.0),
         source,
         folder / "run",
         recipe,
