@@ -90,9 +90,8 @@ def main() -> None:
             for task in values.tasks:
                 rows = measure(name, task, ceiling, values, Path(folder))
                 show(rows)
-                about = {"machine": machine(), "ceiling": ceiling}
                 if values.out:
-                    save(about | {"rows": rows}, values.out)
+                    save(rows, values.out)
 
 
 def measure(
@@ -122,7 +121,8 @@ def measure(
         jobs[first]["task"] = "train"
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
     rows = [row_of(name, config, each, ceiling) for each in found]
-    return [row | {"task": task} for row in rows]
+    about = {"task": task, "ceiling": ceiling, "machine": machine()}
+    return [row | about for row in rows]
 
 
 def text_of(folder: Path, vocabulary_size: int) -> dict:
@@ -132,17 +132,12 @@ def text_of(folder: Path, vocabulary_size: int) -> dict:
     if vocabulary_size < 512:  # bytes alone are half of it
         return dict.fromkeys(paths)
     if not folder.exists():
-        from rich.console import Console
+        from text_tokens import make_tokens
 
-        from keras_llm import workflow
         from keras_llm.recipes import load_recipe
 
         size = {"tokenizer.vocabulary_size": vocabulary_size}
-        recipe, quiet = load_recipe("mini", size), Console(quiet=True)
-        corpus, tokenizer, tokens = paths.values()
-        workflow.prepare_corpus([TEXT], corpus, recipe, quiet)
-        workflow.make_tokenizer(corpus, tokenizer, recipe, quiet)
-        workflow.encode_corpus(corpus, tokenizer, tokens, quiet)
+        make_tokens(TEXT, folder, load_recipe("mini", size))
     return {name: str(path) for name, path in paths.items()}
 
 
@@ -247,7 +242,7 @@ def show(rows: list[dict]) -> None:
         )
 
 
-def save(report: dict, folder: Path) -> None:
+def save(rows: list[dict], folder: Path) -> None:
     """`benchmark.json` and `benchmark.png`, of training.
 
     Rows of other workloads and tasks that are there already stay.
@@ -256,13 +251,13 @@ def save(report: dict, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "benchmark.json").exists():
-        before = json.loads((folder / "benchmark.json").read_text())["rows"]
-        new = {(row["workload"], row["task"]) for row in report["rows"]}
+        before = json.loads((folder / "benchmark.json").read_text())
+        new = {(row["workload"], row["task"]) for row in rows}
         stay = [x for x in before if (x["workload"], x["task"]) not in new]
-        report = report | {"rows": stay + report["rows"]}
-        report["rows"].sort(key=lambda x: list(WORKLOADS).index(x["workload"]))
-    (folder / "benchmark.json").write_text(json.dumps(report, indent=1) + "\n")
-    rows = [row for row in report["rows"] if row["task"] == "train"]
+        rows = stay + rows
+        rows.sort(key=lambda x: list(WORKLOADS).index(x["workload"]))
+    (folder / "benchmark.json").write_text(json.dumps(rows, indent=1) + "\n")
+    rows = [row for row in rows if row["task"] == "train"]
     names = list(dict.fromkeys(row["workload"] for row in rows))
     with picture(folder / "benchmark.png", 8, 0.8 + 0.5 * len(names)) as figure:
         axes = figure.subplots()

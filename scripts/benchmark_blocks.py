@@ -80,12 +80,12 @@ def measure(
     }
 
 
-def steps_of(kind: str, length: int):
-    """Functions that take a step of training, and of decoding."""
+def make_model(kind: str, length: int, num_layers: int = 2) -> ScratchCausalLM:
+    """A model that can be trained; two blocks, 128 wide, unless told."""
     keras.utils.set_random_seed(0)
     backbone = ScratchBackbone(
         vocabulary_size=VOCABULARY,
-        num_layers=2,
+        num_layers=num_layers,
         num_heads=2,
         hidden_dim=128,
         block_types=kind,
@@ -95,13 +95,23 @@ def steps_of(kind: str, length: int):
     model = ScratchCausalLM(backbone)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer="adam", loss=loss, jit_compile=False)
+    return model
+
+
+def train_step(model: ScratchCausalLM, rows: int, length: int):
+    """A function that takes a step of training."""
     draw = np.random.default_rng(0)
-    shape = (max(1, TOKENS // length), length + 1)
-    ids = draw.integers(0, VOCABULARY, shape).astype("int32")
+    ids = draw.integers(0, VOCABULARY, (rows, length + 1)).astype("int32")
     given = {
         "token_ids": ids[:, :-1],
-        "padding_mask": np.ones((len(ids), length), "int32"),
+        "padding_mask": np.ones((rows, length), "int32"),
     }
+    return lambda: model.train_on_batch(given, ids[:, 1:])
+
+
+def steps_of(kind: str, length: int):
+    """Functions that take a step of training, and of decoding."""
+    model = make_model(kind, length)
 
     def decode(token_ids, cache, index):
         logits, _, cache = model.call_with_cache(token_ids, cache, index)
@@ -118,7 +128,8 @@ def steps_of(kind: str, length: int):
         logits, state["cache"] = decode(tensors[0], state["cache"], tensors[1])
         keras.ops.convert_to_numpy(logits)
 
-    return lambda: model.train_on_batch(given, ids[:, 1:]), one_token
+    rows = max(1, TOKENS // length)
+    return train_step(model, rows, length), one_token
 
 
 if __name__ == "__main__":

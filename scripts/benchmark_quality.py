@@ -25,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import torch
 from rich.console import Console
+from text_tokens import make_tokens
 from torch import nn
 
 from keras_llm import workflow
@@ -132,20 +133,16 @@ class PeerRun:
 
 def train_peer(steps: int, seed: int, folder: Path) -> dict:
     """What the peer learns of the tokens of `nano`."""
-    recipe, run = load_recipe("nano"), folder / "tokens"
-    if not run.exists():
-        quiet = Console(quiet=True)
-        corpus, tokenizer = folder / "corpus", folder / "tokenizer"
-        workflow.prepare_corpus("tinyshakespeare", corpus, recipe, quiet)
-        workflow.make_tokenizer(corpus, tokenizer, recipe, quiet)
-        workflow.encode_corpus(corpus, tokenizer, run, quiet)
-    peer = PeerRun(open_tokens(run, "train"), steps, seed)
+    tokens = folder / "tokens"
+    if not tokens.exists():
+        make_tokens("tinyshakespeare", folder, load_recipe("nano"))
+    peer = PeerRun(open_tokens(tokens, "train"), steps, seed)
     started = time.perf_counter()
     for _ in range(steps):
         peer.train_step()
     seconds = time.perf_counter() - started
     return {
-        "value": peer.validation_loss(open_tokens(run, "validation")),
+        "value": peer.validation_loss(open_tokens(tokens, "validation")),
         "seconds": seconds,
         "parameters": sum(p.numel() for p in peer.model.parameters()),
     }

@@ -25,9 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import httpx
 import numpy as np
-from rich.console import Console
+from text_tokens import make_tokens
 
-from keras_llm import workflow
 from keras_llm.generation import TextGenerator
 from keras_llm.models import ScratchCausalLM, build_model, save_preset
 from keras_llm.recipes import load_recipe
@@ -65,13 +64,8 @@ def main() -> None:
 
 def mini(folder: Path) -> ScratchCausalLM:
     """The recipe's model and tokenizer; weights as they are initialised."""
-    recipe, console = load_recipe("mini"), Console(quiet=True)
-    workflow.prepare_corpus(
-        ["tinyshakespeare"], folder / "corpus", recipe, console
-    )
-    workflow.make_tokenizer(
-        folder / "corpus", folder / "tokenizer", recipe, console
-    )
+    recipe = load_recipe("mini")
+    make_tokens("tinyshakespeare", folder, recipe)
     tokenizer = ScratchTokenizer.from_file(folder / "tokenizer")
     model = build_model(recipe.model, tokenizer)
     model.compile(sampler="greedy", jit_compile=False)

@@ -230,7 +230,7 @@ def test_all_but_the_export_works_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     pytest.importorskip("grain")
     preset = tmp_path / "preset"
-    model = tiny_model(["gru", "attention"])
+    model = tiny_model()
     save_preset(model, preset)
     rows = ragged_batch([[5, 6, 7], [8]], 4)
     np.savez(preset / "rows.npz", **rows)
