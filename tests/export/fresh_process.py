@@ -25,11 +25,10 @@ for library in sorted(Path(text).glob("python/ops/_*.so")):
     tf.load_op_library(str(library))
 
 
-def plain(value):
-    rows = value.numpy().tolist()
-    if value.dtype == tf.string:
-        return [row.decode() for row in rows]
-    return rows
+def plain(rows):
+    if isinstance(rows, list):
+        return [plain(row) for row in rows]
+    return rows.decode() if isinstance(rows, bytes) else rows
 
 
 model = tf.saved_model.load(sys.argv[1])
@@ -42,7 +41,8 @@ for signature, inputs in json.loads(sys.argv[2]):
         for name, rows in inputs.items()
     }
     outputs = serve(**inputs)
-    answers.append({name: plain(value) for name, value in outputs.items()})
+    lists = {name: value.numpy().tolist() for name, value in outputs.items()}
+    answers.append({name: plain(rows) for name, rows in lists.items()})
 print(json.dumps(answers))
 """
 

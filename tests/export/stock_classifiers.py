@@ -9,6 +9,8 @@ from stock_models import byte_pairs, pieces
 from testing import randomize
 from tiny_corpus import WORDS
 
+from keras_llm.tokenizers.sentence_piece_lifetime import outlive_kernels
+
 LENGTH = 16
 FAMILIES = [
     "Bert",
@@ -47,7 +49,9 @@ def stock_classifier_tokenizer(name):
         return tokenizer_cls(WORD_PIECES, lowercase=True)
     if name == "Roberta":
         return tokenizer_cls(*byte_pairs(ROBERTA))
-    return tokenizer_cls(pieces(**DEBERTA))
+    tokenizer = tokenizer_cls(pieces(**DEBERTA))
+    outlive_kernels(tokenizer, tokenizer.proto)  # tests in between set seeds
+    return tokenizer
 
 
 def stock_backbone(name, tokenizer):
