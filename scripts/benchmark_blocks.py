@@ -64,20 +64,26 @@ def measure(
     kinds: list[str], length: int, rounds: int
 ) -> dict[str, tuple[float, float]]:
     """Tokens a second of training, and milliseconds a decoded token."""
-    steps = {kind: steps_of(kind, length) for kind in kinds}
-    times = {kind: ([], []) for kind in kinds}
-    for each in range(rounds + 1):
-        for kind in kinds:
-            for number, step in enumerate(steps[kind]):
-                begin = time.perf_counter()
-                step()
-                if each:  # the first compiles
-                    seconds = time.perf_counter() - begin
-                    times[kind][number].append(seconds)
+    steps = {}
+    for kind in kinds:
+        steps[kind, "train"], steps[kind, "decode"] = steps_of(kind, length)
+    seconds = in_turns(steps, rounds)
     return {
-        kind: (TOKENS / median(training), 1000 * median(decoding))
-        for kind, (training, decoding) in times.items()
+        kind: (TOKENS / seconds[kind, "train"], 1000 * seconds[kind, "decode"])
+        for kind in kinds
     }
+
+
+def in_turns(steps: dict, rounds: int) -> dict:
+    """Median seconds of each step, by its key."""
+    times = {key: [] for key in steps}
+    for each in range(rounds + 1):
+        for key, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            if each:  # the first compiles
+                times[key].append(time.perf_counter() - begin)
+    return {key: median(seconds) for key, seconds in times.items()}
 
 
 def make_model(kind: str, length: int, num_layers: int = 2) -> ScratchCausalLM:

@@ -13,15 +13,13 @@ import argparse
 import json
 import os
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from benchmark_blocks import make_model, train_step
+from benchmark_blocks import in_turns, make_model, train_step
 from rich.console import Console
 from text_tokens import make_tokens
 
@@ -38,6 +36,7 @@ COPIES = (1, 2, 4, 8)
 ONE_CORE = ExecutionSettings(workers=1)
 LENGTH = 128
 QUIET = Console(quiet=True)
+TEXT = "wikitext2"
 
 
 def main() -> None:
@@ -52,18 +51,18 @@ def main() -> None:
             length: train_step(make_model(kind, length), 1, length)
             for length in CONTEXTS
         }
-        found[f"context, {kind}"] = measure(steps, values.rounds)
+        found[f"context, {kind}"] = in_turns(steps, values.rounds)
     model = make_model("attention", LENGTH)
     steps = {rows: train_step(model, rows, LENGTH) for rows in ROWS}
-    found["batch"] = measure(steps, values.rounds)
+    found["batch"] = in_turns(steps, values.rounds)
     steps = {
         depth: train_step(make_model("attention", LENGTH, depth), 8, LENGTH)
         for depth in DEPTHS
     }
-    found["depth"] = measure(steps, values.rounds)
+    found["depth"] = in_turns(steps, values.rounds)
     with tempfile.TemporaryDirectory() as folder:
-        steps = corpora("wikitext2", Path(folder))
-        found["corpus"] = measure(steps, values.rounds)
+        steps = corpora(Path(folder))
+        found["corpus"] = in_turns(steps, values.rounds)
     exponents = {name: exponent(times) for name, times in found.items()}
     if values.json:
         print(json.dumps({"exponents": exponents, "seconds": found}, indent=1))
@@ -72,21 +71,9 @@ def main() -> None:
         print(f"{name:<22} {value:.2f}")
 
 
-def measure(steps: dict, rounds: int) -> dict[int, float]:
-    """Median seconds of each size's step, in turns."""
-    times = {size: [] for size in steps}
-    for each in range(rounds + 1):
-        for size, step in steps.items():
-            begin = time.perf_counter()
-            step()
-            if each:  # the first compiles
-                times[size].append(time.perf_counter() - begin)
-    return {size: median(seconds) for size, seconds in times.items()}
-
-
-def corpora(name: str, folder: Path) -> dict:
-    """Functions that clean so many copies of a text and encode them."""
-    text = local_files(name)[0][0].read_text(encoding="utf-8")
+def corpora(folder: Path) -> dict:
+    """Functions that clean so many copies of the text and encode them."""
+    text = local_files(TEXT)[0][0].read_text(encoding="utf-8")
     recipe = load_recipe("mini")
     tokenizer, steps = folder / "tokenizer", {}
     for copies in COPIES:
@@ -96,7 +83,7 @@ def corpora(name: str, folder: Path) -> dict:
             copy = f"Copy {number}\n{text}"
             (source / f"{number}.txt").write_text(copy, encoding="utf-8")
         steps[copies] = partial(clean_and_encode, source, tokenizer, recipe)
-    make_tokens(name, folder, recipe)
+    make_tokens(TEXT, folder, recipe)
     return steps
 
 

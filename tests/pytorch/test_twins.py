@@ -34,8 +34,7 @@ FEW = [
     for case in CASES
 ]
 RUNS = [
-    # From a dozen steps on, the losses of these drift apart.
-    (case, optimizer, 20 if case == "linear" else 100)
+    (case, optimizer)
     for case in CASES
     for optimizer in ("adamw", "sgd")
     if case != "untied"
@@ -89,14 +88,19 @@ def test_outputs_and_gradients(case):
 
 
 @pytest.mark.slow  # test_certificate.py trains a few steps
-@pytest.mark.parametrize(("case", "optimizer", "steps"), RUNS)
-def test_training(case, optimizer, steps):
+@pytest.mark.parametrize(("case", "optimizer"), RUNS)
+def test_training(case, optimizer):
     model = model_of(case)
     before = model.get_weights()
     twin = make_twin(model)
-    how = settings(optimizer, steps=steps)
-    found = compare_training(model, twin, how, batches(steps))
-    assert min(found.ours) < found.ours[0] - 0.3
+    # Rounding grows in these: after 100 steps, two runs of either
+    # library from weights 2e-7 apart have losses that differ by 0.05.
+    drawn = batches(1) * 10 if case == "linear" else batches(100)
+    slow = (case, optimizer) == ("classic", "sgd")
+    rate = {"learning_rate": 0.1} if slow else {}
+    how = settings(optimizer, steps=len(drawn), **rate)
+    found = compare_training(model, twin, how, drawn)
+    assert found.ours[-1] < found.ours[0] - 0.5
     np.testing.assert_allclose(found.ours, found.theirs, atol=LOSS)
     assert found.all_parameters.relative < 1e-3
     assert all(map(np.array_equal, before, model.get_weights()))
