@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import keras
 import keras_hub
 import numpy as np
 from keras import ops
@@ -16,6 +15,7 @@ from keras import ops
 from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError
 from keras_llm.evaluation.encoding import TextEncoder
+from keras_llm.layers.cross_entropy import cross_entropy
 
 # Tokens in the model at once: what their logits take in memory.
 CHUNK_TOKENS = 2048
@@ -66,10 +66,8 @@ class LikelihoodScorer:
                 "token_ids": token_ids,
                 "padding_mask": places[None] < lengths[:, None],
             }
-            logits = ops.cast(model(inputs, training=False), "float32")
-            nats = keras.losses.sparse_categorical_crossentropy(
-                labels, logits, from_logits=True
-            )
+            logits = model(inputs, training=False)
+            nats = cross_entropy(labels, logits)
             likeliest = ops.cast(ops.argmax(logits, axis=-1), "int32")
             return nats, ops.equal(likeliest, labels)
 

@@ -1,5 +1,6 @@
 """Training by `model.compile` and `model.fit`, resumable at any step."""
 
+from keras_llm.training.loss import NextTokenLoss
 from keras_llm.training.muon import BatchedMuon
 from keras_llm.training.pretrain import pretrain
 from keras_llm.training.run import (
@@ -7,17 +8,16 @@ from keras_llm.training.run import (
     TrainingResult,
     TrainingRun,
     compile_for_training,
-    next_token_loss,
 )
 from keras_llm.training.schedules import WarmupSchedule
 
 __all__ = [
     "BatchedMuon",
     "Interrupted",
+    "NextTokenLoss",
     "TrainingResult",
     "TrainingRun",
     "WarmupSchedule",
     "compile_for_training",
-    "next_token_loss",
     "pretrain",
 ]

@@ -27,12 +27,9 @@ from keras_llm.evaluation.loss import StatefulEvaluator
 from keras_llm.generation import TextGenerator
 from keras_llm.models import ScratchCausalLM, ScratchMaskedLM
 from keras_llm.recipes.settings import GenerationSettings, TrainingSettings
+from keras_llm.training.loss import NextTokenLoss
 from keras_llm.training.masked_words import filled_masks
-from keras_llm.training.run import (
-    TrainingResult,
-    TrainingRun,
-    next_token_loss,
-)
+from keras_llm.training.run import TrainingResult, TrainingRun
 from keras_llm.training.stateful import StatefulCausalLM
 
 
@@ -105,7 +102,7 @@ def pretraining_run(
     return TrainingRun(
         trained,
         batches,
-        next_token_loss(),  # of an encoder, per masked token: by the weights
+        NextTokenLoss(),  # of an encoder, per masked token: by the weights
         validate=_validation(evaluator(model), held, settings),
         columns=("val_accuracy",),
         sample=sample,

@@ -29,6 +29,7 @@ from keras_llm.training.callbacks import (
 )
 from keras_llm.training.checkpoints import latest_checkpoint, read_checkpoint
 from keras_llm.training.log import cut_log
+from keras_llm.training.loss import NextTokenLoss
 from keras_llm.training.optimizers import (
     Schedule,
     make_optimizer,
@@ -191,19 +192,12 @@ def compile_for_training(
         )
     model.compile(
         optimizer=make_optimizer(settings, model, schedule),
-        loss=next_token_loss() if loss is None else loss,
+        loss=NextTokenLoss() if loss is None else loss,
         metrics=None,  # KerasHub's classifiers would bring one of their own
         weighted_metrics=list(metrics),
         jit_compile=_jit_compile(model, settings),
     )
     model.optimizer.build(model.trainable_variables)
-
-
-def next_token_loss() -> keras.losses.Loss:
-    """Nats per token that counts, from logits."""
-    return keras.losses.SparseCategoricalCrossentropy(
-        from_logits=True, reduction="mean_with_sample_weight"
-    )
 
 
 class _Fitting:

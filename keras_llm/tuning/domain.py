@@ -20,7 +20,7 @@ from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.models.loading import context_length
 from keras_llm.recipes.tuning_settings import TuningRecipe
-from keras_llm.training import TrainingRun, next_token_loss
+from keras_llm.training import NextTokenLoss, TrainingRun
 from keras_llm.training.pretrain import continuation
 
 
@@ -94,7 +94,7 @@ def domain_run(
     return TrainingRun(
         model,
         batches,
-        next_token_loss(),
+        NextTokenLoss(),
         validate=_validation(model, tokens, old, recipe, length),
         columns=("val_accuracy", "val_old_loss") if old else ("val_accuracy",),
         sample=continuation(model, settings, recipe.generation),

@@ -18,7 +18,7 @@ from keras_llm.evaluation.conversations import (
 from keras_llm.generation import TextGenerator
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.tokenizers.chat_templates import ChatTemplate
-from keras_llm.training import TrainingRun, next_token_loss
+from keras_llm.training import NextTokenLoss, TrainingRun
 from keras_llm.tuning.data import (
     CONVERSATIONS,
     held_out,
@@ -47,7 +47,7 @@ def instruction_run(
     return TrainingRun(
         model,
         batches,
-        next_token_loss(),
+        NextTokenLoss(),
         validate=answer_validation(model, data, recipe),
         columns=("val_accuracy",),
         sample=answer_sample(model, recipe, template),

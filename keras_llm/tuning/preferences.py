@@ -13,6 +13,7 @@ from keras_llm.datasets.examples import ComparisonBatches, Examples
 from keras_llm.datasets.tokens import check_vocabulary
 from keras_llm.errors import InputError
 from keras_llm.files import written_beside
+from keras_llm.layers.cross_entropy import cross_entropy, lean_cross_entropy
 from keras_llm.recipes.tuning_settings import (
     PreferenceSettings,
     TuningRecipe,
@@ -61,9 +62,8 @@ class AnswerScorer(keras.Model):
         logits = self.causal_lm(
             {"token_ids": token_ids, "padding_mask": mask}, training=training
         )
-        nats = keras.losses.sparse_categorical_crossentropy(
-            labels, ops.cast(logits, "float32"), from_logits=True
-        )
+        nats_of = lean_cross_entropy if training else cross_entropy
+        nats = nats_of(labels, logits)
         scores = -ops.sum(nats * weights, axis=-1)
         if self.mean:
             scores = scores / ops.maximum(ops.sum(weights, axis=-1), 1)
