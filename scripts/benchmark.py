@@ -245,34 +245,59 @@ def show(rows: list[dict]) -> None:
 def save(rows: list[dict], folder: Path) -> None:
     """`benchmark.json` and `benchmark.png`, of training.
 
-    Rows of other workloads and tasks that are there already stay.
+    Rows of other workloads, tasks and processors that are there already stay.
     """
-    from keras_llm.pictures import picture
-
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "benchmark.json").exists():
         before = json.loads((folder / "benchmark.json").read_text())
-        new = {(row["workload"], row["task"]) for row in rows}
-        stay = [x for x in before if (x["workload"], x["task"]) not in new]
-        rows = stay + rows
-        rows.sort(key=lambda x: list(WORKLOADS).index(x["workload"]))
+        new = {what_of(row) for row in rows}
+        rows = [row for row in before if what_of(row) not in new] + rows
+        rows.sort(key=lambda row: list(WORKLOADS).index(row["workload"]))
     (folder / "benchmark.json").write_text(json.dumps(rows, indent=1) + "\n")
-    rows = [row for row in rows if row["task"] == "train"]
-    names = list(dict.fromkeys(row["workload"] for row in rows))
-    with picture(folder / "benchmark.png", 8, 0.8 + 0.5 * len(names)) as figure:
-        axes = figure.subplots()
-        for color, sides in (("#9bb7d4", PEERS), ("#2c6e91", OURS)):
-            best = [best_of(rows, name, sides) for name in names]
-            shift = 0.2 if sides == OURS else -0.2
-            label = "Keras" if sides == OURS else "the best of PyTorch"
-            places = [index + shift for index in range(len(names))]
-            axes.barh(places, best, 0.38, color=color, label=label)
-        axes.set_yticks(range(len(names)), names)
-        axes.invert_yaxis()
-        axes.set_xlabel("tokens a second of training, PyTorch eager = 1")
-        axes.legend(
-            frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2
+    draw(rows, folder / "benchmark.png")
+
+
+def what_of(row: dict) -> tuple[str, str, str]:
+    """What a row of another run takes the place of."""
+    return row["workload"], row["task"], row["machine"]["processor"]
+
+
+def draw(rows: list[dict], path: Path) -> None:
+    """The best of each side at training, one panel a processor."""
+    from keras_llm.pictures import picture
+
+    panels = {}
+    for row in rows:
+        if row["task"] == "train":
+            panels.setdefault(row["machine"]["processor"], []).append(row)
+    if not panels:
+        return
+    most = max(len({row["workload"] for row in x}) for x in panels.values())
+    with picture(path, 4.5 * len(panels), 1 + 0.5 * most) as figure:
+        axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
+        for panel, processor in zip(axes, sorted(panels), strict=True):
+            draw_panel(panel, panels[processor])
+            panel.set_title(processor, fontsize="medium")
+        figure.supxlabel("tokens a second of training, PyTorch eager = 1")
+        figure.legend(
+            *axes[0].get_legend_handles_labels(),
+            frameon=False,
+            loc="outside upper center",
+            ncols=2,
         )
+
+
+def draw_panel(axes, rows: list[dict]) -> None:
+    """Two bars a workload."""
+    names = list(dict.fromkeys(row["workload"] for row in rows))
+    for color, sides in (("#9bb7d4", PEERS), ("#2c6e91", OURS)):
+        best = [best_of(rows, name, sides) for name in names]
+        shift = 0.2 if sides == OURS else -0.2
+        label = "Keras" if sides == OURS else "the best of PyTorch"
+        places = [index + shift for index in range(len(names))]
+        axes.barh(places, best, 0.38, color=color, label=label)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
 
 
 def best_of(rows: list[dict], name: str, sides) -> float:

@@ -27,6 +27,7 @@ def test_the_recipes_of_the_issue_are_there():
         "llama-mini",
         "gru-mini",
         "lstm-mini",
+        "lstm-words",
         "rnn-mini",
         "min-gru-mini",
         "gated-delta-mini",
