@@ -11,7 +11,6 @@ clipped at 0.25, windows of 35 in 20 streams, state carried.
 """
 
 import math
-import time
 
 import torch
 from torch import nn
@@ -69,28 +68,27 @@ class TutorialRun:
     def __init__(self, tokens, validation, steps: int | None, seed: int):
         torch.manual_seed(seed)
         self.ids = _ids(tokens)
-        self.steps, self.step = steps or STEPS, 0
+        self.steps = steps or STEPS
         self.model = TutorialGPT(tokens.vocabulary_size)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), betas=(0.9, 0.99), weight_decay=0.1
         )
 
     def train(self) -> None:
-        while self.step < self.steps:
-            self.train_step()
+        for step in range(self.steps):
+            self.train_step(step)
 
-    def train_step(self) -> None:
+    def train_step(self, step: int) -> None:
         starts = torch.randint(len(self.ids) - LENGTH, (BATCH,))
         ids = self.ids[starts[:, None] + torch.arange(LENGTH + 1)]
-        progress = max(0, self.step - 100) / (self.steps - 100)
+        progress = max(0, step - 100) / (self.steps - 100)
         rate = 1e-4 + 9e-4 * (1 + math.cos(math.pi * progress)) / 2
         for group in self.optimizer.param_groups:
-            group["lr"] = min(1e-3 * (self.step + 1) / 100, rate)
+            group["lr"] = min(1e-3 * (step + 1) / 100, rate)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.loss(ids[:, :-1], ids[:, 1:]).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        self.step += 1
 
     @torch.no_grad()
     def nats(self, tokens) -> tuple[float, int]:
@@ -171,13 +169,6 @@ class WordRun:
             nats = nn.functional.cross_entropy(logits, labels, reduction="sum")
             total, count = total + float(nats), count + len(labels)
         return total, count
-
-
-def timed(run) -> float:
-    """Trains; seconds."""
-    started = time.perf_counter()
-    run.train()
-    return time.perf_counter() - started
 
 
 def _ids(tokens) -> torch.Tensor:
