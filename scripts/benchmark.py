@@ -2,12 +2,14 @@
 
 Usage: python scripts/benchmark.py [WORKLOAD …] [--tasks train] [--out FOLDER]
 
-Each workload is a recipe's model with new weights, in float32. Every side runs
-in a process of its own with all cores; its rounds alternate with rounds of the
-task's first side, which what is called a ratio is to. Medians of the rounds,
-after three calls that warm up. The tasks:
+Each workload is a recipe's model with new weights, in float32 unless said.
+Every side runs in a process of its own with all cores; its rounds alternate
+with rounds of the task's first side, which what is called a ratio is to.
+Medians of the rounds, after three calls that warm up. The tasks:
 
 train       one AdamW step with the norm clipped, beside PyTorch eager
+train-bfloat16
+            the same, all in mixed bfloat16
 prefill     reading a batch, logits of the last token, beside PyTorch eager
 decode-N    N rows at once, three quarters of the context, greedy, with a
             cache, beside the twin in PyTorch
@@ -47,10 +49,16 @@ WORKLOADS = {
 }
 PEERS = ("torch", "torch-compile", "transformers", "keras-hub")
 OURS = ("keras-tensorflow", "keras-tensorflow-xla")
-WRITING = ("text-generator", "saved-model", "saved-model-int8")
+WRITING = (
+    "text-generator",
+    "saved-model",
+    "saved-model-int8",
+    "saved-model-bfloat16",
+)
 TASKS = {
     # name: sides, of which ratios are to the first one
     "train": (*PEERS, *OURS),
+    "train-bfloat16": (*PEERS, *OURS),
     "prefill": (*PEERS, *OURS),
     **{
         f"decode-{rows}": (*PEERS, "keras-tensorflow", *WRITING)
@@ -103,7 +111,8 @@ def measure(
     recipe, vocabulary_size, batch_size = WORKLOADS[name]
     config = config_of(recipe, vocabulary_size)
     length = config["max_sequence_length"]
-    kind, _, rows = task.partition("-")
+    kind, _, how = task.partition("-")
+    rows = int(how) if kind == "decode" else batch_size
     first, *others = TASKS[task]
     sides = [
         side
@@ -111,18 +120,19 @@ def measure(
         if side == first or not values.sides or side in values.sides
     ]
     say(f"{name}, {task}")
-    jobs = jobs_of(kind, config, int(rows or batch_size), length, sides)
+    jobs = jobs_of(kind, config, rows, length, sides)
     text = text_of(folder, vocabulary_size) if task in OF_TEXT else {}
     for job in jobs.values():
         job |= text
-        if rows:
-            job["rows"] = int(rows)
+        if kind == "decode":
+            job["rows"] = rows
+        if how == "bfloat16":
+            job["dtype"] = "mixed_bfloat16"
     if task == "input":
         jobs[first]["task"] = "train"
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
-    rows = [row_of(name, config, each, ceiling) for each in found]
-    about = {"task": task, "ceiling": ceiling, "machine": machine()}
-    return [row | about for row in rows]
+    about = {"ceiling": ceiling, "machine": machine()}
+    return [row_of(name, task, config, each, ceiling) | about for each in found]
 
 
 def text_of(folder: Path, vocabulary_size: int) -> dict:
@@ -141,14 +151,14 @@ def text_of(folder: Path, vocabulary_size: int) -> dict:
     return {name: str(path) for name, path in paths.items()}
 
 
-def row_of(name: str, config: dict, found, ceiling: float) -> dict:
+def row_of(name: str, task: str, config: dict, found, ceiling: float) -> dict:
     """A measurement with its medians, as a row of the report."""
-    row = {"workload": name, **asdict(found)}
+    row = {"workload": name, **asdict(found), "task": task}
     if found.tokens_per_second:
         speed = median(found.tokens_per_second)
         row["speed"] = speed
         row["memory"] = found.peak_bytes - found.library_bytes
-        if found.task == "train":
+        if task == "train":
             row["share_of_ceiling"] = speed * flops(config) / ceiling
     if found.times_first:
         row["ratio"] = median(found.times_first)
@@ -225,7 +235,7 @@ def machine() -> dict:
 def show(rows: list[dict]) -> None:
     """The table of some rows."""
     for row in rows:
-        where = f"{row['workload']:<12} {row['task']:<9} {row['side']:<21}"
+        where = f"{row['workload']:<12} {row['task']:<14} {row['side']:<21}"
         trouble = row["error"] or row["unavailable"]
         if trouble:
             print(where, trouble)

@@ -100,7 +100,11 @@ def transformers_side(job: dict):
     inputs, labels = tokens[:, :-1], tokens[:, 1:]
     if job["task"] == "train":
         step = measure.torch_step(
-            model.train(), lambda x: model(x).logits, inputs, labels
+            model.train(),
+            lambda x: model(x).logits,
+            inputs,
+            labels,
+            measure.dtype_of(job),
         )
         return step, inputs.numel()
     model.eval()
@@ -139,7 +143,7 @@ def keras_hub_side(job: dict):
         "intermediate_dim": config["intermediate_dim"]
         or 4 * config["hidden_dim"],
         "dropout": config["dropout"],
-        "dtype": "float32",
+        "dtype": measure.dtype_of(job),
     }
     if kind == "gpt2":
         backbone = models.GPT2Backbone(
@@ -168,9 +172,10 @@ def model_with_text(job: dict):
     size = job["config"]["vocabulary_size"]
     tokenizer = ScratchTokenizer.from_file(path_of(job, "tokenizer"))
     job["library_bytes"] = peak_bytes()
-    backbone = ScratchBackbone(**job["config"], dtype="float32")
+    dtype = "bfloat16" if job["side"].endswith("bfloat16") else "float32"
+    backbone = ScratchBackbone(**job["config"], dtype=dtype)
     model = language_model(backbone, tokenizer, job["length"])
-    keep = np.ones(size, "float32")
+    keep = np.ones(size, dtype)
     keep[list(tokenizer.end_token_ids)] = 0
     if backbone.tie_word_embeddings:
         table, keep = backbone.token_embedding.embeddings, keep[:, None]
@@ -312,6 +317,7 @@ MAKERS = {
     "text-generator": text_generator,
     "saved-model": saved_model,
     "saved-model-int8": saved_model,
+    "saved-model-bfloat16": saved_model,
     "sentencepiece": sentence_piece,
     "encode": encoding,
     "input-pipeline": input_pipeline,

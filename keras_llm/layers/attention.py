@@ -187,8 +187,12 @@ class CausalSelfAttention(keras.layers.Layer):
         positions = position_ids(length, cache_update_index)
         query, key, value = self._project(x, positions, length)
         if cache is None:
-            mask = self._mask(positions, positions, padding_mask)
-            x = self._attend(query, key, value, mask, training)
+            looks = positions, padding_mask
+            drops = training and self.dropout
+            if keras.config.backend() == "jax" and not drops:
+                x = self._attend_fused(query, key, value, *looks)
+            else:
+                x = self._attend(query, key, value, *looks, training)
             return self._output(x, length)
         if not self.causal:
             raise InputError("A cache needs causal=True. Received: False")
@@ -209,7 +213,7 @@ class CausalSelfAttention(keras.layers.Layer):
         length = length_of(x)
         positions = position_ids(length, None)
         query, key, _ = self._project(x, positions, length)
-        mask = self._mask(positions, positions, None)
+        mask = self._mask(positions, positions, None, self.causal)
         shape = (-1, self.num_heads, length, length)
         return ops.reshape(self._weights(query, key, mask), shape)
 
@@ -251,12 +255,12 @@ class CausalSelfAttention(keras.layers.Layer):
             key = both[:, :, self.num_heads :]
         return query, key, heads(self.value)
 
-    def _mask(self, query_positions, key_positions, padding_mask):
+    def _mask(self, query_positions, key_positions, padding_mask, causal):
         """bool `(batch or 1, queries, keys)`: who may look at whom; or None."""
         query_positions = query_positions[:, :, None]
         key_positions = key_positions[:, None, :]
         mask = None
-        if self.causal:
+        if causal:
             mask = key_positions <= query_positions
         if self.sliding_window:
             distance = ops.absolute(query_positions - key_positions)
@@ -267,8 +271,22 @@ class CausalSelfAttention(keras.layers.Layer):
             mask = real if mask is None else ops.logical_and(mask, real)
         return mask
 
-    def _attend(self, query, key, value, mask, training):
+    def _attend_fused(self, query, key, value, positions, padding_mask):
+        """float `(batch, queries, heads, dim)`: the weighted values.
+
+        On a GPU by cuDNN's flash attention, where no score is ever stored. It
+        can leave no weights out at random.
+        """
+        mask = self._mask(positions, positions, padding_mask, causal=False)
+        if mask is not None:
+            mask = mask[:, None]
+        return ops.dot_product_attention(
+            query, key, value, mask=mask, is_causal=self.causal
+        )
+
+    def _attend(self, query, key, value, positions, padding_mask, training):
         """float `(batch, queries, groups, heads, dim)`: the weighted values."""
+        mask = self._mask(positions, positions, padding_mask, self.causal)
         weights = ops.cast(self._weights(query, key, mask), value.dtype)
         weights = self.dropout_layer(weights, training=training)
         return ops.einsum("bghqk,bkgd->bqghd", weights, value)
@@ -292,7 +310,8 @@ class CausalSelfAttention(keras.layers.Layer):
         is_step = query.shape[1] == 1
         query = self._by_groups(query * self.head_dim**-0.5, length, is_step)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
-        mask = self._mask(positions, position_ids(ops.shape(key)[2]), None)
+        keys = position_ids(ops.shape(key)[2])
+        mask = self._mask(positions, keys, None, causal=True)
         mask = mask[:, None]
         if not is_step:
             # Every query as often as a group has heads.

@@ -117,7 +117,9 @@ def _torch_task(job, ids):
         return torch.compile(function) if is_compiled else function
 
     if job["task"] == "train":
-        return _torch_training(twin, inputs, labels, maybe_compiled)
+        forward = maybe_compiled(twin.train())
+        step = torch_step(twin, forward, inputs, labels, dtype_of(job))
+        return step, inputs.numel()
     twin.eval()
     if job["task"] == "prefill":
         last = maybe_compiled(
@@ -135,25 +137,29 @@ def _torch_task(job, ids):
     return lambda: generate(twin, rows, new), len(rows) * new
 
 
-def _torch_training(twin, inputs, labels, maybe_compiled):
-    """What one writes in PyTorch."""
-    forward = maybe_compiled(twin.train())
-    return torch_step(twin, forward, inputs, labels), inputs.numel()
+def dtype_of(job: dict[str, Any]) -> str:
+    """A name of Keras' dtype policies."""
+    return job.get("dtype", "float32")
 
 
-def torch_step(model, forward, inputs, labels) -> Callable[[], float]:
-    """A step of AdamW, with the norm clipped, that returns the loss."""
+def torch_step(model, forward, inputs, labels, dtype) -> Callable[[], float]:
+    """A step of AdamW, with the norm clipped, that returns the loss.
+
+    What one writes in PyTorch.
+    """
     import torch
 
+    is_mixed = dtype == "mixed_bfloat16"
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-4, weight_decay=0.1)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        logits = forward(inputs)
-        loss = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten()
-        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+            logits = forward(inputs)
+            loss = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), labels.flatten()
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
@@ -170,7 +176,7 @@ def _keras_task(job, ids):
     from keras_llm.models import ScratchBackbone, ScratchCausalLM
 
     job["library_bytes"] = peak_bytes()
-    backbone = ScratchBackbone(**job["config"], dtype="float32")
+    backbone = ScratchBackbone(**job["config"], dtype=dtype_of(job))
     return task_of(ScratchCausalLM(backbone), job, ids)
 
 

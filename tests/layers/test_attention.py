@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -150,7 +153,7 @@ def test_attention_equals_the_definition(options):
 def test_padded_attention_equals_the_definition(options):
     layer, x = attention(**options), inputs()
     expected = reference(layer, x, PADDING)
-    received = layer(x, padding_mask=PADDING).numpy()
+    received = np.asarray(layer(x, padding_mask=PADDING))
     np.testing.assert_allclose(
         received[PADDING], expected[PADDING], rtol=1e-5, atol=1e-5
     )
@@ -163,7 +166,7 @@ def test_attention_equals_torch(key_value_heads, causal):
     x = inputs()
 
     def heads(projection):
-        y = torch.tensor(projection(x).numpy())
+        y = torch.tensor(np.array(projection(x)))
         return y.reshape(BATCH, LENGTH, -1, layer.head_dim).transpose(1, 2)
 
     mixed = torch.nn.functional.scaled_dot_product_attention(
@@ -177,6 +180,22 @@ def test_attention_equals_torch(key_value_heads, causal):
     np.testing.assert_allclose(
         layer(x), layer.attention_output(mixed), rtol=1e-5, atol=1e-5
     )
+
+
+def test_the_fused_attention_on_jax_equals_both_too():
+    pytest.importorskip("jax")
+    chosen = "padded_attention or equals_torch"
+    pytest_alone = (sys.executable, "-m", "pytest", "-q", "-p", "no:xdist")
+    # XLA would optimise for longer than these layers run.
+    on_jax = {"KERAS_BACKEND": "jax", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    done = subprocess.run(
+        [*pytest_alone, __file__, "-k", chosen],
+        env=os.environ | on_jax,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert f"{len(OPTIONS) + 6} passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,7 @@ def test_rows_of_a_cache_advance_at_their_own_positions():
     _, cache = layer(x, cache=cache, cache_update_index=np.zeros(2, "int32"))
     new = np.stack([x[row, start] for row, start in enumerate(starts)])
     y, _ = layer(new[:, None], cache=cache, cache_update_index=starts)
-    whole = layer(x).numpy()
+    whole = np.asarray(layer(x))
     expected = [whole[row, start] for row, start in enumerate(starts)]
     np.testing.assert_allclose(y[:, 0], expected, rtol=1e-5, atol=1e-5)
 
