@@ -16,8 +16,9 @@ decode-N    N rows at once, three quarters of the context, greedy, with a
 tokenize    documents to ids, beside SentencePiece's own call on all cores
 input       batches of training without a model, beside training
 
-The ceiling is the rate of products of two matrices of 2048 x 2048, in the same
-run. The other sides are in scripts/contender.py.
+The ceiling is the rate of products of two matrices in the same run: 2048 x 2048
+in float32, on a GPU 8192 x 8192 in bfloat16. The other sides are in
+scripts/contender.py.
 """
 
 import argparse
@@ -25,10 +26,12 @@ import json
 import math
 import os
 import platform
+import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from pathlib import Path
 from statistics import median
@@ -48,7 +51,7 @@ WORKLOADS = {
     "gpt2-small": ("gpt2-small", 50_257, 1),
 }
 PEERS = ("torch", "torch-compile", "transformers", "keras-hub")
-OURS = ("keras-tensorflow", "keras-tensorflow-xla")
+OURS = ("keras-tensorflow", "keras-tensorflow-xla", "keras-jax")
 WRITING = (
     "text-generator",
     "saved-model",
@@ -61,14 +64,14 @@ TASKS = {
     "train-bfloat16": (*PEERS, *OURS),
     "prefill": (*PEERS, *OURS),
     **{
-        f"decode-{rows}": (*PEERS, "keras-tensorflow", *WRITING)
+        f"decode-{rows}": (*PEERS, "keras-tensorflow", "keras-jax", *WRITING)
         for rows in (1, 8, 32)
     },
     "tokenize": ("sentencepiece", "encode"),
     "input": ("keras-tensorflow", "input-pipeline"),
 }
 SIDES = {side for sides in TASKS.values() for side in sides}
-OF_TEXT = ("decode-1", "decode-8", "decode-32", "tokenize", "input")
+OF_TEXT = {*WRITING, *TASKS["tokenize"], "input-pipeline"}
 TEXT = "wikitext2"  # that tokenizers are trained on, and that is encoded
 
 
@@ -82,6 +85,8 @@ def main() -> None:
     options.add_argument(
         "--sides", nargs="+", default=[], choices=SIDES, metavar="SIDE"
     )
+    options.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
+    options.add_argument("--batch_size", type=int, help="other rows a batch")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=3)
     options.add_argument("--out", type=Path)
@@ -92,7 +97,8 @@ def main() -> None:
             f"WORKLOAD must be of {', '.join(WORKLOADS)}. "
             f"Received: {', '.join(sorted(unknown))}"
         )
-    ceiling = measure_ceiling(values.rounds, values.seconds)
+    os.environ["JAX_PLATFORMS"] = "cpu"  # here; a GPU is for the sides
+    ceiling = measure_ceiling(values)
     with tempfile.TemporaryDirectory() as folder:
         for name in values.workloads or WORKLOADS:
             for task in values.tasks:
@@ -109,6 +115,7 @@ def measure(
     from keras_llm.pytorch.sides import alternate, jobs_of
 
     recipe, vocabulary_size, batch_size = WORKLOADS[name]
+    batch_size = values.batch_size or batch_size
     config = config_of(recipe, vocabulary_size)
     length = config["max_sequence_length"]
     kind, _, how = task.partition("-")
@@ -121,9 +128,9 @@ def measure(
     ]
     say(f"{name}, {task}")
     jobs = jobs_of(kind, config, rows, length, sides)
-    text = text_of(folder, vocabulary_size) if task in OF_TEXT else {}
+    text = text_of(folder, vocabulary_size) if OF_TEXT & {*sides} else {}
     for job in jobs.values():
-        job |= text
+        job |= text | {"device": values.device}
         if kind == "decode":
             job["rows"] = rows
         if how == "bfloat16":
@@ -131,8 +138,11 @@ def measure(
     if task == "input":
         jobs[first]["task"] = "train"
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
-    about = {"ceiling": ceiling, "machine": machine()}
-    return [row_of(name, task, config, each, ceiling) | about for each in found]
+    operations = None
+    if task == ("train" if values.device == "cpu" else "train-bfloat16"):
+        operations = flops(config) / ceiling  # a token, in seconds
+    about = {"task": task, "ceiling": ceiling, "machine": machine(values)}
+    return [row_of(name, each, operations) | about for each in found]
 
 
 def text_of(folder: Path, vocabulary_size: int) -> dict:
@@ -151,15 +161,21 @@ def text_of(folder: Path, vocabulary_size: int) -> dict:
     return {name: str(path) for name, path in paths.items()}
 
 
-def row_of(name: str, task: str, config: dict, found, ceiling: float) -> dict:
-    """A measurement with its medians, as a row of the report."""
-    row = {"workload": name, **asdict(found), "task": task}
+def row_of(name: str, found, least_seconds: float | None) -> dict:
+    """A measurement with its medians, as a row of the report.
+
+    Args:
+        name: The workload.
+        found: The measurement.
+        least_seconds: What a token would take at the ceiling.
+    """
+    row = {"workload": name, **asdict(found)}
     if found.tokens_per_second:
         speed = median(found.tokens_per_second)
         row["speed"] = speed
         row["memory"] = found.peak_bytes - found.library_bytes
-        if task == "train":
-            row["share_of_ceiling"] = speed * flops(config) / ceiling
+        if least_seconds:
+            row["share_of_ceiling"] = speed * least_seconds
     if found.times_first:
         row["ratio"] = median(found.times_first)
         row["ratio_range"] = [min(found.times_first), max(found.times_first)]
@@ -202,34 +218,43 @@ def config_of(recipe: str, vocabulary_size: int) -> dict:
     return config | {"vocabulary_size": vocabulary_size}
 
 
-def measure_ceiling(rounds: int, seconds: float) -> float:
+def measure_ceiling(values) -> float:
     """Operations a second of the faster library's products of matrices."""
     from keras_llm.pytorch.sides import alternate
 
+    sides = ["torch"] + ["keras-tensorflow"] * (values.device == "cpu")
     jobs = {
-        side: {"side": side, "task": "product"}
-        for side in ("torch", "keras-tensorflow")
+        side: {"side": side, "task": "product", "device": values.device}
+        for side in sides
     }
     say("ceiling")
-    found = alternate(jobs, rounds, seconds, say, SCRIPT)
+    found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
     rates = {each.side: median(each.tokens_per_second) for each in found}
     for side, rate in rates.items():
         say(f"    {side}: {rate / 1e9:.0f} GFLOP/s")
     return max(rates.values())
 
 
-def machine() -> dict:
+def machine(values) -> dict:
     """What the figures are of."""
     from keras_llm.pytorch.certificate import processor
 
-    packages = ("keras", "tensorflow", "torch", "transformers")
-    return {
-        "processor": processor(),
+    about = {
+        "processor": processor() if values.device == "cpu" else gpu(),
         "cores": os.cpu_count(),
         "load": os.getloadavg(),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
     }
+    for name in ("keras", "tensorflow", "jax", "torch", "transformers"):
+        with suppress(PackageNotFoundError):
+            about[name] = version(name)
+    return about
+
+
+def gpu() -> str:
+    """The name of the first one."""
+    command = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return subprocess.check_output(command, text=True).splitlines()[0]
 
 
 def show(rows: list[dict]) -> None:

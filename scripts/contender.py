@@ -19,7 +19,7 @@ import numpy as np
 from keras_llm.pytorch import measure
 from keras_llm.pytorch.measure import Unavailable, ids_of, peak_bytes, split
 
-SIZE = 2048  # of the matrices that the ceiling is measured with
+SIZES = {"cpu": 2048, "gpu": 8192}  # of the matrices of the ceiling
 BATCHES = 100  # of the input pipeline, at once
 
 
@@ -38,16 +38,20 @@ def main() -> None:
 def product(job: dict):
     """A product of two matrices, and its floating-point operations."""
     job["library_bytes"] = 0
-    matrix = np.random.default_rng(0).normal(size=(SIZE, SIZE))
+    size = SIZES[job["device"]]
+    matrix = np.random.default_rng(0).normal(size=(size, size))
     if job["side"] == "torch":
         import torch
 
         a = torch.tensor(matrix, dtype=torch.float32)
-        return lambda: a @ a, 2 * SIZE**3
+        if job["device"] == "gpu":
+            a = a.to("cuda", torch.bfloat16)
+        # Reading a number waits for a GPU.
+        return lambda: float((a @ a)[0, 0]), 2 * size**3
     import tensorflow as tf
 
     b = tf.constant(matrix, "float32")
-    return lambda: (b @ b).numpy(), 2 * SIZE**3
+    return lambda: (b @ b).numpy(), 2 * size**3
 
 
 def shape_of(config: dict) -> str:

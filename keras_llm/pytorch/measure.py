@@ -109,8 +109,8 @@ def _torch_task(job, ids):
     is_compiled = job["side"] == "torch-compile"
     if is_compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise Unavailable("torch.compile needs a C++ compiler")
-    twin = CausalLM(**job["config"])
-    token_ids = torch.from_numpy(ids).long()
+    twin = CausalLM(**job["config"]).to(torch_device(job))
+    token_ids = torch.from_numpy(ids).long().to(torch_device(job))
     inputs, labels = token_ids[:, :-1], token_ids[:, 1:]
 
     def maybe_compiled(function):
@@ -128,18 +128,23 @@ def _torch_task(job, ids):
 
         def prefill():
             with torch.no_grad():
-                return last(inputs)
+                return last(inputs).cpu()  # which waits for a GPU
 
         return prefill, inputs.numel()
     prompt, new = split(job)
     twin.next_logits = maybe_compiled(twin.next_logits)
     rows = inputs[: job.get("rows", 1), :prompt]
-    return lambda: generate(twin, rows, new), len(rows) * new
+    return lambda: generate(twin, rows, new).cpu(), len(rows) * new
 
 
 def dtype_of(job: dict[str, Any]) -> str:
     """A name of Keras' dtype policies."""
     return job.get("dtype", "float32")
+
+
+def torch_device(job: dict[str, Any]) -> str:
+    """`"cpu"` or `"cuda"`."""
+    return "cuda" if job.get("device") == "gpu" else "cpu"
 
 
 def torch_step(model, forward, inputs, labels, dtype) -> Callable[[], float]:
@@ -155,7 +160,8 @@ def torch_step(model, forward, inputs, labels, dtype) -> Callable[[], float]:
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=is_mixed):
+        device = inputs.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=is_mixed):
             logits = forward(inputs)
             loss = torch.nn.functional.cross_entropy(
                 logits.flatten(0, 1), labels.flatten()

@@ -170,7 +170,7 @@ class Contender:
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [*command, json.dumps(job)],
-            env=_environment(job["side"]),
+            env=_environment(job),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -228,14 +228,19 @@ class Contender:
         return f"exit code {code}: {lines[-1]}"
 
 
-def _environment(side: str) -> dict[str, str]:
-    """All on the CPU; the package is found wherever the command was run."""
+def _environment(job: dict[str, Any]) -> dict[str, str]:
+    """All on the CPU, unless the job says `"device": "gpu"`.
+
+    The package is found wherever the command was run.
+    """
     root = str(Path(__file__).parents[2])
     path = os.environ.get("PYTHONPATH")
+    cpu_alone = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    # Two processes share the GPU.
+    gpu = {"JAX_PLATFORMS": "", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     return os.environ | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        "KERAS_BACKEND": SIDES.get(side, ("", None))[1] or "torch",
+        **(gpu if job.get("device") == "gpu" else cpu_alone),
+        "KERAS_BACKEND": SIDES.get(job["side"], ("", None))[1] or "torch",
         "KERAS_LLM_WORKER": "1",  # no Keras where it is not needed
         "PYTHONPATH": f"{root}:{path}" if path else root,
         "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +37,32 @@ def test_an_unknown_task_is_refused(benchmark, monkeypatch, capsys):
         benchmark.main()
     assert raised.value.code == 2
     assert "'sing'" in capsys.readouterr().err
+
+
+def test_without_a_gpu_its_script_says_what_it_would_run(
+    benchmark, monkeypatch
+):
+    script = SCRIPT.with_name("benchmark_gpu.sh")
+    nowhere = {"PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([script], env=nowhere, capture_output=True, text=True)
+    assert done.returncode == 0
+    environment, _, *words = shlex.split(done.stdout.splitlines()[-1])
+    assert environment == "KERAS_BACKEND=jax"
+
+    # That command is one.
+    asked = []
+
+    def measure(name, task, ceiling, values, folder):
+        asked.append((name, task, values.device, values.batch_size))
+        return []
+
+    monkeypatch.setattr(benchmark, "measure_ceiling", lambda values: 1.0)
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(benchmark, "save", lambda rows, folder: None)
+    monkeypatch.setattr(sys, "argv", words)
+    benchmark.main()
+    assert ("gpt2-small", "train-bfloat16", "gpu", 16) in asked
+    assert ("gpt2-small", "decode-1", "gpu", 16) in asked
 
 
 @pytest.mark.slow
@@ -83,6 +111,11 @@ def test_every_kind_of_side_takes_its_turns(benchmark, monkeypatch, tmp_path):
         ("text-generator", "decode"),
         ("saved-model", "decode"),
         ("saved-model-int8", "decode"),
+        ("saved-model-bfloat16", "decode"),
+        ("keras-jax", "train-bfloat16"),
+        ("keras-jax", "decode"),
+        ("torch", "train-bfloat16"),
+        ("transformers", "train-bfloat16"),
         ("sentencepiece", "tokenize"),
         ("encode", "tokenize"),
         ("input-pipeline", "input"),
@@ -97,9 +130,10 @@ def test_a_side_does_its_task(benchmark, side, task):
     config = benchmark.config_of("mini", tokenizer.vocabulary_size())
     config |= {"num_layers": 1, "num_heads": 2, "hidden_dim": 16}
     config |= {"max_sequence_length": 32}
+    task, _, dtype = task.partition("-")
     jobs = jobs_of(task, config, 3, 32, [side])
     for job in jobs.values():
-        job["rows"] = 3
+        job |= {"rows": 3, "dtype": "mixed_bfloat16" if dtype else "float32"}
         for name in ("corpus", "tokenizer", "tokens"):
             job[name] = str(run / name)
     [found] = alternate(jobs, 1, 0.01, command=benchmark.SCRIPT)
