@@ -1,14 +1,15 @@
 """What recipes learn, beside what the PyTorch tutorials teach.
 
 Usage: python scripts/benchmark_quality.py [ROW …] [--seeds 3] [--steps N]
-           [--out FILE.json]
+           [--out FILE.json] [--picture FILE.png]
 
 Each row trains as `keras-llm train` does and is judged by a whole split that it
 has not seen. Rows take turns, seed by seed, so that their times compare. The
 peers are in scripts/peers.py.
 
 `loss` is in nats per token. `word_perplexity` is `exp` of all nats over the
-words and line ends of the published text, whatever the tokens are.
+words and line ends of the published text, whatever the tokens are. Rows called
+`block-…` are of 5 million weights each, within 4%, and see a million tokens.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from keras_llm import workflow
 from keras_llm.corpus.documents import read_documents
 from keras_llm.datasets import open_tokens
 from keras_llm.models import load_preset
+from keras_llm.pictures import picture
 from keras_llm.recipes import load_recipe
 from keras_llm.training.log import read_log
 
@@ -47,6 +49,24 @@ ATTENTION = {
     "training.stateful": False,
     "training.batch_size": 5,
 }
+# Block types, repeated to 6 layers (8 of the mixture), and the width with which
+# they have 5 million weights.
+BLOCKS = {
+    "attention": (["attention"], 264),
+    "rnn": (["rnn"], 288),
+    "gru": (["gru"], 244),
+    "lstm": (["lstm"], 228),
+    "min_gru": (["min_gru"], 288),
+    "gated_delta": (["gated_delta"], 252),
+    "mlstm": (["mlstm"], 252),
+    "hybrid": (["gated_delta"] * 3 + ["attention"], 224),
+}
+BLOCK_STEPS = {
+    "model.max_sequence_length": 128,
+    "training.batch_size": 16,
+    "training.steps": 500,
+    "training.validation_interval": 50,
+}
 SHAKESPEARE = ("tinyshakespeare", "validation", "loss")
 WORDS = ("wikitext2", "test", "word_perplexity")
 ROWS = {
@@ -57,6 +77,19 @@ ROWS = {
     "quickstart": ("quickstart", {}, "sotu", "test", "bits_per_byte"),
     "lstm-words": ("lstm-words", {}, *WORDS),
     "attention-words": ("lstm-words", ATTENTION, *WORDS),
+    **{
+        f"block-{name}": (
+            "nano",
+            {
+                "model.block_types": types,
+                "model.num_layers": 6 if len(types) == 1 else 8,
+                "model.hidden_dim": width,
+            }
+            | BLOCK_STEPS,
+            *SHAKESPEARE,
+        )
+        for name, (types, width) in BLOCKS.items()
+    },
 }
 PEERS = {
     # name: what trains, the recipe whose tokens it takes, text, split, metric
@@ -101,10 +134,16 @@ def train_row(name: str, steps: int | None, seed: int, folder: Path) -> dict:
         run,
         console=Console(stderr=True),
     )
+    log = read_log(run / "training" / "log.csv")
     return {
         "value": value_of(metrics[split], metric, run, split),
-        "seconds": read_log(run / "training" / "log.csv")[-1]["seconds"],
+        "seconds": log[-1]["seconds"],
         "parameters": load_preset(run).count_params(),
+        "curve": [
+            (each["tokens"], each["val_loss"])
+            for each in log
+            if each["val_loss"] is not None
+        ],
     }
 
 
@@ -125,6 +164,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of every row")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--picture", type=Path, help="of validation losses")
     values = parser.parse_args()
     names = values.rows or [*PEERS, *ROWS]
     unknown = {*names} - {*PEERS, *ROWS}
@@ -139,12 +179,28 @@ def main() -> None:
             for name in names:
                 train = train_peer if name in PEERS else train_row
                 row = train(name, values.steps, seed, Path(folder))
-                print(f"{name}, seed {seed}: {row}", file=sys.stderr)
+                shown = {key: row[key] for key in row if key != "curve"}
+                print(f"{name}, seed {seed}: {shown}", file=sys.stderr)
                 found[name].append(row)
     for name, rows in found.items():
         show(name, rows)
     if values.out:
         values.out.write_text(json.dumps(found, indent=1) + "\n")
+    if values.picture:
+        draw(found, values.picture)
+
+
+def draw(found: dict[str, list[dict]], path: Path) -> None:
+    """Validation losses of the first seed, while training."""
+    with picture(path, 7, 4.5) as figure:
+        axes = figure.subplots()
+        for name, (row, *_) in found.items():
+            if "curve" in row:
+                tokens, losses = zip(*row["curve"], strict=True)
+                axes.plot(tokens, losses, label=name)
+        axes.set_xlabel("tokens of training")
+        axes.set_ylabel("validation loss, nats a token")
+        axes.legend(frameon=False)
 
 
 def show(name: str, rows: list[dict]) -> None:
