@@ -13,6 +13,10 @@ from keras import ops
 
 from keras_llm.layers.rows import length_of
 
+# Chunks that are computed without a loop, the most that XLA compiles on
+# TensorFlow: not Keras' `scan`, whose steps it cannot count.
+MOST_UNROLLED = 32
+
 
 class LinearRecurrence(keras.layers.Layer):
     """Carries a state from chunk to chunk of positions.
@@ -28,6 +32,7 @@ class LinearRecurrence(keras.layers.Layer):
 
     Attributes:
         chunk: int. Positions of a chunk.
+        max_unrolled_length: int. Positions that XLA compiles on TensorFlow.
 
     Call arguments:
         x: float tensor `(batch, length, hidden_dim)`.
@@ -71,6 +76,10 @@ class LinearRecurrence(keras.layers.Layer):
             y = _take(y, ops.argsort(order, axis=1))
         return y if cache is None else (y, (*window, *states))
 
+    @property
+    def max_unrolled_length(self) -> int:
+        return MOST_UNROLLED * self.chunk
+
     def _over_positions(self, x, inputs, states):
         if x.shape[1] is not None and x.shape[1] <= self.chunk:
             inputs = [ops.swapaxes(each, 1, 2) for each in inputs]
@@ -84,6 +93,15 @@ class LinearRecurrence(keras.layers.Layer):
 
     def _over_chunks(self, states, summary):
         """The states that chunks begin with, and those after the last."""
+        number = summary[0].shape[0]
+        if number is not None and number <= MOST_UNROLLED:
+            begins = []
+            for index in range(number):
+                begins.append(states)
+                states = self.advance(states, [x[index] for x in summary])
+            return [
+                ops.stack(each) for each in zip(*begins, strict=True)
+            ], states
         shapes = [(-1, *each.shape[2:]) for each in summary]
         widths = [math.prod(shape[2:]) for shape in shapes]
 

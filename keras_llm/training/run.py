@@ -319,6 +319,9 @@ def _jit_compile(model: keras.Model, settings: TrainingSettings) -> bool | str:
     backend = keras.config.backend()
     if backend == "torch":
         return False  # `torch.compile` is another compiler
+    backbone = getattr(model, "backbone", model)
+    if settings.jit_compile and backend == "tensorflow":
+        _check_unrolled(backbone)
     if settings.jit_compile is not None:
         return settings.jit_compile
     if backend != "tensorflow":
@@ -326,8 +329,19 @@ def _jit_compile(model: keras.Model, settings: TrainingSettings) -> bool | str:
     # On two cores it gives a model as small as `nano` 1.3 times the tokens,
     # and `mini` 0.9 times (scripts/benchmark.py). Recurrences are unrolled.
     gpu = bool(keras.distribution.list_devices("gpu"))
-    backbone = getattr(model, "backbone", model)
     return gpu and set(getattr(backbone, "block_types", ())) <= {"attention"}
+
+
+def _check_unrolled(backbone: keras.Model) -> None:
+    for block in getattr(backbone, "blocks", ()):
+        most = getattr(block.mixer, "max_unrolled_length", math.inf)
+        if backbone.max_sequence_length > most:
+            raise InputError(
+                "With training.jit_compile, model.max_sequence_length must be "
+                f"at most {most} where a block type is {block.block_type}, or "
+                "training.jit_compile false. Received: "
+                f"{backbone.max_sequence_length}"
+            )
 
 
 def check_tensorboard(settings: TrainingSettings) -> None:

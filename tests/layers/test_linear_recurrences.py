@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from keras_llm.layers import MLSTM, GatedDeltaNet, MinGRU
@@ -60,6 +61,20 @@ def test_any_length_is_traced_once(kind):
             ops.convert_to_numpy(layer(x))[:, :length],
             atol=1e-5,
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_xla_compiles_a_step_of_training(kind):
+    layer, x = layer_of(kind), tf.constant(some((2, LENGTH, 16)))
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(x, training=True) ** 2)
+        return tape.gradient(loss, layer.trainable_variables)
+
+    compiled = tf.function(gradient, jit_compile=True)
+    for found, expected in zip(compiled(), gradient(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_min_gru_is_its_formula():

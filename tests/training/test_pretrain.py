@@ -218,6 +218,20 @@ def test_samples_by_beam_search(folder, tmp_path):
     assert (tmp_path / "samples.txt").read_text().startswith("=== step 6\na")
 
 
+def test_xla_with_too_long_a_recurrence_is_refused():
+    from testing import tiny_model
+
+    from keras_llm.training import compile_for_training
+
+    settings = dataclasses.replace(TRAINING, jit_compile=True)
+    model = tiny_model("min_gru", max_sequence_length=513)
+    with pytest.raises(InputError, match="at most 512 .* min_gru.*: 513"):
+        compile_for_training(model, settings)
+    model = tiny_model("min_gru", max_sequence_length=512)
+    compile_for_training(model, settings)
+    assert model.jit_compile
+
+
 @pytest.mark.parametrize(
     ("devices", "block_types", "expected"),
     [
