@@ -37,8 +37,15 @@ def _with_gradient(labels):
         def gradient(*args, upstream=None):
             if upstream is None:  # PyTorch gives `logits` first
                 [upstream] = args
-            hot = ops.one_hot(labels, ops.shape(logits)[-1])
-            return (shares - hot) * upstream[..., None]
+            slope = shares * upstream[..., None]
+            rows = ops.reshape(slope, (-1, ops.shape(logits)[-1]))
+            # One entry a row differs, and is written into it: a one-hot tensor
+            # would be as large as the logits.
+            column = ops.reshape(ops.cast(labels, "int32"), -1)
+            row = ops.arange(ops.shape(rows)[0], dtype="int32")
+            right = ops.reshape(ops.expm1(-nats) * upstream, -1)
+            rows = ops.scatter_update(rows, ops.stack([row, column], 1), right)
+            return ops.reshape(rows, ops.shape(logits))
 
         return nats, gradient
 
