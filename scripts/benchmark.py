@@ -138,11 +138,11 @@ def measure(
     if task == "input":
         jobs[first]["task"] = "train"
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
-    operations = None
+    least_seconds = None  # in the ceiling's dtype only
     if task == ("train" if values.device == "cpu" else "train-bfloat16"):
-        operations = flops(config) / ceiling  # a token, in seconds
+        least_seconds = flops(config) / ceiling
     about = {"task": task, "ceiling": ceiling, "machine": machine(values)}
-    return [row_of(name, each, operations) | about for each in found]
+    return [row_of(name, each, least_seconds) | about for each in found]
 
 
 def text_of(folder: Path, vocabulary_size: int) -> dict:

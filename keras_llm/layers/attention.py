@@ -188,11 +188,7 @@ class CausalSelfAttention(keras.layers.Layer):
         query, key, value = self._project(x, positions, length)
         if cache is None:
             looks = positions, padding_mask
-            drops = training and self.dropout
-            if keras.config.backend() == "jax" and not drops:
-                x = self._attend_fused(query, key, value, *looks)
-            else:
-                x = self._attend(query, key, value, *looks, training)
+            x = self._attend(query, key, value, *looks, training)
             return self._output(x, length)
         if not self.causal:
             raise InputError("A cache needs causal=True. Received: False")
@@ -271,21 +267,18 @@ class CausalSelfAttention(keras.layers.Layer):
             mask = real if mask is None else ops.logical_and(mask, real)
         return mask
 
-    def _attend_fused(self, query, key, value, positions, padding_mask):
-        """float `(batch, queries, heads, dim)`: the weighted values.
-
-        On a GPU by cuDNN's flash attention, where no score is ever stored. It
-        can leave no weights out at random.
-        """
-        mask = self._mask(positions, positions, padding_mask, causal=False)
-        if mask is not None:
-            mask = mask[:, None]
-        return ops.dot_product_attention(
-            query, key, value, mask=mask, is_causal=self.causal
-        )
-
     def _attend(self, query, key, value, positions, padding_mask, training):
-        """float `(batch, queries, groups, heads, dim)`: the weighted values."""
+        """float `(batch, queries, ..., dim)`: the heads' weighted values."""
+        drops = training and self.dropout
+        if keras.config.backend() == "jax" and not drops:
+            # Keras' operation drops no weights. On a GPU it takes cuDNN's
+            # flash attention where it can, which stores no scores.
+            mask = self._mask(positions, positions, padding_mask, causal=False)
+            if mask is not None:
+                mask = mask[:, None]
+            return ops.dot_product_attention(
+                query, key, value, mask=mask, is_causal=self.causal
+            )
         mask = self._mask(positions, positions, padding_mask, self.causal)
         weights = ops.cast(self._weights(query, key, mask), value.dtype)
         weights = self.dropout_layer(weights, training=training)

@@ -109,8 +109,9 @@ def _torch_task(job, ids):
     is_compiled = job["side"] == "torch-compile"
     if is_compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise Unavailable("torch.compile needs a C++ compiler")
-    twin = CausalLM(**job["config"]).to(torch_device(job))
-    token_ids = torch.from_numpy(ids).long().to(torch_device(job))
+    device = "cuda" if job.get("device") == "gpu" else "cpu"
+    twin = CausalLM(**job["config"]).to(device)
+    token_ids = torch.from_numpy(ids).long().to(device)
     inputs, labels = token_ids[:, :-1], token_ids[:, 1:]
 
     def maybe_compiled(function):
@@ -142,11 +143,6 @@ def dtype_of(job: dict[str, Any]) -> str:
     return job.get("dtype", "float32")
 
 
-def torch_device(job: dict[str, Any]) -> str:
-    """`"cpu"` or `"cuda"`."""
-    return "cuda" if job.get("device") == "gpu" else "cpu"
-
-
 def torch_step(model, forward, inputs, labels, dtype) -> Callable[[], float]:
     """A step of AdamW, with the norm clipped, that returns the loss.
 
@@ -154,13 +150,12 @@ def torch_step(model, forward, inputs, labels, dtype) -> Callable[[], float]:
     """
     import torch
 
-    is_mixed = dtype == "mixed_bfloat16"
+    is_mixed, device = dtype == "mixed_bfloat16", inputs.device.type
     weights = [each for each in model.parameters() if each.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=1e-4, weight_decay=0.1)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        device = inputs.device.type
         with torch.autocast(device, torch.bfloat16, enabled=is_mixed):
             logits = forward(inputs)
             loss = torch.nn.functional.cross_entropy(
