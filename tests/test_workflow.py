@@ -44,6 +44,7 @@ def test_each_stage_writes_its_folders():
     assert load_recipe(str(run / "recipe.yaml")) == RECIPE
 
 
+@pytest.mark.slow
 def test_pages_records_archives_and_text_train_one_model(tmp_path):
     paragraphs = sample_text(60).replace("\n", "</p><p>")
     pages = f"<html><body><article><p>{paragraphs}</p></article></body></html>"
@@ -147,6 +148,7 @@ def test_a_damaged_shard_is_encoded_again_and_no_training_lost(tmp_path):
     assert not any("follows" in record for record in records.values())
 
 
+@pytest.mark.slow
 def test_what_comes_after_a_stage_that_is_another_follows(tmp_path):
     run = copied_run(tmp_path)
     before = write_times(run)
@@ -322,6 +324,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         train_again(out)
 
 
+@pytest.mark.slow
 def test_pretrain_alone_is_the_stage_of_a_run(tmp_path):
     run = finished_run()
     before = write_times(run)

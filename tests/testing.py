@@ -36,6 +36,14 @@ def tiny_tokenizer(mask_token=False):
         return ScratchTokenizer.from_file(made)
 
 
+def slow_but(cases, *quick):
+    """Cases for `parametrize`, of which all but a few are slow."""
+    return [
+        case if case in quick else pytest.param(case, marks=pytest.mark.slow)
+        for case in cases
+    ]
+
+
 def trace_alone():
     """Lets graphs run as they are traced, where all of these tests do so.
 

@@ -58,6 +58,7 @@ def test_the_example_of_the_guide(capsys):
     assert total == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_tasks(call, tmp_path):
     tasks, out = write_tasks(tmp_path / "tasks"), tmp_path / "results"
     arguments = ["evaluate", taught_preset(), "--include_path", tasks]

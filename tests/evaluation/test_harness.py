@@ -45,6 +45,7 @@ def requests(kind, *arguments):
     ]
 
 
+@pytest.mark.slow
 def test_results_are_those_of_their_model(sides, tasks, monkeypatch):
     model, reference = sides
     # Asks processes for seconds what machine this is.
@@ -125,6 +126,7 @@ def test_rolling_log_likelihoods_are_those_of_their_model(sides):
     ) == [0.0]
 
 
+@pytest.mark.slow
 def test_generated_text_is_that_of_their_model(sides):
     model, reference = sides
     short = {"until": ["\n", "e"], "max_gen_toks": 8}

@@ -135,6 +135,7 @@ def test_errors_arrive(tmp_path, slurm, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_tasks_that_slurm_ends_are_told_of_and_go_on(tmp_path, slurm):
     settings = {"tasks": 3, "executor": "slurm"}
     with pytest.raises(
@@ -147,6 +148,7 @@ def test_tasks_that_slurm_ends_are_told_of_and_go_on(tmp_path, slurm):
     assert [len(pids) for pids in notes(tmp_path / "a").values()] == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_killed_command_leaves_no_second_job(tmp_path, slurm):
     killed = start(tmp_path / "a", 3, 1, 30, "slurm")
     wait_until(lambda: list(slurm.glob("*.pid")))

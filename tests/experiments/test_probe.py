@@ -94,6 +94,7 @@ def test_the_smallest_batch_that_is_nearly_the_fastest_is_suggested():
     assert suggested([*sizes, BatchSize(32, trouble="too large")]) == 4
 
 
+@pytest.mark.slow
 def test_a_process_that_memory_does_not_hold_ends_alone():
     run = finished_run()
     with pytest.raises(InputError, match="Not even one .* more than 0.0 GiB"):

@@ -234,6 +234,7 @@ def test_a_shorter_trial_validates_on_a_part():
         assert training.validation_batches == expected
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_what_another_has_made(tmp_path):
     source = finished_run().parent / "text.txt"
     recipe = changed("training.learning_rate", 0.02)
@@ -253,6 +254,7 @@ def test_a_run_begins_with_what_another_has_made(tmp_path):
     assert share_stages([finished_run()], tmp_path / "x", other) == ["prepare"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_short_goes_on_as_if_it_had_not_been(tmp_path):
     told = []
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sentencepiece import SentencePieceTrainer
-from testing import ragged_batch, randomize
+from testing import ragged_batch, randomize, slow_but
 from tiny_corpus import sample_text
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -95,13 +95,8 @@ SENTENCE_PIECE = {
 REFUSED = {"GptOss", "GPTNeoX"}
 ARCHITECTURES = sorted((SENTENCE_PIECE | BYTE_PAIR).keys() - REFUSED)
 # The others take minutes together.
-DEFAULT = ("GPT2",)
 every_architecture = pytest.mark.parametrize(
-    "name",
-    [
-        name if name in DEFAULT else pytest.param(name, marks=pytest.mark.slow)
-        for name in ARCHITECTURES
-    ],
+    "name", slow_but(ARCHITECTURES, "GPT2")
 )
 
 

@@ -109,6 +109,7 @@ def test_imported_logits_are_those_of_transformers(tmp_path, name):
     )
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_transformers(tmp_path):
     made = bert("tanh")
     model = from_hugging_face(save(made, tmp_path))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from safetensors.numpy import load_file
-from testing import randomize, tiny_model
+from testing import randomize, slow_but, tiny_model
 
 from keras_llm.cli import main
 from keras_llm.errors import InputError
@@ -20,7 +20,6 @@ from keras_llm.models.text_classifier import ScratchTextClassifierPreprocessor
 LABELS = ["calm", "angry", "so so"]
 # Of one length and of several, what is rare, and no word.
 TEXTS = ["a1b the peace", "the", "½ é日本 treaty, of war!", "!!"]
-SLOW = ("mistral", "qwen2", "qwen3", "smollm3")
 
 
 def saved(name, folder, **options):
@@ -57,10 +56,9 @@ def probabilities(logits, activation):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
-        for name in ("gpt2", "smollm 2", *SLOW)
-    ],
+    slow_but(
+        ("gpt2", "smollm 2", "mistral", "qwen2", "qwen3", "smollm3"), "gpt2"
+    ),
 )
 def test_there_and_back_again(name, tmp_path):
     folder = saved(name, tmp_path / "theirs")
@@ -87,6 +85,7 @@ def test_there_and_back_again(name, tmp_path):
     np.testing.assert_array_equal(found, logits_there(folder, TEXTS))
 
 
+@pytest.mark.slow
 def test_several_labels_by_the_commands(tmp_path, capsys):
     problem = {"problem_type": "multi_label_classification"}
     folder = saved("gpt2", tmp_path / "theirs", **problem)

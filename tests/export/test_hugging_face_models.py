@@ -96,13 +96,10 @@ def test_imported_logits_are_those_of_transformers(tmp_path, name):
     assert model.count_params() == made.num_parameters()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["qwen3"]
-    + [
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in ("smollm3", "gpt2 untied", "llama 3", "mistral", "qwen2")
-    ],
+    ["qwen3", "smollm3", "gpt2 untied", "llama 3", "mistral", "qwen2"],
 )
 def test_imported_models_decode_as_transformers_does(tmp_path, name):
     made = theirs.model(name)

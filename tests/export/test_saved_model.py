@@ -94,6 +94,7 @@ def test_tokenizers_without_bytes_to_fall_back_on(tmp_path, model_type):
     assert answers == alone(model, PROMPTS, SAMPLE)
 
 
+@pytest.mark.slow
 def test_cuts_at_the_first_stop_string_and_has_its_own_seed(tmp_path, model):
     whole = alone(model, PROMPTS, SAMPLE, seed=2**40)
     assert whole != alone(model, PROMPTS, SAMPLE)

@@ -90,6 +90,7 @@ def test_a_score_is_the_loss_of_evaluation(model, served):
     np.testing.assert_allclose(score, -float(nats), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_text_counts_up_to_the_bound_of_the_export(bounded, served):
     letters = sample_text(60).replace("\n", " ")
     ids = tokens_of(letters)[: BOUND + 3]

@@ -30,6 +30,7 @@ def gpt2():
     return model, graph(model)
 
 
+@pytest.mark.slow
 def test_the_graph_of_a_right_model_passes(gpt2):
     check_answers(*gpt2)
 

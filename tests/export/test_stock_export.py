@@ -26,6 +26,7 @@ from keras_llm.export import to_saved_model
 from keras_llm.generation.stock_rules import rules_of
 
 
+@pytest.mark.slow
 @every_architecture
 def test_answers_are_those_of_generate(tmp_path, name):
     model = stock_model(name)

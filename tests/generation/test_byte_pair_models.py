@@ -162,9 +162,8 @@ def test_any_end_token_ends_a_text(model, generator):
     assert parts_of(model)[0].end_token_ids == (0, end, 2)
 
 
-@pytest.mark.parametrize(
-    "settings", [SAMPLE, pytest.param(GREEDY, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [SAMPLE, GREEDY])
 def test_the_saved_model_answers_as_in_python(
     model, generator, settings, tmp_path
 ):

@@ -5,7 +5,7 @@ import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
-from testing import EVERY_TYPE, ragged_batch, tiny_backbone
+from testing import EVERY_TYPE, ragged_batch, slow_but, tiny_backbone
 
 from keras_llm.compilation import compile_function
 from keras_llm.generation.decoding import Sampling, decode, ends_with, prefill
@@ -181,12 +181,7 @@ def beam_rows(model, prompts, num_beams):
 
 @pytest.mark.parametrize(
     "block_types",
-    [
-        block_types
-        if block_types == ["gru", "attention"]
-        else pytest.param(block_types, marks=pytest.mark.slow)
-        for block_types in EVERY_TYPE
-    ],
+    slow_but(EVERY_TYPE, ["gru", "attention"]),
 )
 def test_cached_beam_search_equals_uncached(block_types):
     sampler = keras_hub.samplers.BeamSampler(num_beams=3)

@@ -220,6 +220,7 @@ def pipe(monkeypatch, capsys, preset, text, *options):
     return code, said.out, said.err
 
 
+@pytest.mark.slow
 def test_a_pipe(monkeypatch, capsys, preset, generator):
     options = GenerationSettings(sampler="greedy", max_new_tokens=6)
     first = asked("the war", system="law")

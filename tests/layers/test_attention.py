@@ -182,6 +182,7 @@ def test_attention_equals_torch(key_value_heads, causal):
     )
 
 
+@pytest.mark.slow
 def test_the_fused_attention_on_jax_equals_both_too():
     pytest.importorskip("jax")
     chosen = "equals_torch or padded and (grouped or together or encoder)"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from testing import slow_but
 
 from keras_llm.layers import MLSTM, GatedDeltaNet, MinGRU
 
@@ -63,7 +64,7 @@ def test_any_length_is_traced_once(kind):
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, GatedDeltaNet))
 def test_xla_compiles_a_step_of_training(kind):
     layer, x = layer_of(kind), tf.constant(some((2, LENGTH, 16)))
 

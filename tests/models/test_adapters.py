@@ -30,6 +30,7 @@ ALL = {"embeddings": True, "norms": True}
 GREEDY = GenerationSettings(sampler="greedy", max_new_tokens=8)
 
 
+@pytest.mark.slow
 @every_kind
 def test_only_the_factors_of_every_projection_are_trained(kind):
     model = KINDS[kind]()
@@ -98,6 +99,7 @@ def test_embeddings_and_norms_are_trained_on_request(kind):
     assert changed == asked
 
 
+@pytest.mark.slow
 @every_kind
 def test_adapters_are_switched_and_leave_the_model_as_it_was(kind):
     adapters, expected = {}, {None: outputs(KINDS[kind]())}

@@ -1,7 +1,13 @@
 import keras
 import numpy as np
 import pytest
-from testing import EVERY_TYPE, input_influence, randomize, tiny_backbone
+from testing import (
+    EVERY_TYPE,
+    input_influence,
+    randomize,
+    slow_but,
+    tiny_backbone,
+)
 
 from keras_llm.errors import InputError
 from keras_llm.models import ScratchBackbone, ScratchCausalLM
@@ -136,7 +142,7 @@ def test_zero_initial_outputs_leave_the_embeddings_as_they_are():
 
 
 @pytest.mark.parametrize("block_types", EVERY_TYPE)
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tied", slow_but([True, False], True))
 def test_initial_loss_is_that_of_guessing(block_types, tied):
     keras.utils.set_random_seed(0)
     model = ScratchCausalLM(

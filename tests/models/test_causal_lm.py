@@ -44,6 +44,7 @@ def test_fit_on_strings():
     assert history["loss"][-1] < 0.8 * history["loss"][0]
 
 
+@pytest.mark.slow
 def test_strings_fit_after_a_seed_was_set(tmp_path):
     tokenizer = ScratchTokenizer.from_file(sample_tokenizer(tmp_path))
     settings = ModelSettings(

@@ -114,6 +114,7 @@ def test_what_is_only_rounding_is_told_and_not_judged(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_is_told_by_the_exit_code(
     tmp_path, capsys, broken_twin
 ):

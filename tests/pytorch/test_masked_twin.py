@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from testing import tiny_backbone, tiny_encoder
+from testing import slow_but, tiny_backbone, tiny_encoder
 
 from keras_llm.cli import main
 from keras_llm.models import ScratchMaskedLM, save_preset
@@ -58,7 +58,7 @@ def batches(count, rows=4, length=16, size=40):
     return found
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_but(CASES, "bert"))
 def test_outputs_and_gradients(case):
     model = encoder(case)
     twin = make_twin(model)

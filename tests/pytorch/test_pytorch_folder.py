@@ -180,6 +180,7 @@ def test_more_than_the_context_is_refused(length, new):
         generate(twin, torch.zeros((1, length), dtype=torch.long), new)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "out"
     line = ["export", str(finished_run()), str(out), "--format=pytorch"]

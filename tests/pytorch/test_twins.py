@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from testing import EVERY_TYPE, tiny_backbone
+from testing import EVERY_TYPE, slow_but, tiny_backbone
 from twin_cases import CASES, all_options, batches, model_of, tested_options
 
 from keras_llm.models import ScratchBackbone, ScratchCausalLM
@@ -27,12 +27,7 @@ ALSO_ELSEWHERE = (
     *("attention", "gru", "lstm", "biased_swiglu", "no_positions"),
     *("untied", "biased_output"),
 )
-FEW = [
-    pytest.param(case, marks=pytest.mark.slow)
-    if case in ALSO_ELSEWHERE
-    else case
-    for case in CASES
-]
+FEW = slow_but(CASES, *CASES.keys() - ALSO_ELSEWHERE)
 RUNS = [
     (case, optimizer)
     for case in CASES
@@ -156,6 +151,7 @@ def test_dropout_is_of_training_only():
     assert difference(dropping, quiet).relative > 0.1
 
 
+@pytest.mark.slow
 def test_new_weights_are_spread_alike():
     shape = {
         "vocabulary_size": 500,

@@ -167,6 +167,7 @@ def test_log_probabilities_of_stock_models(stock):
     check_log_probabilities(stock, "the people")
 
 
+@pytest.mark.slow
 def test_only_a_prompt_can_be_asked_of(engine, stock):
     for each in (engine, stock):
         found = ask(

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import httpx
+import pytest
 from served_here import models_of, on_a_port
 
 from keras_llm.cli import _parse
@@ -19,6 +20,7 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.M | re.S)
 
 
+@pytest.mark.slow
 def test_the_example_is_answered():
     [source] = blocks("python")
     with models_of("assistant") as models, on_a_port(models) as url:

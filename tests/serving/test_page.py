@@ -151,6 +151,7 @@ def test_a_cut_network_loses_nothing(page):
     assert answers(page).all_inner_texts() == ["An answer.", "Another answer."]
 
 
+@pytest.mark.slow
 def test_a_key_is_asked_for_and_kept(browser):
     with (
         models_of("tiny") as models,

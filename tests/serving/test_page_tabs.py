@@ -22,7 +22,7 @@ from browsing import (
 from scipy.special import softmax
 from served_here import models_of, on_a_port
 from stock_classifiers import stock_classifier
-from testing import randomize, tiny_encoder, tiny_model
+from testing import randomize, slow_but, tiny_encoder, tiny_model
 
 from keras_llm.export import to_saved_model
 from keras_llm.generation.filling import MaskFiller
@@ -44,7 +44,7 @@ TABS = ("Chat", "Write", "Look", "Classify", "Fill")
 LABELS = ["calm", "angry", HOSTILE]
 
 
-@pytest.fixture(scope="module", params=TABS)
+@pytest.fixture(scope="module", params=slow_but(TABS, "Chat", "Look"))
 def panel(request, browser, address):
     """A tab with hostile texts in all of its places."""
     with opened(browser, address) as page:
@@ -151,6 +151,7 @@ def test_another_token_is_taken_and_undone(page):
     assert tokens.all_text_contents() == before
 
 
+@pytest.mark.slow
 def test_a_banned_token_is_not_written(page):
     page.get_by_role("tab", name="Write").click()
     page.get_by_role("button", name="Write", exact=True).click()

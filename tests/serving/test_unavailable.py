@@ -175,6 +175,7 @@ def test_it_is_unavailable_and_the_server_lives_on(fake):
             fake.answers["Predict"] = RIGHT
 
 
+@pytest.mark.slow
 def test_predictions_of_nonsense_are_unavailable(fake):
     row = {name: 1 for name in INPUTS} | {"prompt": "a"}
     asked = {"signature_name": "generate", "instances": [row]}

@@ -16,7 +16,7 @@ from byte_pair_reference import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from testing import needs_data, run_python
+from testing import needs_data, run_python, slow_but
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from keras_llm.errors import InputError
@@ -80,6 +80,7 @@ def test_published_texts_line_by_line_and_in_blocks(gpt2, name):
     assert [text.decode() for text in back] == texts
 
 
+@pytest.mark.slow
 @needs_data
 def test_strange_texts_in_gpt2(gpt2):
     texts = strange_texts(20_000, seed=4)
@@ -297,10 +298,7 @@ def test_tokenizers_of_keras_hub(name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name == ONE else pytest.param(name, marks=pytest.mark.slow)
-        for name in ONE_OF_EACH
-    ],
+    slow_but(ONE_OF_EACH, ONE),
 )
 def test_ids_of_tokenizers_of_keras_hub(name):
     stock, reference, _, _ = stock_tokenizer(name)

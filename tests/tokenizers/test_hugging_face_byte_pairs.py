@@ -101,10 +101,9 @@ def test_a_tokenizer_json_says_itself_what_starts_texts(told, llama3, tmp_path):
     assert auto_tokenizer(folder).encode("war")[0] == start
 
 
+@pytest.mark.slow
 @needs_data
-@pytest.mark.parametrize(
-    "add_bos_token", [True, pytest.param(None, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("add_bos_token", [True, None])
 def test_gpt2_of_its_two_files(add_bos_token, tmp_path):
     for source, name in zip(
         GPT2_FILES, ("vocab.json", "merges.txt"), strict=True
@@ -219,11 +218,12 @@ def test_added_tokens_that_are_bytes_or_merges_too(tmp_path):
 MARKED = ["\u0338", "\u0301", "e\u0301", "\u212a", "\u037e", "<", ">", " ", "e"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "normalized"),
     [
         (["  ", " - ", "<|x|"], True),
-        pytest.param(["<tool>", "<x", "ab"], False, marks=pytest.mark.slow),
+        (["<tool>", "<x", "ab"], False),
     ],
 )
 def test_added_tokens_beside_marks_that_are_normalized(

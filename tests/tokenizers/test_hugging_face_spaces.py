@@ -64,6 +64,7 @@ def llama(request, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_tokenizer_saved_again_has_equal_ids(llama):
     auto, tokenizer = auto_tokenizer(llama), read_tokenizer(llama)
     expected = ids_of(auto, ALL)

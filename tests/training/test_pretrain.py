@@ -102,6 +102,7 @@ def test_model_ends_with_the_weights_of_the_best_validation(
     assert evaluation.loss == pytest.approx(best["val_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_stops_early(folder, tmp_path):
     result, _ = train(
         folder,
@@ -123,6 +124,7 @@ def test_stops_early(folder, tmp_path):
     assert again.steps == result.steps
 
 
+@pytest.mark.slow
 def test_stops_when_the_loss_is_no_number(folder, tmp_path, monkeypatch):
     from keras_llm.training import callbacks
 

@@ -143,6 +143,7 @@ def test_trains_as_the_word_model_of_pytorch(jit_compile):
     assert len(set(np.round(found, 3))) == len(found)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_equals_an_uninterrupted_one(
     folder, tmp_path, monkeypatch
 ):

@@ -74,9 +74,8 @@ def check_run(base, run, report):
     assert saved < 8 * report["trained"] + 20_000
 
 
-@pytest.mark.parametrize(
-    "kind", ["mixed", pytest.param("GPT2", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mixed", "GPT2"])
 def test_a_tuned_run_holds_the_adapter_alone_and_a_merged_preset(
     kind, records, tmp_path
 ):

@@ -187,9 +187,8 @@ def test_several_labels_a_text(preset, tmp_path):
     assert (scores >= 0.5).tolist() == [[True, True], [False, False]]
 
 
-@pytest.mark.parametrize(
-    "pooling", [None, pytest.param("first", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", [None, "first"])
 def test_an_encoder_tells_classes(pooling, tmp_path):
     save_preset(tiny_encoder(num_layers=1), tmp_path / "encoder")
     source = write_data("classifier", tmp_path, TEXTS)
@@ -274,6 +273,7 @@ def test_classify_asks_a_saved_model(tuned, tmp_path, capsys):
     assert ours["scores"] == pytest.approx(saved["scores"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command(preset, tmp_path, capsys):
     odd = [{"text": text, "label": "bad"} for text in (" ", "war " * 200)]
     source = write_data("classifier", tmp_path, odd + TEXTS)

@@ -90,6 +90,7 @@ def test_texts_that_it_has_learned_from_are_counted(tuned, tmp_path, capsys):
     assert "confusion" in said.out and "most wrong about" in said.out
 
 
+@pytest.mark.slow
 def test_several_labels_a_text(preset, tmp_path, capsys):
     recipe = recipe_of({"multi_label": True})
     model = classifier_of(*load_backbone(preset), ["a", "b", "c"], recipe)

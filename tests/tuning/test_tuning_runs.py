@@ -215,6 +215,7 @@ def test_thumbs_are_learned(tmp_path):
     assert after["loss"] < before["loss"]
 
 
+@pytest.mark.slow
 def test_what_was_known_is_replayed_and_measured(tmp_path):
     from tiny_run import finished_run
 
