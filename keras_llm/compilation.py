@@ -6,7 +6,10 @@ import keras
 
 
 def compile_function(
-    function: Callable, model: keras.Model, inputs: tuple | None = None
+    function: Callable,
+    model: keras.Model,
+    inputs: tuple | None = None,
+    jit_compile: bool = False,
 ) -> Callable:
     """Compiles a function of tensors that only reads the model.
 
@@ -18,6 +21,8 @@ def compile_function(
         model: The model whose variables it reads.
         inputs: Nested `keras.KerasTensor`, what it takes, `None` for sizes
             that differ: TensorFlow then traces it once for all of them.
+        jit_compile: Whether TensorFlow has XLA compile it for each shape, as
+            JAX does.
 
     Returns:
         A function of the same signature, otherwise traced again for new
@@ -30,7 +35,9 @@ def compile_function(
         specs = inputs and tf.nest.map_structure(
             lambda x: tf.TensorSpec(x.shape, x.dtype), inputs
         )
-        return tf.function(function, specs, autograph=False)
+        return tf.function(
+            function, specs, autograph=False, jit_compile=jit_compile
+        )
     if backend == "jax":
         import jax
 

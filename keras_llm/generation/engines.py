@@ -161,7 +161,10 @@ class _ScratchEngine(_Beams):
             def advance(state, sampling):
                 return decode(self.model, state, sampling, STREAM_STEPS, at_end)
 
-            self.compiled[ends] = compile_function(advance, self.model)
+            # A step is small operations, each of which TensorFlow would start.
+            self.compiled[ends] = compile_function(
+                advance, self.model, jit_compile=True
+            )
         return self.compiled[ends]
 
 
