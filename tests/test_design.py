@@ -239,8 +239,6 @@ def test_all_but_the_export_works_without_tensorflow(tmp_path):
         tmp_path,
         preset,
         KERAS_BACKEND="jax",
-        # XLA would optimise for longer than these models run.
-        JAX_DISABLE_MOST_OPTIMIZATIONS="1",
         PYTHONPATH=str(Path(__file__).parent),
     )
     *_, ids, figures = printed.splitlines()

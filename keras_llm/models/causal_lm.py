@@ -1,8 +1,10 @@
 """The language model: a backbone, its output projection and generation."""
 
+import keras
 import keras_hub
 from keras import ops
 
+from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError
 from keras_llm.models.backbone import ScratchBackbone
 from keras_llm.models.causal_lm_preprocessor import ScratchCausalLMPreprocessor
@@ -151,11 +153,12 @@ class ScratchCausalLM(keras_hub.models.CausalLM):
         Compiled by XLA whatever training is: on CPUs, where Keras does without
         unless told, a token takes half the time.
         """
-        before, self.jit_compile = self.jit_compile, True
-        try:
-            return super().make_generate_function()
-        finally:
-            self.jit_compile = before
+        graphs = keras.config.backend() == "tensorflow" and not self.run_eagerly
+        if self.generate_function is None and graphs:
+            self.generate_function = compile_function(
+                self.generate_step, self, jit_compile=True
+            )
+        return super().make_generate_function()
 
     def generate_step(self, inputs, stop_token_ids=None):
         """Continues a batch of prompts by `self.sampler`.
