@@ -83,6 +83,7 @@ def test_native_noise_is_dropped_and_errors_are_not(capfd):
     assert capfd.readouterr().err == "heard"
 
 
+@pytest.mark.slow
 def test_the_command_says_nothing_but_its_own_lines(tmp_path):
     (tmp_path / "text.txt").write_text(sample_text(400))
     shutil.copy(finished_run() / "recipe.yaml", tmp_path)

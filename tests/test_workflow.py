@@ -160,6 +160,7 @@ def test_what_comes_after_a_stage_that_is_another_follows(tmp_path):
     assert write_times(run) == after
 
 
+@pytest.mark.slow
 def test_what_follows_is_remembered_and_settings_are_still_watched(tmp_path):
     run = copied_run(tmp_path)
     with pytest.raises(InputError, match="seed was 0, now 1.*--redo pretrain"):

@@ -22,6 +22,7 @@ def test_the_prompt_has_instruction_shots_and_question_in_turn():
     assert prompt_of("Why?") == "Question: Why?\nAnswer:"
 
 
+@pytest.mark.slow  # test_evaluation_commands.py asks, too
 def test_what_was_learned_is_chosen_and_said():
     fact = FACTS[0]
     model = taught_model()

@@ -60,6 +60,7 @@ def test_what_differs_is_shown_and_the_best_is_that_of_the_logs(other):
     assert "seconds" not in found.best  # of a busy machine, say
 
 
+@pytest.mark.slow
 def test_other_held_out_text_is_flagged(elsewhere):
     found = compare([finished_run(), elsewhere])
     assert "different validation splits" in found.warnings[0]

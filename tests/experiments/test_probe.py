@@ -101,6 +101,7 @@ def test_a_process_that_memory_does_not_hold_ends_alone():
         try_batch_sizes(run / "tokens", run / "tokenizer", RECIPE, 2, memory=1)
 
 
+@pytest.mark.slow
 def test_a_run_is_probed_and_drawn(tmp_path, capsys):
     words = ["probe", str(finished_run()), "--steps", "12", "--largest", "0"]
     words += ["--out", str(tmp_path / "out"), "--json"]

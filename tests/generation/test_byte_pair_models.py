@@ -98,6 +98,7 @@ def generator(model):
     return TextGenerator(model)
 
 
+@pytest.mark.slow
 def test_prompts_begin_as_the_tokenizer_says(generator):
     tokenizer = generator.tokenizer
     war = tokenizer.tokenize("war").tolist()

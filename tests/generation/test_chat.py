@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from testing import tiny_model, tiny_tokenizer
+from testing import slow_but, tiny_model, tiny_tokenizer
 from typist import Typist
 
 from keras_llm.cli import main
@@ -79,7 +79,7 @@ def test_the_end_of_a_turn_ends_an_answer(shift, typing):
     assert answer.num_tokens > count
 
 
-@pytest.mark.parametrize("shift", range(4))
+@pytest.mark.parametrize("shift", slow_but(range(4), 1))
 def test_what_a_template_puts_around_an_answer_is_not_shown(shift):
     tokenizer = tiny_tokenizer()
     typing = TextGenerator(Typist(), ChatTemplate(SPACED, tokenizer))

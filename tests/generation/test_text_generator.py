@@ -92,6 +92,7 @@ def test_pieces_of_a_real_model_joined_are_its_text(generator):
     assert "".join(pieces) == generator.generate(["war"], beam)[0].text
 
 
+@pytest.mark.slow  # test_saved_model.py asks alike
 def test_a_text_is_the_same_in_any_company(generator):
     prompts = ["the people of the union", "", "war", "the"]
     options = GenerationSettings(
@@ -216,9 +217,8 @@ def test_spaces_wait_for_what_follows():
     assert safe_length("treaty\nwith", []) == len("treaty\nwith")
 
 
-@pytest.mark.parametrize(
-    "activation", ["gelu", pytest.param("swiglu", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_graphs_go_with_their_model(activation):
     # As servers do whose models have new versions.
     def graphs():

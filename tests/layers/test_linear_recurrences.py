@@ -51,7 +51,7 @@ def test_padding_anywhere_leaves_the_state(kind):
             np.testing.assert_allclose(found[row], expected[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, GatedDeltaNet))
 def test_any_length_is_traced_once(kind):
     layer, x = layer_of(kind), some((2, LENGTH, 16))
     inputs = keras.Input((None, 16))

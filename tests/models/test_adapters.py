@@ -66,6 +66,7 @@ def test_the_factors_are_those_of_the_published_formula(kind):
     np.testing.assert_allclose(outputs(plain), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @every_kind
 def test_merged_a_model_says_the_same(kind):
     model = adapted(KINDS[kind](), **ALL)

@@ -147,7 +147,7 @@ def of_bytes(proto):
     [
         ScratchTokenizer,
         functools.partial(ScratchTokenizer, add_bos=True),
-        of_bytes,
+        pytest.param(of_bytes, marks=pytest.mark.slow),
     ],
     ids=["pieces", "pieces with a start", "bytes"],
 )
