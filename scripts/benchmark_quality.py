@@ -1,11 +1,14 @@
 """What recipes learn, beside what the PyTorch tutorials teach.
 
 Usage: python scripts/benchmark_quality.py [ROW …] [--seeds 3] [--steps N]
-           [--out FILE.json] [--picture FILE.png]
+           [--out FILE.json] [--picture FILE.png] [--runs FOLDER]
 
 Each row trains as `keras-llm train` does and is judged by a whole split that it
 has not seen. Rows take turns, seed by seed, so that their times compare. The
 peers are in scripts/peers.py.
+
+With `--runs` the same command goes on with what an earlier one left, but peers,
+which begin again.
 
 `loss` is in nats per token. `word_perplexity` is `exp` of all nats over the
 words and line ends of the published text, whatever the tokens are. Rows called
@@ -178,6 +181,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of every row")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path, help="of validation losses")
+    parser.add_argument("--runs", type=Path, help="where runs are kept")
     values = parser.parse_args()
     names = values.rows or [*PEERS, *ROWS]
     unknown = {*names} - {*PEERS, *ROWS}
@@ -187,11 +191,12 @@ def main() -> None:
             f"Received: {', '.join(sorted(unknown))}"
         )
     found = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = values.runs or Path(temporary)
         for seed in range(values.seeds):
             for name in names:
                 train = train_peer if name in PEERS else train_row
-                row = train(name, values.steps, seed, Path(folder))
+                row = train(name, values.steps, seed, folder)
                 shown = {key: row[key] for key in row if key != "curve"}
                 print(f"{name}, seed {seed}: {shown}", file=sys.stderr)
                 found[name].append(row)
