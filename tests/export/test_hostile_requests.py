@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 from served import DEFAULTS, GREEDY, generate_inputs, mixed_model, serve
 from stock_models import stock_model
+from testing import slow_but
 
 CONTEXT = 48  # the most of all of them
 MEGABYTE = 2**20
+TWO_BYTES = "é" * (MEGABYTE // 2)  # a character
 
 
 @pytest.fixture(
@@ -55,12 +57,10 @@ def test_strange_prompts(prompt, served):
 
 @pytest.mark.parametrize(
     "prompt",
-    [
-        "é" * (MEGABYTE // 2),
-        pytest.param("the war " * (MEGABYTE // 8), marks=pytest.mark.slow),
-        pytest.param("a" * MEGABYTE, marks=pytest.mark.slow),
-    ],
-    ids=["é", "words", "a"],
+    slow_but(
+        ["the war " * (MEGABYTE // 8), "a" * MEGABYTE, TWO_BYTES], TWO_BYTES
+    ),
+    ids=["words", "a", "é"],
 )
 def test_a_megabyte_keeps_its_end(prompt, served):
     answer = check_beside_a_usual_row(served, prompt)

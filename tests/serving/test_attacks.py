@@ -44,8 +44,8 @@ def check(client, path, body):
 @pytest.mark.parametrize(
     "seeds",
     [
-        range(25),
-        pytest.param(range(25, 10_080), marks=pytest.mark.slow),
+        range(40),
+        pytest.param(range(40, 10_080), marks=pytest.mark.slow),
     ],
     ids=len,
 )

@@ -118,7 +118,7 @@ SETTINGS = [
 
 
 def test_an_answer_does_not_depend_on_its_company(engine):
-    check_company(engine, 10, SETTINGS)
+    check_company(engine, 20, SETTINGS)
 
 
 @pytest.mark.slow
