@@ -78,7 +78,9 @@ def serve_command(path: Path) -> str:
     inside = f"/models/{path.name}"
     return " ".join(
         [
-            "docker run --rm -p 8500:8500 -p 8501:8501",
+            # It asks for no key: other machines do not reach it.
+            "docker run --rm",
+            "-p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501",
             "--mount",
             shlex.quote(f"type=bind,source={path},target={inside},readonly"),
             "tensorflow/serving",
