@@ -73,6 +73,11 @@ def _parse(arguments: list[str]) -> tuple[str, Namespace]:
     if command.recipe_first:
         sections = [each for each in SECTIONS if hasattr(recipe, each)]
         command = replace(command, sections=sections)
+    if missing := [s for s in command.sections if not hasattr(recipe, s)]:
+        raise InputError(
+            f"keras-llm {name} must have a recipe that makes a model, with "
+            f"settings of {', '.join(missing)}. Received: one that tunes it."
+        )
     parser = _parser_of(name, command)
     for field in _options(command):
         if "." in field:

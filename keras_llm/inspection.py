@@ -1,5 +1,6 @@
 """Explains any artifact by what lies in its folder."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -84,8 +85,9 @@ def _corpus(path: Path) -> dict[str, Any]:
     from keras_llm.corpus.report.corpus_report import load_report
 
     report = load_report(path).to_dict()
-    first = next(read_documents(path, "train"))
-    return {"kind": "corpus", **report, "begins": repr(first.text[:80])}
+    documents = read_documents(path, "train")
+    begins = "".join(each.text for each in itertools.islice(documents, 1))
+    return {"kind": "corpus", **report, "begins": repr(begins[:80])}
 
 
 def _tokenizer(path: Path) -> dict[str, Any]:

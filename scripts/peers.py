@@ -81,7 +81,7 @@ class TutorialRun:
     def train_step(self, step: int) -> None:
         starts = torch.randint(len(self.ids) - LENGTH, (BATCH,))
         ids = self.ids[starts[:, None] + torch.arange(LENGTH + 1)]
-        progress = max(0, step - 100) / (self.steps - 100)
+        progress = max(0, step - 100) / max(1, self.steps - 100)
         rate = 1e-4 + 9e-4 * (1 + math.cos(math.pi * progress)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = min(1e-3 * (step + 1) / 100, rate)

@@ -37,6 +37,10 @@ RECIPES = [
     (TUNE + "--recipe deep.yaml", "nested too deeply"),
     ("compare-pytorch deep.yaml --out o", "nested too deeply"),
     ("generate {run} --recipe self.yaml", "it has an alias"),
+    ("train text.txt --out o --recipe classifier", "makes a model.*tunes it"),
+    ("train text.txt --out o --recipe tuning.yaml", "makes a model.*tunes it"),
+    ("compare-pytorch tuning.yaml --out o", "tuning.yaml, which tunes a mod"),
+    (TUNE + "--recipe mini", "one that tunes a model: .*instructions"),
 ]
 SIZES = [
     (TRAIN + "--training.steps {digits}", "training.steps.*digits"),
@@ -167,6 +171,7 @@ def folder(tmp_path, monkeypatch):
         "rows.csv": "a,b\nthe,people\n",
         "pairs.jsonl": "\n".join(map(json.dumps, rows)),
         "small.yaml": yaml.safe_dump(to_dict(RECIPE)),
+        "tuning.yaml": "data: {validation: 0.1}",
         "deep.yaml": "a: " + "[" * 900 + "]" * 900,
         "self.yaml": "training: &a {x: *a}",
         "twice.yaml": "seed: 1\nseed: 2",

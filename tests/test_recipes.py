@@ -6,7 +6,12 @@ import pytest
 import yaml
 
 from keras_llm.errors import InputError
-from keras_llm.recipes import Recipe, load_recipe, recipe_names
+from keras_llm.recipes import (
+    Recipe,
+    TuningRecipe,
+    load_recipe,
+    recipe_names,
+)
 from keras_llm.recipes.loading import recipe_from_dict
 from keras_llm.recipes.parameters import count_parameters
 from keras_llm.recipes.settings import (
@@ -203,8 +208,20 @@ def test_the_nearest_name_is_suggested():
 
 def test_a_number_that_yaml_takes_for_text_is_a_number(tmp_path):
     path = tmp_path / "my.yaml"
-    path.write_text("training: {learning_rate: 3e-4}", encoding="utf-8")
-    assert load_recipe(str(path)).training.learning_rate == 3e-4
+    text = "training: {learning_rate: 3e-4, epochs: 5e-1, steps: 9}"
+    path.write_text(text, encoding="utf-8")
+    training = load_recipe(str(path)).training
+    assert (training.learning_rate, training.epochs) == (3e-4, 0.5)
+
+
+def test_a_field_of_another_kind_of_recipe_is_not_suggested_for_itself(
+    tmp_path,
+):
+    path = tmp_path / "my.yaml"
+    path.write_text("model: {}", encoding="utf-8")
+    with pytest.raises(InputError, match="unknown field model.*") as error:
+        load_recipe(str(path), base=TuningRecipe())
+    assert "mean model?" not in str(error.value)
 
 
 def test_overrides_are_checked_together():

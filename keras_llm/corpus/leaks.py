@@ -27,7 +27,7 @@ from keras_llm.corpus.duplicates.hashing import (
     word_hashes,
     word_spans,
 )
-from keras_llm.corpus.splitting import cut
+from keras_llm.corpus.splitting import cut, is_cut
 from keras_llm.corpus.store import Store, save_array
 
 WORDS = 13
@@ -165,9 +165,13 @@ class LeakCheck:
             save_array(self.store.folder / f"{name}.npy", array)
 
     def marked(
-        self, documents: Iterable[Document], rank: int = 0
+        self, documents: Iterable[Document], rank: int = 0, drops: bool = False
     ) -> Iterator[Document]:
-        """The documents; those that leak have `leaks` set in their metadata."""
+        """The documents; those that leak have `leaks` set in their metadata.
+
+        `drops` says whether they are dropped, for the count of these. (One that
+        is cut between splits stays: its own end is held out.)
+        """
         held_out, leaks = HeldOut.load(self.store.folder), Leaks()
         is_found = np.zeros(len(held_out.hashes), bool)
         for document in documents:
@@ -177,16 +181,16 @@ class LeakCheck:
                 if excerpt:
                     document.metadata["leaks"] = True
                     leaks.documents += 1
+                    is_whole = not is_cut(document.metadata["begins"])
+                    leaks.dropped += drops and is_whole
                     if len(leaks.examples) < EXAMPLES:
                         leaks.examples.append(Leak(document.id, excerpt))
             yield document
         self.store.save("found", rank, np.flatnonzero(is_found))
         self.store.save_record("leaks", rank, asdict(leaks))
 
-    def leaks(self, dropped: int) -> Leaks:
-        """What the train split shares with these texts, `dropped` of it left
-        out.
-        """
+    def leaks(self) -> Leaks:
+        """What the train split shares with these texts."""
         index = HeldOut.load(self.store.folder)
         leaks = merged(Leaks, self.store.records("leaks"))
         is_found = np.zeros(len(index.hashes), bool)
@@ -194,7 +198,6 @@ class LeakCheck:
             is_found[found] = True
         leaks.texts, leaks.too_short = len(index.words), index.too_short
         leaks.ngrams, leaks.found = len(is_found), int(is_found.sum())
-        leaks.dropped = dropped
         return leaks
 
 

@@ -165,9 +165,6 @@ def _divide(
     )
     begins = np.full((len(index), 2), END, np.uint32)
     begins[kept] = division.begins
-    if division.method == "position":
-        # The other methods need no help: equal digests, published splits.
-        begins[kept] = begins[clusters[kept]]
     return Division(division.method, begins)
 
 

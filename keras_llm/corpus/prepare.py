@@ -16,11 +16,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from keras_llm import __version__
-from keras_llm.corpus.counts import RuleCount
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.duplicates.hashing import distinct
 from keras_llm.corpus.duplicates.minhash import Signer
@@ -150,7 +149,7 @@ class _Stages:
     def forget_unless(self, key: str) -> None:
         """Deletes what depends on more than cleaning, if that has changed."""
         path = self._work / "splitting.key"
-        if path.is_file() and path.read_text(encoding="utf-8") == key:
+        if path.is_file() and path.read_text(encoding="utf-8").strip() == key:
             return
         path.unlink(missing_ok=True)
         for name in ("contamination", "leaks", "write"):
@@ -161,7 +160,9 @@ class _Stages:
         write_text(path, key)
 
     def index_questions(self, files: list[SourceFile]) -> None:
-        reader = self._reader("contamination", files)
+        # Which split a record belongs to is said of the sources alone.
+        settings = replace(self._settings, split_column=None)
+        reader = self._reader("contamination", files, settings)
         held_out = LeakCheck(self._work / "contamination")
         index = IndexQuestions(reader, held_out)
         self._run("contamination", index, len(reader.tasks), _bytes_of(files))
@@ -170,7 +171,7 @@ class _Stages:
 
     def clean(self, rules: list[Rule]) -> None:
         """Reads and cleans the sources, into the store."""
-        reader = self._reader("clean", self._files)
+        reader = self._reader("clean", self._files, self._settings)
         compares = self._near != "keep"
         signer = Signer(self._settings.similarity) if compares else None
         clean = Clean(reader, rules, self._store, signer, self._paragraphs)
@@ -216,8 +217,7 @@ class _Stages:
             for records in stages
             for name, count in merged_rules(records).items()
         }
-        dropped = rules.get("leaks", RuleCount()).dropped
-        leaks = {k: each.leaks(dropped) for k, each in self._held_out.items()}
+        leaks = {name: each.leaks() for name, each in self._held_out.items()}
         report = summarise(
             self._files, self._settings, self._store, self._plan, rules, leaks
         )
@@ -243,10 +243,12 @@ class _Stages:
         }
         write_text(self._corpus / "timings.json", json.dumps(timings, indent=2))
 
-    def _reader(self, name: str, files: list[SourceFile]) -> FileReader:
+    def _reader(
+        self, name: str, files: list[SourceFile], settings: CorpusSettings
+    ) -> FileReader:
         tasks = make_tasks(files)
         saved = SavedTasks.save(self._work / f"{name}.tasks", tasks)
-        return FileReader(saved, self._settings, advance)
+        return FileReader(saved, settings, advance)
 
     def _nothing_left(self) -> InputError:
         rules = merged_rules(self._store.records("cleaning"))

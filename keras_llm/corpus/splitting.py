@@ -164,6 +164,11 @@ def _by_position(
     starts = np.cumsum(sizes, dtype=np.int64) - sizes
     begins = np.maximum(np.array(ends) - starts[:, None], 0)
     begins[begins >= np.maximum(sizes, 1)[:, None]] = END
+    # Those that must stay together go where the first of them goes.
+    _, firsts, groups = np.unique(
+        digests, return_index=True, return_inverse=True
+    )
+    begins = begins[firsts[groups]]
     return Division("position", begins.astype(np.uint32))
 
 

@@ -166,7 +166,7 @@ class Write:
         rules = self.planned.rules()
         documents = self.planned.documents(rank, rules)
         for each in self.held_out:
-            documents = each.marked(documents, rank)
+            documents = each.marked(documents, rank, self.drops)
         if self.drops and self.held_out:
             rules.append(Rule("leaks", _not_leaked))
             documents = rules[-1].run(documents)

@@ -4,10 +4,7 @@ from math import isqrt
 
 import numpy as np
 
-# The 64-bit finaliser of SplitMix (Steele and others 2014,
-# https://doi.org/10.1145/2660193.2660195).
-MULTIPLIERS = np.array([0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
-SHIFTS = np.array([30, 27, 31], np.uint64)
+from keras_llm.corpus.duplicates.hashing import mixed
 
 
 def permute(
@@ -40,11 +37,5 @@ def _feistel(
 ) -> np.ndarray:
     left, right = np.divmod(values, base)
     for key in keys:
-        left, right = right, (left + _mix(right ^ key) % base) % base
+        left, right = right, (left + mixed(right ^ key) % base) % base
     return left * base + right
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    values = (values ^ (values >> SHIFTS[0])) * MULTIPLIERS[0]
-    values = (values ^ (values >> SHIFTS[1])) * MULTIPLIERS[1]
-    return values ^ (values >> SHIFTS[2])

@@ -132,7 +132,7 @@ def _messages(value: Any, role: str = "role", content: str = "content"):
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unusable("has messages that are no list") from error
     if not isinstance(value, list) or not value:
         raise Unusable("has messages that are no list")
@@ -140,7 +140,8 @@ def _messages(value: Any, role: str = "role", content: str = "content"):
     for each in value:
         if not isinstance(each, Mapping):
             raise Unusable("has a message that is no object")
-        name, text = ROLES.get(each.get(role)), each.get(content)
+        name, text = each.get(role), each.get(content)
+        name = ROLES.get(name) if isinstance(name, str) else None
         if name is None:
             raise Unusable("has an unknown role")
         if not isinstance(text, str):

@@ -91,7 +91,7 @@ class RayTasks(TaskExecutor, RayPipelineExecutor):
                 "same paths."
             ) from error
         except ray.exceptions.RayError as error:
-            raise TaskError(
+            raise Interrupted(
                 f"Ray gave up on a task after {RETRIES} more attempts "
                 f"({type(error).__name__}: {error}). The logs of tasks are in "
                 f"{self.folder / 'logs'}; the same command goes on."

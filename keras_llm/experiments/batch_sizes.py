@@ -17,6 +17,7 @@ from typing import Any
 
 from keras_llm.errors import InputError
 from keras_llm.experiments.space import AnyRecipe
+from keras_llm.pytorch.measure import peak_bytes
 from keras_llm.quiet import import_keras
 from keras_llm.recipes.checks import check
 from keras_llm.recipes.loading import recipe_from_dict
@@ -202,7 +203,7 @@ def _tried(job: dict[str, Any], size: int) -> dict[str, Any]:
         "batch_size": size,
         "tokens_per_second": tokens / seconds,
         "seconds_per_step": seconds,
-        "memory": _peak(),
+        "memory": peak_bytes(),
     }
 
 
@@ -243,15 +244,6 @@ def _is_memory(error: Exception) -> bool:
     said = f"{type(error).__name__} {error}".lower()
     names = ("memoryerror", "resourceexhausted", "resource_exhausted")
     return any(name in said for name in (*names, "out of memory", "oom"))
-
-
-def _peak() -> int | None:
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

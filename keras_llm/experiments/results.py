@@ -132,15 +132,19 @@ def _scale(axis: Axis, trials: Sequence[dict[str, Any]]):
     """From a value to its height in [0, 1], and the values that are marked."""
     values = [row["values"][axis.name] for row in trials]
     if axis.choices:
-        known = list(dict.fromkeys([*axis.choices, *values]))
+        known = list(axis.choices)
+        for value in values:
+            if value not in known:  # the recipe's own; a list is no key
+                known.append(value)
         marks = [(i / (len(known) - 1), v) for i, v in enumerate(known)]
         return lambda value: known.index(value) / (len(known) - 1), marks
     of = math.log if axis.log else float
-    ends = [axis.low, axis.high, *(v for v in values if v is not None)]
+    is_drawn = lambda v: v is not None and (v > 0 or not axis.log)  # noqa: E731
+    ends = [axis.low, axis.high, *filter(is_drawn, values)]
     low, high = min(ends), max(ends)  # the recipe's own may be beyond
 
     def scale(value: float | None) -> float:
-        if value is None:
+        if not is_drawn(value):
             return 0.0
         return (of(value) - of(low)) / (of(high) - of(low))
 

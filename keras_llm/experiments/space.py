@@ -80,7 +80,11 @@ def parse_space(over: Sequence[str], recipe: AnyRecipe) -> list[Axis]:
 
 def own_value(recipe: AnyRecipe, name: str) -> Any:
     """The recipe's own value of a field, by its dotted name."""
-    return flat(to_dict(recipe))[name]
+    value = flat(to_dict(recipe))[name]
+    if isinstance(value, list) and len(value) == 1:
+        if matches(value[0], field_types(type(recipe))[name]):
+            return value[0]  # as a choice says it: one type of all blocks
+    return value
 
 
 def _parse(text: str, recipe: AnyRecipe) -> Axis:

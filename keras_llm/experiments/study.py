@@ -19,7 +19,7 @@ from typing import Any
 from keras_llm.errors import InputError
 from keras_llm.experiments.space import AnyRecipe, Axis, own_value
 from keras_llm.recipes.loading import with_values
-from keras_llm.recipes.settings import to_dict
+from keras_llm.recipes.settings import Recipe, to_dict
 from keras_llm.run_folder import flat
 
 STORAGE, NAME, ASKED = "study.db", "sweep", "asked"
@@ -221,7 +221,8 @@ def asked_of(
         check_preset(preset)
         digest = preset_digest(preset)
     over = [asdict(axis) for axis in axes]
-    files = fingerprint(sources)
+    include = recipe.corpus.include if isinstance(recipe, Recipe) else []
+    files = fingerprint(sources, include=include)
     return Asked(kind, to_dict(recipe), over, files, digest)
 
 
@@ -281,10 +282,12 @@ def _check_same(out: Path, known: dict, asked: dict) -> None:
                 ", ".join(axis["name"] + _shown(axis) for axis in each or [])
                 for each in (was, received)
             )
-        message = MESSAGES.get(field, f"{field} was {was!r}, now {received!r}")
+        if field in MESSAGES:
+            what = MESSAGES[field].format(was, received)
+        else:
+            what = f"{field} was {was!r}, now {received!r}"
         raise InputError(
-            f"{out} holds another sweep: {message.format(was, received)}. "
-            "Pass another --out."
+            f"{out} holds another sweep: {what}. Pass another --out."
         )
 
 

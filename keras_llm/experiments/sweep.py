@@ -220,6 +220,8 @@ class _Trials:
         share_stages([*donors], out, recipe)
         with TrialProcess(self.sweep, recipe, out, threads_of(self.jobs)) as it:
             self._processes.add(it)
+            if self._interrupted:  # while it started
+                it.stop(0)
             last = self._follow(trial, it)
             self._processes.discard(it)
         if last is None or self._interrupted:  # by Ctrl-C, as all are

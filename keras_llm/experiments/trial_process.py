@@ -96,7 +96,8 @@ class TrialProcess:
         if code in INTERRUPTED:
             return None
         lines = self._log.read_text("utf-8", errors="replace").splitlines()
-        why = f"killed by signal {-code}" if code < 0 else lines[-1:]
+        said = lines[-1] if lines else "it said nothing"
+        why = f"killed by signal {-code}" if code < 0 else said
         return {"state": FAILED, "error": f"it ended with {code}: {why}"}
 
     def stop(self, patience: int) -> None:

@@ -20,10 +20,16 @@ def write_page(
     filters: dict[str, Callable] | None = None,
     **values: Any,
 ) -> None:
-    """Writes a page, whole or not at all; texts in it are escaped.
+    """Writes a page, whole or not at all; see `rendered`."""
+    write_text(path, rendered(template, filters, **values))
+
+
+def rendered(
+    template: Path, filters: dict[str, Callable] | None = None, **values: Any
+) -> str:
+    """A page; texts in it are escaped.
 
     Args:
-        path: Of the HTML file.
         template: Of Jinja; a name that it lacks is an error.
         filters: What the template calls, beside Jinja's own.
         **values: What the template shows.
@@ -38,8 +44,7 @@ def write_page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= filters or {}
-    page = environment.get_template(template.name).render(**values)
-    write_text(path, page)
+    return environment.get_template(template.name).render(**values)
 
 
 def picture_data(path: Path) -> str:

@@ -245,8 +245,7 @@ def _measured(section: str, each: Measurement, beside_eager: bool) -> Row:
         return Row(*names, None, unit, None, FAILS, details, each.error)
     if section == "memory":
         details["libraries"] = each.library_bytes
-        peak = float(each.peak_bytes)
-        return Row(*names, peak, unit, None, MEASURED, details)
+        return Row(*names, each.peak_bytes, unit, None, MEASURED, details)
     value = median(each.tokens_per_second)
     details["rounds"] = list(each.tokens_per_second)
     if each.times_first and beside_eager:

@@ -84,16 +84,18 @@ def _rate(run: Callable[[], object], tokens: int, seconds: float) -> float:
     return tokens * calls / passed
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has had."""
+def peak_bytes() -> int | None:
+    """The most memory that this process has had, where the system says it."""
     status = Path("/proc/self/status")
     if status.exists():
         # What `getrusage` says begins with the parent's memory on Linux.
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 

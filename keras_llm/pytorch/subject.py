@@ -159,7 +159,10 @@ def _recipe_of(path: Path) -> Recipe:
 
 def _named_recipe(name: str) -> Recipe:
     if name in recipe_names() or Path(name).is_file():
-        return load_recipe(name)
+        recipe = load_recipe(name)
+        if isinstance(recipe, Recipe):
+            return recipe
+        name += ", which tunes a model"
     raise InputError(
         "PRESET_OR_RECIPE must be a preset, a run that has one, one of "
         f"{', '.join(recipe_names())}, or a YAML file. Received: {name!r}"

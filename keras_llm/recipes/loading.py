@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from keras_llm.errors import InputError
-from keras_llm.recipes.checks import shown
+from keras_llm.recipes.checks import matches, shown
 from keras_llm.recipes.settings import Recipe, field_types
 from keras_llm.recipes.tuning_settings import TuningRecipe
 
@@ -56,6 +56,12 @@ def load_recipe(
     if base is None:
         is_tuning = name in tuning_recipe_names() or _tunes(settings)
         base = TuningRecipe() if is_tuning else Recipe()
+    elif isinstance(base, TuningRecipe) and name in recipe_names():
+        raise InputError(
+            f"The recipe must be one that tunes a model: "
+            f"{', '.join(tuning_recipe_names())}, or a YAML file. Received: "
+            f"{name!r}, which makes one"
+        )
     recipe = _filled(base, settings, name, "")
     return with_values(recipe, overrides or {}, "overrides")
 
@@ -177,16 +183,18 @@ def _filled(defaults: Any, settings: dict[str, Any], name: str, prefix: str):
     changes = {}
     for field, value in settings.items():
         if field not in hints:
+            unknown = f"{prefix}{field}"
             known = [prefix + each for each in hints]
             known += field_types(Recipe) | field_types(TuningRecipe)
-            suggestion = nearest(f"{prefix}{field}", known)
+            known = [each for each in known if each != unknown]
             raise InputError(
-                f"{name} has the unknown field {prefix}{field}.{suggestion}"
+                f"{name} has the unknown field {unknown}."
+                + nearest(unknown, known)
             )
         if is_dataclass(hints[field]):
             section = getattr(defaults, field)
             value = _filled(section, value or {}, name, f"{prefix}{field}.")
-        elif hints[field] is float:
+        elif matches(0.5, hints[field]):
             value = _number(value)
         changes[field] = value
     if "steps" in changes and "epochs" in hints:

@@ -54,7 +54,9 @@ class DataSettings:
         expected = "below 1, so that records are left to train on"
         check(held < 1, "data.validation + test", expected, held)
         expected = "two names, of prompt and answer or of text and label"
-        check(len(self.columns) in (0, 2), "data.columns", expected, [])
+        check(
+            len(self.columns) in (0, 2), "data.columns", expected, self.columns
+        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ NUMERIC = 8  # what the `Digits` pre-tokenizer takes for a digit
 PUNCTUATION = 16  # what the `Punctuation` pre-tokenizer splits off
 
 PAGE = 256
-CODE_POINTS = 0x110000
 
 # Lengths of ranges in hexadecimal, each followed by its class: g is none, and
 # the n-th letter after g is class n.

@@ -99,7 +99,9 @@ def read_tokenizer(folder: Path | str) -> AnyTokenizer:
             file = folder / TOKENIZER
             return _sentence_pieces(_converted(settings), settings, file)
         return _byte_pairs(_of_two_files(settings), settings)
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
+    except InputError:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder} has a tokenizer that is not written as Hugging Face "
             f"writes it: {type(error).__name__} {error}. Get the files again."

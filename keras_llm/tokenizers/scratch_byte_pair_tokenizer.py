@@ -284,11 +284,6 @@ class ScratchBytePairTokenizer(Published, keras_hub.tokenizers.Tokenizer):
         for name in ("_exact", "_names", "_shown_bytes"):
             self.__dict__.pop(name, None)
 
-    def _text_of(self, token_ids) -> str:
-        table = self._shown_bytes
-        data = b"".join(table.get(int(index), b"") for index in token_ids)
-        return data.decode("utf-8", errors="replace")
-
     def _check_vocabulary(self) -> None:
         if not self._byte_pairs.tokens:
             raise InputError(

@@ -1,5 +1,7 @@
 """What each token writes, by itself."""
 
+from sentencepiece import SentencePieceProcessor
+
 from keras_llm.tokenizers.processor import SPACE
 from keras_llm.tokenizers.scratch_byte_pair_tokenizer import (
     ScratchBytePairTokenizer,
@@ -29,15 +31,16 @@ def token_bytes(
             for piece in tokenizer.vocabulary
         ]
     else:
+        pieces = SentencePieceProcessor(model_proto=tokenizer.proto)
         size = tokenizer.vocabulary_size()
-        table = [_piece_bytes(tokenizer.id_to_token(i)) for i in range(size)]
+        table = [_piece_bytes(pieces, index) for index in range(size)]
     for name, token in tokenizer.control_tokens.items():
         table[token] = name.encode()
     return table
 
 
-def _piece_bytes(piece: str) -> bytes:
-    is_byte = len(piece) == 6 and piece.startswith("<0x")
-    if is_byte:
+def _piece_bytes(pieces: SentencePieceProcessor, index: int) -> bytes:
+    piece = pieces.id_to_piece(index)
+    if pieces.is_byte(index):
         return bytes([int(piece[3:5], 16)])
     return piece.replace(SPACE, " ").encode()

@@ -141,7 +141,7 @@ class _Feed:
         self._corpus = corpus
         shards = (corpus / "train").glob("*.jsonl")
         size = sum(shard.stat().st_size for shard in shards)
-        self._every = -(-size // TRAINING_BYTES)
+        self._every = max(1, -(-size // TRAINING_BYTES))
         self.characters = 0
         self.alphabet: set[str] = set()
         # SentencePiece turns what is raised in here into a RuntimeError.

@@ -97,7 +97,8 @@ def read_word_pieces(folder: Path) -> ScratchWordPieceTokenizer:
         tokens, said = _of_json(read_object(folder / TOKENIZER), folder)
     else:
         text = (folder / VOCABULARY).read_text("utf-8")
-        tokens, said = text.splitlines(), {}
+        # U+2028, say, ends a line elsewhere, and is a token here.
+        tokens, said = text.rstrip("\n").split("\n"), {}
         if (folder / CONFIG).is_file():
             said = read_object(folder / CONFIG)
     needed = {UNKNOWN, *(token for _, token in ROLES.values())}

@@ -82,7 +82,7 @@ def make_tokens(
     run.stage(
         "prepare",
         {"corpus": settings["corpus"]},
-        {"files": fingerprint(sources)},
+        {"files": fingerprint(sources, include=recipe.corpus.include)},
         lambda: prepare_corpus(sources, corpus, recipe, console, execution),
     )
     run.stage(

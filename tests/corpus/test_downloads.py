@@ -8,6 +8,7 @@ import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import filelock
 import pytest
 
 from keras_llm.corpus.sources import fetching, list_sources
@@ -103,6 +104,20 @@ def test_a_broken_download_goes_on_where_it_broke(server, target):
     assert target.read_bytes() == CONTENT
     assert server.asked == [None, "bytes=100000-", "bytes=200000-"]
     assert not list(target.parent.glob(".*partial*"))
+
+
+def test_what_another_process_downloads_is_let_alone(
+    server, target, monkeypatch
+):
+    def interrupt(lock, *arguments, **options):
+        raise KeyboardInterrupt
+
+    partial = target.with_name(f".{target.name}.partial")
+    partial.write_text("of another process, which has the lock")
+    monkeypatch.setattr(filelock.FileLock, "acquire", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.address, target, LIMIT)
+    assert partial.exists()
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ def test_everything_passes_and_is_counted(collected):
         mine = others[rank * 5 : rank * 5 + 5]
         assert list(check.marked(mine, rank)) == mine
     assert [n for n in range(10) if others[n].metadata["leaks"]] == [3, 7]
-    leaks = check.leaks(dropped=1)
-    assert (leaks.texts, leaks.too_short, leaks.dropped) == (4, 0, 1)
+    leaks = check.leaks()
+    assert (leaks.texts, leaks.too_short, leaks.dropped) == (4, 0, 0)
     assert (leaks.ngrams, leaks.found) == (4 * 28, 10)
     assert leaks.documents == 2
     assert [each.train for each in leaks.examples] == ["doc-3", "doc-7"]
@@ -153,7 +153,7 @@ def test_other_splits_are_not_looked_at(collected):
     others[3].metadata["begins"] = [0, END]
     others[7].metadata["begins"] = [60, 60]
     list(check.marked(others))
-    assert check.leaks(0).documents == 0
+    assert check.leaks().documents == 0
 
 
 def kept_in(corpus):
@@ -198,7 +198,8 @@ def test_contamination_by_evaluation_files(leaking, tmp_path):
         split=ALL_TRAIN,
     )
     report = prepare(leaking, tmp_path / "out", settings)
-    assert report.contamination.documents == 1
+    assert report.contamination.documents == report.contamination.dropped == 1
+    assert report.leaks.documents == report.leaks.dropped == 2
     assert report.rules["leaks"].dropped == 3
     assert kept_in(tmp_path / "out") == [
         f"train/{number}.txt" for number in (1, 4, 6)
@@ -220,6 +221,19 @@ def test_questions_too_short_to_look_for_are_no_clean_bill(leaking, tmp_path):
     assert "Nothing could be looked for" in page
 
 
+def test_evaluation_files_need_no_split(tmp_path):
+    rows = [{"text": text_of(60, n), "part": "train"} for n in range(5)]
+    write(tmp_path / "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    write(tmp_path / "asked.jsonl", json.dumps({"text": rows[3]["text"]}))
+    settings = CorpusSettings(
+        split_column="part",
+        contamination=[str(tmp_path / "asked.jsonl")],
+        split=ALL_TRAIN,
+    )
+    report = prepare(str(tmp_path / "rows.jsonl"), tmp_path / "out", settings)
+    assert report.contamination.documents == 1
+
+
 def test_evaluation_files_must_be_readable(leaking, tmp_path):
     write(tmp_path / "questions.jsonl", '{"question": "why"}')
     settings = CorpusSettings(contamination=[str(tmp_path / "questions.jsonl")])
@@ -238,7 +252,7 @@ def test_a_text_cut_between_splits_is_never_dropped(tmp_path):
     )
     report = prepare(str(tmp_path / "in"), tmp_path / "out", settings)
     assert (report.kept.documents, report.leaks.documents) == (1, 2)
-    assert report.rules["leaks"].dropped == 1
+    assert report.rules["leaks"].dropped == report.leaks.dropped == 1
     assert sum(split.documents for split in report.splits.values()) == 3
 
 

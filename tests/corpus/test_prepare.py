@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 from testing import DATA, needs_data
 
+from keras_llm import files
 from keras_llm.corpus.documents import (
     ShardWriter,
     read_documents,
@@ -219,6 +220,19 @@ def test_a_failure_while_writing_can_be_gone_on_from(
     assert visible(tmp_path) == ["in"]
     prepare(source, tmp_path / "out", ALL_TRAIN)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_what_is_written_is_not_written_again(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError("no space")
+
+    source = folder_of(tmp_path / "in", a="text")
+    with monkeypatch.context() as broken, pytest.raises(Interrupted):
+        broken.setattr(files, "put_in_place", fail)
+        prepare(source, tmp_path / "out", ALL_TRAIN)
+    monkeypatch.setattr(ShardWriter, "write", fail)
+    prepare(source, tmp_path / "out", ALL_TRAIN)
+    assert joined(tmp_path / "out", "train") == "text"
 
 
 def test_what_a_killed_run_left_does_not_matter(tmp_path):

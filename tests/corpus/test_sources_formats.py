@@ -7,6 +7,7 @@ import json
 import tracemalloc
 
 import brotli
+import pyarrow
 import pytest
 from source_files import (
     ARCHIVES,
@@ -236,6 +237,18 @@ def test_parquet_is_what_pyarrow_wrote(tmp_path):
     assert reasons == ["no_text_field"] * 2
     [document] = documents(tmp_path / "a.parquet", parquet(["a"]), text="body")
     assert "its columns are text" in document.metadata["detail"]
+
+
+def test_arrow_is_what_pyarrow_wrote_as_a_file_and_as_a_stream(tmp_path):
+    rows = pyarrow.table({"text": TEXTS * 200})
+    for write in (pyarrow.ipc.new_file, pyarrow.ipc.new_stream):
+        written = io.BytesIO()
+        with write(written, rows.schema) as file:
+            file.write_table(rows, max_chunksize=300)
+        found = read(tmp_path / "a.arrow", written.getvalue())
+        assert found == TEXTS * 200
+        found = documents(tmp_path / "a.arrow", written.getvalue()[:-200])
+        assert "damaged" in str(found[-1].metadata)
 
 
 def test_parquet_streams(tmp_path):

@@ -297,6 +297,16 @@ def test_a_fingerprint_tells_names_and_contents(tmp_path):
     assert len({first, second, fingerprint(source)}) == 3
 
 
+def test_a_fingerprint_is_of_what_is_included(tmp_path):
+    write(tmp_path / "a.txt", "one")
+    source, log = [str(tmp_path)], write(tmp_path / "b.log", "one")
+    first = fingerprint(source, include=["*.txt"])
+    write(log, "two")
+    assert fingerprint(source, include=["*.txt"]) == first
+    write(tmp_path / "a.txt", "two")
+    assert fingerprint(source, include=["*.txt"]) != first
+
+
 def test_a_fingerprint_is_of_text_whatever_it_is_called(tmp_path):
     source = [str(tmp_path)]
     readme = write(tmp_path / "README", "one")

@@ -135,6 +135,18 @@ def test_training_text_is_divided_if_no_validation_is_named():
     assert second == [("test", "held out")]
 
 
+def test_what_must_stay_together_does_also_where_few_are_divided():
+    held_out = [NO_SPLIT] * 20 + [SPLITS.index("test")]
+    digests = np.arange(21, dtype=np.uint64)
+    digests[19] = digests[3]
+    for given in (held_out, [NO_SPLIT] * 21):
+        settings = SplitSettings(validation=0.3, test=0)
+        sizes, given = np.full(21, 10), np.array(given, np.uint8)
+        begins = divide(digests, sizes, given, settings).begins
+        assert begins[19].tolist() == begins[3].tolist()
+        assert begins[18].tolist() != begins[3].tolist()
+
+
 def test_no_validation_is_made_if_none_is_asked_for():
     texts = many(300, "train") + many(3, "test", first=300)
     assert set(sides(texts, validation=0)) == {"train", "test"}

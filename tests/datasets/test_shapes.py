@@ -115,6 +115,12 @@ def test_unknown_columns_are_told():
         ("messages", {}, "has no messages"),
         ("messages", {"messages": None}, "has no messages"),
         ("messages", {"messages": "no JSON"}, "no list"),
+        ("messages", {"messages": "[" * 100_000}, "no list"),
+        (
+            "messages",
+            {"messages": [{"role": ["user"], "content": "x"}]},
+            "an unknown role",
+        ),
         ("messages", {"messages": []}, "no list"),
         ("messages", {"messages": [3]}, "no object"),
         ("messages", {"messages": turns("Hi")}, "has no answer"),

@@ -165,6 +165,22 @@ def test_own_settings_that_are_beyond_what_is_tried_come_first(
     assert (tmp_path / "parallel.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize(
+    ("types", "own"), [("gru", "gru"), ("gru,attention", ["gru", "attention"])]
+)
+def test_own_settings_that_no_choice_and_no_logarithm_has_are_drawn(
+    types, own, fake, text, tmp_path
+):
+    over = ["model.block_types=attention,gru", "model.dropout=0.01..0.3:log"]
+    recipe = load_recipe("nano", {"model.block_types": types})
+    sweep = sweep_of(text, tmp_path / "out", over, recipe)
+    result = result_of(sweep, run_sweep(sweep, 4, 1, QUIET))
+    values = {"model.block_types": own, "model.dropout": 0.0}
+    assert result["own"]["values"] == values
+    save_result(result, sweep.axes, tmp_path)
+    assert (tmp_path / "parallel.png").stat().st_size > 5000
+
+
 def test_settings_that_cannot_be_together_are_a_trial_that_failed(
     fake, text, tmp_path
 ):
@@ -190,7 +206,9 @@ def test_another_sweep_is_refused(fake, text, tmp_path):
     out = tmp_path / "out"
     run_sweep(sweep_of(text, out), 2, 1, QUIET)
     other_recipe = changed("training.steps", 8)
+    other_text = changed("corpus.template", "{text}")
     for sweep, line in (
+        (sweep_of(text, out, recipe=other_text), "template was None, now '{te"),
         (sweep_of(text, out, OVER[:1]), "--over was .*dropout=0.0,0.1,0.2"),
         (sweep_of(text, out, recipe=other_recipe), "steps was 4, now 8"),
     ):

@@ -21,7 +21,8 @@ from keras_llm.tuning.classifier import classifier_of
 
 WORDS = "the people of union war and peace law hope justice un ##ion ##s ! , é"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCABULARY = [*SPECIAL, *WORDS.split(), *map(chr, range(97, 123))]
+# One has what ends a line, but not in files.
+VOCABULARY = [*SPECIAL, *WORDS.split(), "a\u2028b", *map(chr, range(97, 123))]
 SHAPE = {
     "vocab_size": len(VOCABULARY),
     "hidden_size": 32,

@@ -51,6 +51,11 @@ def change_config(folder, **changes):
         ({"num_hidden_layers": 3}, r"layers.2.*is missing.*and 4 more"),
         ({"num_hidden_layers": 1}, "layers.1.*is unknown"),
         ({"num_attention_heads": 5, "head_dim": None}, "must divide"),
+        (
+            {"model_type": "qwen2", "use_sliding_window": True}
+            | {"sliding_window": 8, "max_window_layers": "a"},
+            "a whole number from 1 on as max_window_layers. Received: 'a'",
+        ),
     ],
 )
 def test_configurations_that_do_not_fit(tmp_path, changes, expected):

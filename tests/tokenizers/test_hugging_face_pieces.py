@@ -248,6 +248,7 @@ METASPACE = {"type": "Metaspace", "replacement": "▁", "split": False}
         (changed(model={"merges": []}), "merges are not those"),
         (changed(model={"vocab": {"<unk>": 0}}), "no token <0x00>"),
         (changed(model=None), "not written as Hugging Face writes it"),
+        (changed(model={"merges": ["a b c"]}), "not written as Hugging Face"),
         (changed(post_processor={"type": "BertProcessing"}), "unknown kind"),
     ],
 )

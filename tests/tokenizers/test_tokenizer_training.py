@@ -139,6 +139,13 @@ def test_text_of_nothing_but_reserved_characters(tmp_path):
         train_tokenizer(corpus, tmp_path / "out", settings())
 
 
+def test_a_train_split_of_no_bytes(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", train=["a"])
+    (corpus / "train/00000.jsonl").write_bytes(b"")
+    with pytest.raises(InputError, match="no text"):
+        train_tokenizer(corpus, tmp_path / "out", settings())
+
+
 def test_damaged_document_is_named_through_sentencepiece(tmp_path):
     corpus = sample_corpus(tmp_path / "corpus")
     with (corpus / "train" / "00000.jsonl").open("a") as shard:

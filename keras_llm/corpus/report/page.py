@@ -6,11 +6,10 @@ escaping, and the page allows no script at all.
 
 from pathlib import Path
 
-import jinja2
-
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent, short_count
 from keras_llm.files import write_text
+from keras_llm.pages import rendered
 
 PAGE = "report.html"
 NAMED_SOURCES = 4
@@ -47,26 +46,21 @@ def save_page(report: CorpusReport, folder: Path) -> None:
 
 def render_page(report: CorpusReport) -> str:
     """The page, as HTML that refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
+    filters = {
         "commas": "{:,}".format,
         "short": short_count,
         "visible": _visible,
     }
-    environment.globals["percent"] = percent
     named, more = report.sources[:NAMED_SOURCES], report.sources[NAMED_SOURCES:]
     title = ", ".join(named) + (f" and {len(more):,} more" if more else "")
     rules = report.rules.values()
     longest = max(
         [report.read.characters, *(rule.characters_after for rule in rules)]
     )
-    return environment.get_template("report.html.jinja").render(
+    return rendered(
+        Path(__file__).with_name("report.html.jinja"),
+        filters,
+        percent=percent,
         report=report,
         title=title,
         about=ABOUT,

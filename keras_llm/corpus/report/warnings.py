@@ -6,8 +6,9 @@ from keras_llm.corpus.counts import Leaks, RuleCount
 from keras_llm.corpus.report.contents import MARKUP, STUB
 from keras_llm.corpus.report.corpus_report import CorpusReport
 from keras_llm.corpus.report.figures import percent
+from keras_llm.corpus.sources.folders import NOT_INCLUDED
+from keras_llm.corpus.sources.streams import CUT_SHORT
 
-CUT_SHORT = "compressed files cut short"
 FEW = 10  # documents below which a share says nothing
 MUCH_DROPPED = 0.4
 MUCH_REMOVED = 0.5
@@ -15,7 +16,6 @@ MUCH_REMOVED = 0.5
 MUCH_REMOVED_BY = {"html": 0.98}
 MUCH_UNREADABLE = 0.1
 MUCH_SKIPPED = 0.1  # of the files
-WANTED = "not in corpus.include"  # skipped because the user said so
 
 SMALL_CORPUS = 100_000  # characters
 SMALL_SPLIT = 10_000
@@ -101,7 +101,7 @@ def _of_leaks(report: CorpusReport) -> Checks:
 
 def _of_files(report: CorpusReport) -> Checks:
     files = report.files
-    chosen = files.found - files.skipped.get(WANTED, 0)
+    chosen = files.found - files.skipped.get(NOT_INCLUDED, 0)
     skipped = chosen - sum(files.read.values())
     yield (
         chosen >= FEW and skipped > MUCH_SKIPPED * chosen,

@@ -123,17 +123,21 @@ def fetch(
     partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Only who has the lock may delete what is being written.
         with FileLock(target.with_name(f".{target.name}.lock")):
-            with partial.open("wb") as file:
-                stated = _download(address, file, limit)
-            received = file_digest(partial)
-            if sha256 and received != sha256:
-                raise InputError(
-                    f"{address} is not what was published: expected sha256 "
-                    f"{sha256}. Received: {received} "
-                    f"({partial.stat().st_size} bytes). Try again later."
-                )
-            os.replace(partial, target)
+            try:
+                with partial.open("wb") as file:
+                    stated = _download(address, file, limit)
+                received = file_digest(partial)
+                if sha256 and received != sha256:
+                    raise InputError(
+                        f"{address} is not what was published: expected sha256 "
+                        f"{sha256}. Received: {received} "
+                        f"({partial.stat().st_size} bytes). Try again later."
+                    )
+                os.replace(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
     except InputError:
         raise
     except (OSError, ValueError) as error:
@@ -141,8 +145,6 @@ def fetch(
             f"{address} could not be downloaded: {str(error).rstrip('.')}. "
             "Check the address and the network, and run it again."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return stated
 
 

@@ -75,10 +75,10 @@ def as_sources(given: str | Iterable[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def fingerprint(sources: Sequence[str], stdin: Path | None = None) -> str:
-    """A hash of names, splits and contents of all files of the sources."""
+def fingerprint(sources: Sequence[str], include: Sequence[str] = ()) -> str:
+    """A hash of names, splits and contents of all files that are read."""
     digest = hashlib.sha256()
-    for file in list_sources(sources, stdin):
+    for file in list_sources(sources, include=include):
         if file.start == 0 and not file.skipped:
             content = file.trouble or _digest(file)
             digest.update(repr((file.id, file.split, content)).encode())

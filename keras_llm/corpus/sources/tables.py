@@ -199,13 +199,18 @@ def _batches(stream: BinaryIO, wanted: Columns) -> Iterator[dict[str, Any]]:
     parquet = optional("pyarrow.parquet", "tables")
     try:
         stream = _held(stream)
-        is_parquet = stream.read(4) == b"PAR1"
+        head = stream.read(6)
+        is_parquet = head[:4] == b"PAR1"
         stream.seek(0)
         if is_parquet:
             file = parquet.ParquetFile(
                 stream, buffer_size=BUFFER_BYTES, pre_buffer=False
             )
             there = file.schema_arrow.names
+        elif head == b"ARROW1":
+            file = arrow.ipc.open_file(stream)
+            there = file.schema.names
+            file = map(file.get_batch, range(file.num_record_batches))
         else:
             file = arrow.ipc.open_stream(stream)
             there = file.schema.names

@@ -71,6 +71,8 @@ def windows(unsaid: Callable[[Config], Layers]) -> Part:
 def after_the_first(config: Config) -> Layers:
     """Layers from `max_window_layers` on, as in Qwen."""
     first = config.get("max_window_layers", 28)
+    if first != 0:  # that many see all; 0 is no count
+        first = number("max_window_layers", first, int)
     return [index >= first for index in range(config["num_hidden_layers"])]
 
 

@@ -38,14 +38,14 @@ def from_llama2c(file: Path, tokenizer: Path) -> ScratchCausalLM:
     settings = _read_header(file)
     pieces = read_tokenizer(tokenizer, settings["vocabulary_size"])
     check_vocabulary(pieces, settings)
-    values = np.memmap(file, "<f4", "r", offset=HEADER.size)
     shapes = dict(_shapes(settings))
-    needed = sum(int(np.prod(shape)) for shape in shapes.values())
-    if len(values) != needed:
+    needed = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
+    if (received := file.stat().st_size - HEADER.size) != needed:
         raise InputError(
-            f"{file} must have {needed:,} weights, as its header says. "
-            f"Received: {len(values):,}. Download it again."
+            f"{file} must have {needed:,} bytes of weights, as its header "
+            f"says. Received: {received:,}. Download it again."
         )
+    values = np.memmap(file, "<f4", "r", offset=HEADER.size)
     arrays, end = {}, 0
     for name, shape in shapes.items():
         start, end = end, end + int(np.prod(shape))
