@@ -11,6 +11,7 @@ from rich.console import Console
 
 from keras_llm.commands.command import KEY, PRESET, Command
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -34,6 +35,9 @@ def serve(values: Namespace, console: Console) -> dict[str, Any]:
             f"! {values.host} is open to other machines, and no key is asked "
             f"for. Set {KEY} to one."
         )
+    for option in ("max_tokens", "seconds"):
+        value = getattr(values, option)
+        check(value > 0, f"--{option}", "above 0", value)
     limits = Limits(values.max_tokens, values.seconds)
 
     def announce(url: str) -> None:
@@ -60,7 +64,7 @@ def _sources(values: Namespace) -> dict[str, str]:
     given = [values.model] if values.model else []
     for source in [*given, *(values.models or [])]:
         name, equals, path = source.partition("=")
-        if not equals:
+        if not equals or Path(source).exists():
             name, path = _name_of(source), source
         if not NAME.fullmatch(name):
             raise InputError(

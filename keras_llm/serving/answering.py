@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fastapi import Request as HttpRequest
+from fastapi.responses import StreamingResponse
 
 from keras_llm.serving.http_errors import ApiError, as_api_error
 from keras_llm.serving.requests import Piece, Request, Ticket, Token
-
-LOOK_SECONDS = 0.5  # between looks at whether a client is still there
 
 
 class Answering:
@@ -72,15 +71,18 @@ class Answering:
             ApiError: One of them was broken off, or nobody waits for them.
         """
         gathering = asyncio.ensure_future(self._gathered())
+        # The body has been read: what comes now is that the client leaves.
+        leaving = asyncio.ensure_future(http.receive())
         try:
-            while True:
-                done, _ = await asyncio.wait([gathering], timeout=LOOK_SECONDS)
-                if done:
-                    return gathering.result()
-                if await http.is_disconnected():
-                    raise ApiError("The client has left.", status=499)
+            await asyncio.wait(
+                [gathering, leaving], return_when=asyncio.FIRST_COMPLETED
+            )
+            if gathering.done():
+                return gathering.result()
+            raise ApiError("The client has left.", status=499)
         finally:
             gathering.cancel()
+            leaving.cancel()
             self.cancel()
 
     async def _gathered(self) -> list["Answer"]:
@@ -88,6 +90,23 @@ class Answering:
         async for index, piece in self.pieces():
             answers[index].add(piece)
         return answers
+
+
+class Stream(StreamingResponse):
+    """Events of answers, which are let go of however it ends.
+
+    Not by the events themselves: a client may leave before the first of them.
+    """
+
+    def __init__(self, answering: Answering, *arguments):
+        self._answering = answering
+        super().__init__(*arguments)
+
+    async def __call__(self, scope, receive, send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answering.cancel()
 
 
 @dataclass

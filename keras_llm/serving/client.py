@@ -4,6 +4,8 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from typing import Any
 
 from keras_llm.errors import InputError
@@ -28,7 +30,7 @@ class ServedGenerator:
     def __init__(self, url: str, key: str | None = None):
         self._url = url.rstrip("/").removesuffix("/v1") + "/v1"
         self._key = key
-        with self._ask("models") as answer:
+        with self._asked("models") as answer:
             found = self._json(answer.read())
         try:
             self.model = found["data"][0]["id"]
@@ -57,18 +59,30 @@ class ServedGenerator:
             "stream": True,
         }
         given = {name: x for name, x in body.items() if x is not None}
-        with self._ask("chat/completions", given) as answer:
+        with self._asked("chat/completions", given) as answer:
             for line in answer:
-                data = line.decode().removeprefix("data: ").strip()
-                if not line.startswith(b"data: ") or data == "[DONE]":
+                if not line.startswith(b"data: "):
                     continue
-                event = self._json(data)
-                if "error" in event:
-                    raise InputError(event["error"]["message"])
-                for choice in event["choices"]:
-                    yield choice["delta"].get("content") or ""
+                data = line.removeprefix(b"data: ").strip()
+                if data == b"[DONE]":
+                    return
+                yield from self._pieces(self._json(data))
+        raise InputError(f"{self._url} broke its answer off. Ask again.")
 
-    def _ask(self, path: str, body: dict[str, Any] | None = None):
+    def _pieces(self, event: dict[str, Any]) -> list[str]:
+        try:
+            if "error" in event:
+                raise InputError(event["error"]["message"])
+            deltas = [choice["delta"] for choice in event["choices"]]
+            return [delta.get("content") or "" for delta in deltas]
+        except (AttributeError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self._url} must be a server of OpenAI's API. Received the "
+                f"event {json.dumps(event)[:200]}"
+            ) from error
+
+    @contextmanager
+    def _asked(self, path: str, body: dict[str, Any] | None = None):
         headers = {"Content-Type": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -76,10 +90,13 @@ class ServedGenerator:
         url = f"{self._url}/{path}"
         try:
             request = urllib.request.Request(url, data, headers)
-            return urllib.request.urlopen(request, timeout=SECONDS)
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                yield answer
+        except InputError:
+            raise
         except urllib.error.HTTPError as error:
             raise InputError(self._message(error)) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise InputError(
                 f"{self._url} does not answer: {error}. Start a server with "
                 "`keras-llm serve`."

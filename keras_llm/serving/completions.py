@@ -6,15 +6,16 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 from fastapi.sse import format_sse_event
 
 from keras_llm.recipes.settings import GenerationSettings
-from keras_llm.serving.answering import Answer, Answering
+from keras_llm.serving.answering import Answer, Answering, Stream
 from keras_llm.serving.http_errors import ApiError
 from keras_llm.serving.models import Models
 from keras_llm.serving.requests import Piece, Request, Token
@@ -82,10 +83,10 @@ class Response:
         """The response, to be returned from a route."""
         requests = [choice.request for choice in self.choices]
         answering = Answering(self.served.worker, requests)
-        headers = {VERSION: self.served.version}
+        headers = {VERSION: quote(self.served.version)}  # a folder's name
         if self.body.stream:
             events = self._events(answering)
-            return StreamingResponse(events, 200, headers, EVENTS)
+            return Stream(answering, events, 200, headers, EVENTS)
         answers = await answering.all_of(http)
         pairs = zip(self.choices, answers, strict=True)
         whole = self._head(self.kind) | {

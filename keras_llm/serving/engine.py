@@ -63,7 +63,7 @@ class Engine(TokenWorker):
 
     def admitted(self) -> list[TokenJob]:
         running = [job for job in self._running if not job.is_over]
-        return [*self._reading, *running]
+        return [*self._reading, *self._ready, *running]
 
     def _check(self, request: Request) -> None:
         self.generator.encode_prompt(request.prompt)
@@ -80,26 +80,27 @@ class Engine(TokenWorker):
 
     def _forget(self) -> None:
         self._reading: list[TokenJob] = []
+        self._ready: list[TokenJob] = []  # read, and not decoded yet
         self._running: list[TokenJob] = []
         self._rows = Rows(self._computer.layout)
 
     def _work(self) -> None:
         """A chunk of some prompts, and a token or a few of all answers."""
         self._reading = [job for job in self._reading if not job.is_over]
-        self._arrange(self._read_for_a_while())
+        self._read_for_a_while()
+        self._arrange()
         if self._running:
             self._decode()
 
-    def _read_for_a_while(self) -> list[TokenJob]:
-        """Reads chunks of prompts; returns those that can be decoded now."""
-        ready, end = [], self._num_read + READ_TOKENS
+    def _read_for_a_while(self) -> None:
+        """Reads chunks of prompts."""
+        end = self._num_read + READ_TOKENS
         while self._reading and self._num_read < end:
             for job in self._read_some():
                 if job.num_unread == 0:
                     self._reading.remove(job)
                     job.tell_prompt()
-                    ready += [] if job.is_over else [job]
-        return ready
+                    self._ready += [] if job.is_over else [job]
 
     def _read_some(self) -> list[TokenJob]:
         """Reads a chunk of a prompt, and of others that are as far."""
@@ -185,12 +186,13 @@ class Engine(TokenWorker):
         grains = -(-(length + MANY_STEPS) // GRAIN)
         return min(grains * GRAIN, self.context)
 
-    def _arrange(self, ready: list[TokenJob]) -> None:
+    def _arrange(self) -> None:
         """Puts those that are ready where others have left, and makes room.
 
         Each change copies the whole cache: places stay empty for a while
         where others are about to need them.
         """
+        ready = [job for job in self._ready if not job.is_over]
         running = zip(self._running, self._rows.lengths, strict=True)
         longest = [int(length) for job, length in running if not job.is_over]
         empty = len(self._running) - len(longest)
@@ -207,7 +209,7 @@ class Engine(TokenWorker):
             elif left:
                 order.append((left.pop(0), None))
         order += [(job, None) for job in left]
-        self._running = [job for job, _ in order]
+        self._running, self._ready = [job for job, _ in order], []
         self._rows.arrange(
             [
                 NewRow(job.prompt, job.leaves) if place is None else place
@@ -238,6 +240,8 @@ class Engine(TokenWorker):
         is_urgent = self._reading or self._waiting or not rows.steps.all()
         steps = 1 if is_urgent else MANY_STEPS
         leaves = rows.leaves
+        # Those that are over have no room, where others are read meanwhile.
+        rows.finished[:] = [job.is_over for job in self._running]
         self._computer.advance(rows, steps)
         scores = self._scores(before, leaves)
         for place, job in enumerate(self._running):
@@ -245,7 +249,6 @@ class Engine(TokenWorker):
                 continue
             token_ids = rows.token_ids[place, : rows.lengths[place]].tolist()
             job.update(token_ids, bool(rows.finished[place]), scores.get(place))
-            rows.finished[place] = job.is_over
 
     def _scores(self, before: np.ndarray, leaves: Leaves) -> dict[int, Scores]:
         """How likely the new tokens were, of rows that are asked that of.

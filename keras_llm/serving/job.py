@@ -52,6 +52,8 @@ class TokenJob(Job):
         super().__init__(ticket)
         self.prompt = list(self.request.prompt)
         most = self.request.settings.max_new_tokens
+        if self.request.only_prompt:
+            most = 0
         self.limit = min(len(self.prompt) + most, context)
         self.leaves: Leaves | None = None
         self.num_read = 0

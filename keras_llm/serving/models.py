@@ -147,13 +147,18 @@ class Models:
                 if self._stamp(name) != self._stamps[name]:
                     self._load(name)
             except Exception as error:
-                # Half copied, say: the old one goes on, and so do looks.
+                # Half copied, say: the old one goes on, and the files that
+                # are still to come change the stamp.
                 log.warning("no new version of %s: %s", name, error)
 
     def _load(self, name: str) -> None:
         self._stamps[name] = self._stamp(name)
         served = self._open(name, self._sources[name], self._settings)
-        served.warm_up()
+        try:
+            served.warm_up()
+        except BaseException:
+            served.worker.close(0)
+            raise
         old = self._served.get(name)
         self._served[name] = served
         if old is not None:
@@ -183,9 +188,8 @@ def _retire(worker: Worker) -> None:
 
 def _stamp(path: Path) -> object:
     """What is another when there is a new version in a folder."""
-    if is_saved_model(path):
-        return version_folder(path)
-    folder = preset_folder(path)
+    is_saved = is_saved_model(path)
+    folder = version_folder(path) if is_saved else preset_folder(path)
     if folder is None:
         return None
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -94,8 +94,6 @@ class StockEngine(TokenWorker):
 
     def _tell(self, job: TokenJob, token_ids: list[int]) -> None:
         scores, start = None, len(job.prompt)
-        if job.request.only_prompt:
-            token_ids = token_ids[:start]
         if job.request.alternatives is not None:
             wide = min(bucket(len(token_ids)), self.context)
             row = np.zeros((1, max(wide, 2)), "int32")

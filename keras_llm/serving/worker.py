@@ -166,7 +166,8 @@ class Worker(ABC):
         self._waiting = deque(job for job in self._waiting if not job.is_over)
 
     def _answer_calls(self) -> None:
-        while self._calls:
+        # As many as there are now: others may come, and answers go on.
+        for _ in range(len(self._calls)):
             function, future = self._calls.popleft()
             if not future.set_running_or_notify_cancel():
                 continue

@@ -3,6 +3,7 @@
 import errno
 import json
 import threading
+from urllib.parse import unquote
 
 import httpx
 import keras
@@ -226,6 +227,56 @@ def test_a_version_that_does_not_load_changes_nothing(tmp_path):
     models.look()
     assert complete(client_of(models)).status_code == 200
     models.close(0)
+
+
+def test_a_version_that_is_still_copied_is_served_when_it_is_there(tmp_path):
+    def copy(version, *names):
+        for name in names:
+            path = tmp_path / version / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+
+    def open(name, source, settings):
+        version = max(each.name for each in tmp_path.iterdir())
+        if not (tmp_path / version / "variables").exists():
+            raise InputError("half copied")
+        return tiny_served(name, version)
+
+    copy("1", "saved_model.pb", "variables/1")
+    models = Models({"tiny": tmp_path}, SETTINGS, open)
+    copy("2", "saved_model.pb")
+    models.look()
+    assert models.get("tiny").version == "1"
+    copy("2", "variables/1")
+    models.look()
+    assert models.get("tiny").version == "2"
+    models.close(0)
+
+
+def test_a_version_that_fails_to_warm_up_is_let_go(tmp_path):
+    def open(name, source, settings):
+        made.append(tiny_served(name))
+        if len(made) > 1:
+            made[1].warm_up = lambda: 1 / 0
+        return made[-1]
+
+    made, config = [], tmp_path / "config.json"
+    config.write_text("{}")
+    models = Models({"tiny": tmp_path}, SETTINGS, open)
+    config.write_text('{"new": 1}')
+    models.look()
+    assert [each.worker.is_open for each in made] == [True, False]
+    models.close(0)
+
+
+def test_the_name_of_a_version_may_be_of_any_letters():
+    def open(name, source, settings):
+        return tiny_served(name, "модель")
+
+    with models_of("tiny", open=open) as models:
+        answer = complete(client_of(models))
+    assert unquote(answer.headers["x-model-version"]) == "модель"
+    assert answer.json()["system_fingerprint"] == "модель"
 
 
 def test_a_look_is_what_the_layers_compute(client, models):

@@ -18,6 +18,7 @@ from tiny_corpus import sample_text
 
 from keras_llm.errors import InputError, PromptTooLong
 from keras_llm.recipes.settings import GenerationSettings
+from keras_llm.serving import engine as engine_module
 from keras_llm.serving.engine import Engine
 from keras_llm.serving.requests import Busy, Closed
 from keras_llm.serving.rows import CHUNK
@@ -241,6 +242,28 @@ def test_a_client_that_leaves_frees_its_slot(mixed):
     assert all(each.pieces.qsize() < 60 for each in lost)
 
 
+def test_rows_that_nobody_waits_for_go_no_further(monkeypatch):
+    engine = engine_of("gru", slots=8)
+    monkeypatch.setattr(engine_module, "READ_TOKENS", 1)
+    advance, over = engine._computer.advance, []
+
+    def watched(rows, steps):
+        pairs = zip(engine._running, rows.finished, strict=True)
+        over.extend(finished for job, finished in pairs if job.is_over)
+        return advance(rows, steps)
+
+    engine._computer.advance = watched
+    running = [never_ending(engine) for _ in range(5)]
+    for each in running:
+        each.pieces.get(timeout=60)
+    with engine._state:  # a place stays empty while others are read
+        running[0].ticket.cancel()
+        last = ask(engine, some_ids(CONTEXT - 4))
+    assert last.whole().finish_reason
+    assert over and all(over)
+    engine.close(0)
+
+
 def test_those_that_do_not_fit_are_told_to_come_later(mixed):
     running = [never_ending(mixed) for _ in range(2)]
     for each in running:
@@ -294,6 +317,18 @@ def test_a_model_that_fails_ends_its_requests_and_no_others(mixed, monkeypatch):
     assert ask(mixed, "the").whole().finish_reason
 
 
+def test_a_failure_while_prompts_are_read_ends_all_of_them(mixed, monkeypatch):
+    def fail(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(mixed._computer, "read", fail)
+    with mixed._state:  # so that they are read together
+        asked = [ask(mixed, some_ids(100)), ask(mixed, [5])]
+    for each in asked:
+        with pytest.raises(ZeroDivisionError):
+            each.whole()
+
+
 def test_prompts_that_cannot_be_are_refused(mixed):
     with pytest.raises(PromptTooLong, match="context holds 256"):
         ask(mixed, [5] * CONTEXT)
@@ -322,6 +357,20 @@ def test_a_function_is_called_between_answers(mixed):
     with pytest.raises(ZeroDivisionError):
         mixed.call(lambda: 1 / 0).result(timeout=60)
     running.ticket.cancel()
+
+
+def test_functions_without_an_end_do_not_keep_answers_waiting(mixed):
+    stop = threading.Event()
+
+    def again():
+        if not stop.is_set():
+            mixed.call(again)
+
+    mixed.call(again)
+    try:
+        assert ask(mixed, "the").whole().finish_reason
+    finally:
+        stop.set()
 
 
 def test_a_request_is_not_changed(mixed):

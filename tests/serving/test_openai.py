@@ -2,6 +2,7 @@
 
 import json
 import math
+import socket
 import time
 
 import httpx
@@ -265,6 +266,49 @@ def test_a_client_that_leaves_frees_its_slot(client, models):
     while worker.admitted():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": "the"},
+        {"prompt": ["the"] * 20, "echo": True, "stream": True},
+    ],
+)
+def test_who_leaves_at_once_is_not_answered_to_the_end(
+    url, models, monkeypatch, asked
+):
+    worker, steps, tickets = models.get("tiny").worker, [], []
+    advance, submit = worker._computer.advance, worker.submit
+
+    def slowly(rows, count):
+        steps.append(count)
+        time.sleep(0.1)
+        return advance(rows, count)
+
+    def submitted(*arguments):
+        tickets.append(submit(*arguments))
+        return tickets[-1]
+
+    monkeypatch.setattr(worker._computer, "advance", slowly)
+    monkeypatch.setattr(worker, "submit", submitted)
+    never = {str(token): -100 for token in (2,)}
+    body = asked | {"max_tokens": 120, "logit_bias": never}
+    content = json.dumps(body).encode()
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}"
+    )
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(head.encode() + b"\r\n\r\n" + content)
+        while not tickets:
+            time.sleep(0.001)
+    end = time.monotonic() + 60
+    while not all(ticket.is_cancelled for ticket in tickets):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert sum(steps) < 100
 
 
 def test_the_app_says_what_it_takes(models):
