@@ -224,9 +224,9 @@ class Run:
 
         What training can go on from stays, and what it has logged.
         """
-        log = self.out / "training" / "log.csv"
         trains = "training" in STAGES[name]
-        if trains and (log.is_file() or self._can_resume(name)):
+        has_log = trains and (self.out / "training" / "log.csv").is_file()
+        if has_log or self._can_resume(name):
             return
         self._forget(name)
         if not self.records:
@@ -237,9 +237,11 @@ class Run:
         return all((self.out / folder).is_dir() for folder in STAGES[name])
 
     def _can_resume(self, name):
-        checkpoints = self.out / "training" / "checkpoints"
-        trains = "training" in STAGES[name]
-        return trains and any(checkpoints.glob("[0-9]*"))
+        # A stage that compares may train several times.
+        return any(
+            any((self.out / folder).glob("**/checkpoints/[0-9]*"))
+            for folder in STAGES[name]
+        )
 
     def _check_same(self, name, before, now):
         before, now = flat(before), flat(now)

@@ -135,6 +135,8 @@ FILES = [
     ("improve {run} --feedback fifo --out o", "a pipe or a device"),
     ("improve {run} --feedback /dev/zero --out o", "a pipe or a device"),
     ("ask {run} a --shots fifo", "a device or a pipe"),
+    ("ask {run} \udcff --choices a b", "must be Unicode text"),
+    ("generate {run} --prompt \udcff", "prompt must be Unicode text"),
     ("evaluate {run} --references /dev/zero", "a device or a pipe"),
 ]
 LINE_OF_OUT = {

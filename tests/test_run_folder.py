@@ -118,22 +118,30 @@ def test_what_training_has_done_outlasts_an_error(tmp_path, left):
     assert left.is_file()
 
 
-def test_training_that_can_go_on_is_not_lost(tmp_path):
-    checkpoint = tmp_path / "training" / "checkpoints" / "00000002"
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("pretrain", "training"),
+        ("untrained", "untrained"),
+        ("learning_curve", "learning_curve/9_texts"),
+    ],
+)
+def test_training_that_can_go_on_is_not_lost(tmp_path, name, folder):
+    checkpoint = tmp_path / folder / "checkpoints" / "00000002"
 
     def work():
         checkpoint.mkdir(parents=True)
         raise Interrupted("stopped at step 2")
 
     with pytest.raises(Interrupted):
-        stage(tmp_path, "pretrain", {"steps": 9}, {}, work)
+        stage(tmp_path, name, {"steps": 9}, {}, work)
     with pytest.raises(InputError, match="steps was 9, now 3"):
-        stage(tmp_path, "pretrain", {"steps": 3}, {}, dict)
+        stage(tmp_path, name, {"steps": 3}, {}, dict)
     with pytest.raises(InputError, match="too large"):
-        stage(tmp_path, "pretrain", {"steps": 9}, {}, fail)
-    stage(tmp_path, "pretrain", {"steps": 9}, {}, dict)
+        stage(tmp_path, name, {"steps": 9}, {}, fail)
+    stage(tmp_path, name, {"steps": 9}, {}, dict)
     assert checkpoint.is_dir()
-    stage(tmp_path, "pretrain", {"steps": 3}, {}, dict, redo="pretrain")
+    stage(tmp_path, name, {"steps": 3}, {}, dict, redo=name)
     assert not checkpoint.exists()
 
 

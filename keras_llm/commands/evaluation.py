@@ -5,6 +5,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_llm.commands.classifying import evaluate_labelled
@@ -317,7 +318,7 @@ def ask(values: Namespace, console: Console) -> dict[str, Any]:
             table = Table("choice", "probability", "nats", "nats per byte")
             for choice in answer.choices:
                 table.add_row(
-                    choice.text,
+                    escape(choice.text),
                     f"{choice.probability:.1%}",
                     f"{choice.log_likelihood:.3f}",
                     f"{choice.log_likelihood_per_byte:.3f}",

@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_llm.commands.command import KEY, PRESET, Command
@@ -82,7 +83,7 @@ def fill(values: Namespace, console: Console) -> list[dict[str, Any]]:
             for number, candidates in enumerate(filled.masks, 1):
                 for each in candidates:
                     shown = f"{each.probability:.1%}"
-                    table.add_row(str(number), repr(each.token), shown)
+                    table.add_row(str(number), escape(repr(each.token)), shown)
             Console().print(table)
     pairs = zip(values.text, found, strict=True)
     return [{"masked": text} | asdict(filled) for text, filled in pairs]

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from keras_llm.commands.command import (
@@ -175,12 +176,13 @@ def list_feedback(values: Namespace, console: Console) -> list[dict[str, Any]]:
         table = Table("prompt", "answer", "better answer or thumb", "time")
         for event in feedback.events:
             thumb = {True: "up", False: "down", None: event.chosen}[event.label]
-            table.add_row(
+            cells = (
                 event.messages()[-1]["content"],
                 event.rejected or event.completion,
                 thumb,
                 event.time or "-",
             )
+            table.add_row(*map(escape, cells))
         Console().print(table)
     for number, reason in feedback.damaged.items():
         console.print(f"Line {number} is damaged: {reason}", markup=False)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import keras_hub
 
 from keras_llm.errors import InputError
+from keras_llm.models.loading import context_of
+from keras_llm.recipes.checks import check_unicode
 
 TEXTS_AT_ONCE = 1024
 
@@ -33,7 +35,8 @@ class TextEncoder:
                 f"Received: {type(model).__name__} without"
             )
         tokenizer = model.preprocessor.tokenizer
-        self.max_length = context_of(model)
+        packed = model.preprocessor.sequence_length
+        self.max_length = int(context_of(model.backbone) or packed)
         has_start = getattr(model.preprocessor, "add_start_token", True)
         start = getattr(tokenizer, "start_token_id", None)
         self.start_token_id = start if has_start else None
@@ -56,6 +59,8 @@ class TextEncoder:
         has_start = with_start and self.start_token_id is not None
         start = [int(self.start_token_id)] if has_start else []
         found = []
+        for text in texts:
+            check_unicode("A text to score", text)
         for begin in range(0, len(texts), TEXTS_AT_ONCE):
             rows = self._tokenize(list(texts[begin : begin + TEXTS_AT_ONCE]))
             found += [start + [int(token) for token in row] for row in rows]
@@ -86,17 +91,6 @@ class TextEncoder:
             else:
                 divided[row] = [self.prefix_token_id], ids
         return divided
-
-
-def context_of(model: keras_hub.models.CausalLM) -> int:
-    """Tokens that a model takes at once.
-
-    Those of its position table, or else what its preprocessor packs.
-    """
-    names = ("max_sequence_length", "max_position_embeddings")
-    known = [getattr(model.backbone, name, None) for name in names]
-    known = [length for length in known if length]
-    return int(min(known) if known else model.preprocessor.sequence_length)
 
 
 def _spaces_moved(context: str, continuation: str) -> tuple[str, str]:

@@ -15,11 +15,11 @@ from keras import ops
 from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError
 from keras_llm.evaluation.encoding import TextEncoder
+from keras_llm.generation.engines import bucket
 from keras_llm.layers.cross_entropy import cross_entropy
 
 # Tokens in the model at once: what their logits take in memory.
 CHUNK_TOKENS = 2048
-SHORTEST = 16
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class LikelihoodScorer:
         tokenizer puts before texts is scored too, after another one.
 
         Args:
-            texts: The texts; an empty one has 0 nats.
+            texts: The texts; an empty one is its start token alone, and has
+                0 nats if there is none.
         """
         windows = [
             rolling_windows(ids, self.encoder.prefix_token_id, self.max_length)
@@ -128,7 +129,7 @@ class LikelihoodScorer:
         begin = 0
         while begin < len(rows):
             length = len(wholes[longest_first[begin]]) - 1
-            width = min(_power_of_two(length), self.max_length)
+            width = min(bucket(length), self.max_length)
             size = self.batch_size or max(1, CHUNK_TOKENS // width)
             chosen = longest_first[begin : begin + size]
             begin += size
@@ -144,7 +145,7 @@ class LikelihoodScorer:
 
         There are a power of two of rows, so that few sizes are compiled.
         """
-        size = _power_of_two(len(wholes), least=1)
+        size = bucket(len(wholes), least=1)
         token_ids = np.zeros((size, width), "int32")
         labels = np.zeros((size, width), "int32")
         lengths = np.ones(size, "int32")
@@ -212,8 +213,3 @@ def _joined(parts: list[Likelihood]) -> Likelihood:
         sum(part.num_tokens for part in parts),
         all(part.is_greedy for part in parts),
     )
-
-
-def _power_of_two(size: int, least: int = SHORTEST) -> int:
-    """The next power of two."""
-    return max(least, 1 << (int(size) - 1).bit_length())

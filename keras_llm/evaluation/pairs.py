@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from keras_llm.corpus.sources.records import read_records
+from keras_llm.corpus.sources.texts import without_surrogates
 from keras_llm.errors import InputError
 
 # What people call the two columns; the first pair that a file has counts.
@@ -108,7 +109,7 @@ def _pair(
                 f"{place} must have a text that is not empty in the column "
                 f"{name}. Received: {text!r:.60}"
             )
-        texts.append(text)
+        texts.append(without_surrogates(text))
     more = values.get("input")
     if names == ("instruction", "output") and more:
         texts[0] += f"\n{more}"

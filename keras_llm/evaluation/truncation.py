@@ -25,7 +25,7 @@ class TruncatingGenerator(TextGenerator):
     def __init__(self, model):
         super().__init__(model)
         self._encoder = TextEncoder(model)
-        self._room = self._encoder.max_length - 1
+        self._room = self.context - 1
         self.truncated = 0
 
     def generate_batches(
@@ -50,12 +50,11 @@ class TruncatingGenerator(TextGenerator):
             InputError: The model's context has no room for the new tokens and
                 one of a prompt, or `batch_size` is below 1.
         """
-        longest = self._encoder.max_length
-        self._room = longest - settings.max_new_tokens
+        self._room = self.context - settings.max_new_tokens
         if self._room < 1:
             raise InputError(
-                f"The most new tokens must be below {longest}, the model's "
-                f"context. Received: {settings.max_new_tokens}"
+                f"The most new tokens must be below {self.context}, the "
+                f"model's context. Received: {settings.max_new_tokens}"
             )
         answers = in_batches(
             lambda batch: self.generate(batch, settings, seed),

@@ -29,7 +29,7 @@ def load_saved_model(path: Path) -> Callable[[list[str]], list[str]]:
         InputError: No such SavedModel there, or TensorFlow is missing.
     """
     folder = version_folder(Path(path))
-    model, tf = _loaded(folder), import_tensorflow()
+    model, tf = loaded(folder), import_tensorflow()
     _check_has(model, folder, "prompt", "text")
 
     def answer(prompts: list[str]) -> list[str]:
@@ -55,7 +55,7 @@ def load_saved_classifier(
         float32 `(texts, num_classes)`; and whether a text may have several.
     """
     folder = version_folder(Path(path))
-    model, tf = _loaded(folder), import_tensorflow()
+    model, tf = loaded(folder), import_tensorflow()
     _check_has(model, folder, "text", "scores")
     labels = (folder / "assets" / LABELS).read_text("utf-8").splitlines()
 
@@ -67,7 +67,12 @@ def load_saved_classifier(
     return labels, scores, "labels" in outputs
 
 
-def _loaded(folder: Path) -> Any:
+def loaded(folder: Path) -> Any:
+    """What TensorFlow loads of a version's folder.
+
+    Raises:
+        InputError: No SavedModel, or one that cannot be read.
+    """
     tf = import_tensorflow()
     try:
         with quiet_native_code():

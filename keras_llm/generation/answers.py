@@ -141,7 +141,7 @@ def safe_length(text: str, stops: list[str]) -> int:
     text = text.rstrip("\ufffd")  # bytes of an unfinished character
     safe = len(text.rstrip())  # a "word" model may yet drop spaces
     for stop in stops:
-        for length in range(min(len(stop) - 1, len(text)), 0, -1):
+        for length in range(min(len(stop), len(text)), 0, -1):
             if text.endswith(stop[:length]):
                 safe = min(safe, len(text) - length)
                 break

@@ -257,6 +257,6 @@ def sampling_of(
     )
 
 
-def bucket(length: int) -> int:
-    """The next power of two, at least 16."""
-    return max(16, 1 << (int(length) - 1).bit_length())
+def bucket(length: int, least: int = 16) -> int:
+    """The next power of two."""
+    return max(least, 1 << (int(length) - 1).bit_length())

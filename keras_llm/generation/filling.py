@@ -11,7 +11,7 @@ from keras import ops
 from keras_llm.compilation import compile_function
 from keras_llm.errors import InputError
 from keras_llm.models.loading import context_length
-from keras_llm.recipes.checks import check
+from keras_llm.recipes.checks import check, check_unicode
 
 WRITTEN = "[MASK]"  # how a mask is typed
 SPACES = " \u2581\u0120"  # as tokenizers write it
@@ -118,6 +118,7 @@ class MaskFiller:
         Raises:
             InputError: No mask, or more tokens than the context.
         """
+        check_unicode("A text", text)
         parts = re.split(self.pattern, text)
         if len(parts) == 1:
             raise InputError(

@@ -8,6 +8,7 @@ import keras_hub
 from keras_llm.errors import InputError, PromptTooLong
 from keras_llm.generation.answers import Answers, Ends, Generation
 from keras_llm.generation.engines import engine_of
+from keras_llm.recipes.checks import check_unicode
 from keras_llm.recipes.settings import GenerationSettings
 from keras_llm.tokenizers.chat_templates import ChatTemplate, chat_template
 from keras_llm.tokenizers.messages import Messages
@@ -158,6 +159,7 @@ class TextGenerator:
             InputError: It has ids that are not in the vocabulary.
         """
         if isinstance(prompt, str):
+            check_unicode("The prompt", prompt)
             [row] = self.tokenizer.tokenize([prompt])
             ids = [int(token) for token in row]
             if self._engine.start_token_id is not None:

@@ -128,7 +128,8 @@ def add_adapter(
     if adapted_layers(model) or model in _loaded:
         raise InputError(
             f"{model.name} has an adapter already. Put it into the weights "
-            "with merge_adapter(model), or load the model again."
+            "with merge_adapter(model) if add_adapter or load_adapter has "
+            "made it. Load the model again otherwise."
         )
     chosen = _chosen(found, targets) if targets else list(found.values())
     for layer in chosen:

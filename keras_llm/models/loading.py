@@ -54,7 +54,7 @@ def load_causal_lm(preset: str | Path, **kwargs) -> CausalLM:
 
 
 def load_masked_lm(preset: str | Path, **kwargs) -> MaskedLM:
-    """The encoder of any preset that tells masked words; see `load_task`."""
+    """The encoder of any preset that predicts masked words; see `load_task`."""
     return _load(_address_of(preset), [MaskedLM], **kwargs)
 
 
@@ -143,10 +143,8 @@ def _address_of(preset: str | Path) -> str:
     Raises:
         InputError: There is none.
     """
-    folder = preset_folder(Path(preset))
-    if folder is not None:
-        # Absolute, or KerasHub would take a folder for the name it has.
-        return str(folder.absolute())
+    if preset_folder(Path(preset)) is not None:
+        return _folder_of(preset)
     if "://" not in str(preset):
         _check_name(str(preset))
     return str(preset)
@@ -159,7 +157,8 @@ def _folder_of(path: Path) -> str:
             f"{path} must be a preset, or a run that has one (a folder with "
             "config.json or preset/). Make one with `keras-llm train`."
         )
-    return str(folder)
+    # Absolute, or KerasHub would take a folder for the name it has.
+    return str(folder.absolute())
 
 
 def preset_folder(path: Path) -> Path | None:

@@ -136,7 +136,8 @@ class ScratchTextClassifier(keras_hub.models.TextClassifier):
         check(num_classes >= 2, "num_classes", "at least 2", num_classes)
         labels = labels or [str(number) for number in range(num_classes)]
         expected = f"names of {num_classes} classes"
-        check(len(set(labels)) == num_classes, "labels", expected, labels)
+        is_named = len(set(labels)) == len(labels) == num_classes
+        check(is_named, "labels", expected, labels)
         pooling = pooling or ("last" if is_causal(backbone) else "mean")
         # === Layers ===
         # In float32, as losses want their probabilities. Without a bias, as

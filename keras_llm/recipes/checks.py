@@ -123,6 +123,24 @@ def check_stateful(block_types: list[str], positions: str, name: str) -> None:
     check(positions != "learned", name, expected, True)
 
 
+def check_unicode(name: str, text: str) -> None:
+    """Checks that a text has no half characters.
+
+    JSON may hold such, and what is typed in another encoding than UTF-8
+    becomes such.
+
+    Raises:
+        InputError: It has.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} must be Unicode text (in UTF-8, on the command line). "
+            f"Received: {text!r:.60}"
+        ) from error
+
+
 def matches(value: Any, hint: Any) -> bool:
     """Whether a value is of an annotated type; an int is also a float."""
     kind, parts = get_origin(hint), get_args(hint)

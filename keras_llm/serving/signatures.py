@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from keras_llm.errors import InputError
-from keras_llm.export.loading import import_tensorflow, version_folder
+from keras_llm.export.loading import import_tensorflow, loaded, version_folder
 from keras_llm.serving.requests import Unavailable
 
 SERVING = "tensorflow-serving://"
@@ -99,13 +99,8 @@ def saved_signatures(path: Path) -> LocalSignatures:
         InputError: No SavedModel, or one that cannot be read.
     """
     folder = version_folder(Path(path))
-    tf = import_tensorflow()
-    try:
-        loaded = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder} cannot be read: {first_line}") from error
-    return LocalSignatures(loaded.signatures, folder.name, loaded)
+    model = loaded(folder)
+    return LocalSignatures(model.signatures, folder.name, model)
 
 
 def _inputs(function) -> dict:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check_unicode
 
 ROLES = ("system", "user", "assistant")
 
@@ -78,13 +79,7 @@ def _check_message(name: str, message: Any) -> None:
             f"{name} is an answer without text. Leave it out, or write it. "
             f"Received: {content!r}"
         )
-    try:
-        content.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} has content that is no Unicode text (half a surrogate "
-            f"pair). Received: {_short(content)}"
-        ) from error
+    check_unicode(f"The content of {name}", content)
 
 
 def _short(value: Any) -> str:

@@ -4,7 +4,7 @@ from keras_llm.training.loss import NextTokenLoss
 from keras_llm.training.muon import BatchedMuon
 from keras_llm.training.pretrain import pretrain
 from keras_llm.training.run import (
-    Interrupted,
+    TrainingInterrupted,
     TrainingResult,
     TrainingRun,
     compile_for_training,
@@ -13,7 +13,7 @@ from keras_llm.training.schedules import WarmupSchedule
 
 __all__ = [
     "BatchedMuon",
-    "Interrupted",
+    "TrainingInterrupted",
     "NextTokenLoss",
     "TrainingResult",
     "TrainingRun",

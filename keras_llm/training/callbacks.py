@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -270,6 +270,7 @@ class Checkpointer(keras.callbacks.Callback):
         clock: Knows the step.
         validation: Knows the best step, if there is a validation split.
         samples: Knows how many it has written, if any.
+        metrics: Of the run, beside the loss.
         path: Folder of the checkpoints.
     """
 
@@ -278,11 +279,13 @@ class Checkpointer(keras.callbacks.Callback):
         clock: Clock,
         validation: Validation | None,
         samples: Samples | None,
+        metrics: Sequence[keras.metrics.Metric],
         path: Path,
     ):
         super().__init__()
         self.clock = clock
         self.validation = validation
+        self.metrics = metrics
         self.path = path
         callbacks = {"clock": clock, "validation": validation}
         callbacks["samples"] = samples
@@ -294,7 +297,7 @@ class Checkpointer(keras.callbacks.Callback):
 
         Frozen weights are left out: they are what the run began with.
         """
-        metrics = self.model.metrics_variables
+        metrics = self._metrics()
         frozen = self.model.non_trainable_weights
         left_out = {id(variable) for variable in [*metrics, *frozen]}
         return {
@@ -304,14 +307,21 @@ class Checkpointer(keras.callbacks.Callback):
             "states": getattr(self.model, "states", []),
         }
 
+    def _metrics(self) -> list[keras.Variable]:
+        """Variables of the loss's mean and of the metrics.
+
+        Those of the metrics are the model's only after its first step.
+        """
+        found = [*self.model.metrics_variables]
+        found += [v for metric in self.metrics for v in metric.variables]
+        return list({id(variable): variable for variable in found}.values())
+
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has just reset the metrics; a row begun before an interrupt
         # goes on from what they were.
         if self._metrics_to_restore is not None:
-            metrics = self.model.metrics_variables
-            for variable, value in zip(
-                metrics, self._metrics_to_restore, strict=True
-            ):
+            pairs = zip(self._metrics(), self._metrics_to_restore, strict=True)
+            for variable, value in pairs:
                 variable.assign(value)
             self._metrics_to_restore = None
 
@@ -337,5 +347,5 @@ class Checkpointer(keras.callbacks.Callback):
         if not self.clock.at_row:
             self._metrics_to_restore = [
                 keras.ops.convert_to_numpy(variable)
-                for variable in self.model.metrics_variables
+                for variable in self._metrics()
             ]

@@ -58,7 +58,7 @@ def pretrain(
     Raises:
         InputError: Text shorter than a window, damaged tokens; or as
             `TrainingRun.train` raises it.
-        Interrupted: Ctrl-C, after a checkpoint.
+        TrainingInterrupted: Ctrl-C, after a checkpoint.
     """
     run = pretraining_run(model, Path(tokens), settings, generation, seed)
     return run.train(out, settings, console)

@@ -40,7 +40,7 @@ from keras_llm.training.state import SamplesState
 from keras_llm.training.watching import Watch
 
 
-class Interrupted(KeyboardInterrupt):
+class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C, after a checkpoint has been written."""
 
 
@@ -110,7 +110,7 @@ class TrainingRun:
         Raises:
             InputError: Nothing to train, a checkpoint of another model, a
                 loss that is no number.
-            Interrupted: Ctrl-C, after a checkpoint.
+            TrainingInterrupted: Ctrl-C, after a checkpoint.
         """
         settings = _with_steps(settings, len(self.batches))
         check_tensorboard(settings)
@@ -125,7 +125,7 @@ class TrainingRun:
             fitting.fit(console)
             fitting.log.draw()
         if fitting.clock.interrupted:
-            raise Interrupted(f"stopped at step {fitting.clock.step}")
+            raise TrainingInterrupted(f"stopped at step {fitting.clock.step}")
         return fitting.finish()
 
 
@@ -215,7 +215,11 @@ class _Fitting:
         if run.sample is not None:
             self.samples = Samples(self.clock, out, run.sample)
         self.checkpointer = Checkpointer(
-            self.clock, self.validation, self.samples, out / "checkpoints"
+            self.clock,
+            self.validation,
+            self.samples,
+            run.metrics,
+            out / "checkpoints",
         )
         self.checkpointer.set_model(self.model)
         self.log = Log(self.clock, out, run.columns)

@@ -239,7 +239,7 @@ def _samples(
         expected = "one of " + ", ".join(shapes)
         check(settings.shape in shapes, "data.shape", expected, settings.shape)
         report.shape = settings.shape
-    numbered = columns if all(name.isdigit() for name in columns) else ()
+    numbered = columns if all(name.isdecimal() for name in columns) else ()
     for record in read_records(sources, numbered):
         report.read += 1
         if record.values is None:

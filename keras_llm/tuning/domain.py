@@ -19,6 +19,7 @@ from keras_llm.datasets.batches import token_batch, token_signature
 from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.models.loading import context_length
+from keras_llm.recipes.checks import check
 from keras_llm.recipes.tuning_settings import TuningRecipe
 from keras_llm.training import NextTokenLoss, TrainingRun
 from keras_llm.training.pretrain import continuation
@@ -72,18 +73,19 @@ def domain_run(
     """
     settings = recipe.training
     length = context_length(model)
-    replayed = round(recipe.replay.share * settings.batch_size)
+    replayed, size = 0, settings.batch_size
     old = recipe.replay.tokens and Path(recipe.replay.tokens)
     if old:
         _check_same_tokenizer(tokens, old)
-    else:
-        replayed = 0
-    # At least one row of each.
-    replayed = min(max(replayed, 1 if old else 0), settings.batch_size - 1)
+    if old and recipe.replay.share:
+        expected = "at least 2, for rows of new text and of old"
+        check(size >= 2, "training.batch_size", expected, size)
+        # At least one row of each.
+        replayed = min(max(round(recipe.replay.share * size), 1), size - 1)
     batches = TrainingWindows(
         open_tokens(tokens, "train"),
         length,
-        settings.batch_size - replayed,
+        size - replayed,
         recipe.seed,
     )
     if replayed:

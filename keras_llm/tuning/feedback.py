@@ -18,7 +18,10 @@ from filelock import FileLock
 from keras_llm.artifacts import check_regular
 from keras_llm.errors import InputError
 from keras_llm.files import check_free, write_json_lines, written_beside
+from keras_llm.recipes.checks import check_unicode
 from keras_llm.tokenizers.messages import check_messages
+
+WHENCE = ("model_version", "time")
 
 CORRECTIONS, THUMBS = "corrections.jsonl", "thumbs.jsonl"
 
@@ -61,11 +64,14 @@ class Event:
                 "Feedback must have chosen and rejected, both texts, or "
                 f"completion and label. Received: {self._received()}"
             )
-        for name in ("chosen", "completion"):
+        for name in ("chosen", "rejected", "completion", *WHENCE):
             text = getattr(self, name)
-            if text is not None and not (
-                isinstance(text, str) and text.strip()
-            ):
+            if text is None:
+                continue
+            if not isinstance(text, str):
+                raise InputError(f"{name} must be a text. Received: {text!r}")
+            check_unicode(name, text)
+            if name in ("chosen", "completion") and not text.strip():
                 raise InputError(
                     f"{name} must be a text that is not empty. Received: "
                     f"{text!r}"

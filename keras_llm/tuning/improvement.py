@@ -12,6 +12,7 @@ import keras_hub
 from keras_llm import pages
 from keras_llm.datasets.examples import AnswerBatches, Examples
 from keras_llm.datasets.shapes import Messages
+from keras_llm.errors import InputError
 from keras_llm.evaluation import Evaluator
 from keras_llm.evaluation.conversations import answer_conversations
 from keras_llm.generation import TextGenerator
@@ -63,6 +64,11 @@ def judge(
         settings: How long answers may be.
         batch_size: Examples at once.
     """
+    if not (data / "validation").is_dir():
+        raise InputError(
+            "Of the general conversations that were held out none fits the "
+            "model's context. Pass others with --general."
+        )
     evaluator = Evaluator(model)
 
     def loss(split: str) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_llm.corpus.documents import SPLITS
 from keras_llm.corpus.sources.records import Record, read_records
+from keras_llm.corpus.sources.texts import without_surrogates
 from keras_llm.datasets.labelled import write_labelled
 from keras_llm.datasets.shapes import Unusable
 from keras_llm.errors import InputError, first_of
@@ -225,7 +226,7 @@ def _samples(
     report: LabelledReport,
 ) -> Iterator[tuple[Record, tuple[str, list[str]]]]:
     report.columns = columns = list(settings.columns)
-    numbered = columns if all(name.isdigit() for name in columns) else ()
+    numbered = columns if all(name.isdecimal() for name in columns) else ()
     for record in read_records(sources, numbered):
         report.read += 1
         try:
@@ -261,7 +262,7 @@ def _text(values: Mapping[str, Any], column: str) -> str:
     text = values.get(column)
     if not isinstance(text, str) or not text.strip():
         raise Unusable("has no text")
-    return text
+    return without_surrogates(text)
 
 
 def _labels(
@@ -335,4 +336,4 @@ def _are_measures(labels: set[str], texts: int) -> bool:
 
 def _order(label: str) -> tuple:
     """Numbers by size, before words."""
-    return (0, float(label), label) if label.isdigit() else (1, 0.0, label)
+    return (0, float(label), label) if label.isdecimal() else (1, 0.0, label)

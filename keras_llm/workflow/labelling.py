@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_llm.errors import InputError
+from keras_llm.recipes.checks import check_unicode
 
 
 class Labelling(NamedTuple):
@@ -44,6 +45,7 @@ def classify(
     if not texts:
         raise InputError("At least one text must be given. Received: none")
     for number, text in enumerate(texts, 1):
+        check_unicode(f"Text {number} of {len(texts)}", text)
         if not text.strip():
             raise InputError(
                 f"Each text must have words. Received: text {number} of "

@@ -27,7 +27,7 @@ def call(capsys):
 
 def test_ask(call, tmp_path):
     fact = FACTS[1]
-    choices = [each.completion for each in FACTS]
+    choices = [each.completion for each in FACTS] + ["[/x]"]
     question = ["ask", taught_preset(), fact.prompt]
     code, printed = call(*question, "--choices", *choices)
     assert code == 0

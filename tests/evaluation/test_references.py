@@ -4,6 +4,7 @@ import math
 import sys
 
 import pytest
+from stock_models import stock_model
 from taught import FACTS, taught_model
 from testing import tiny_model
 
@@ -15,6 +16,8 @@ from keras_llm.evaluation.references import (
     compare,
     evaluate_references,
 )
+from keras_llm.evaluation.truncation import TruncatingGenerator
+from keras_llm.recipes.settings import GenerationSettings
 
 PROMPTS = [prompt_of(fact.prompt) for fact in FACTS]
 
@@ -110,3 +113,13 @@ def test_what_cannot_be_compared_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(InputError, match=r"install 'keras-llm\[metrics\]'"):
         evaluate_references(model, pairs)
+
+
+def test_what_the_preprocessor_packs_may_be_less_than_the_context():
+    model = stock_model("GPT2")
+    model.preprocessor.sequence_length = 24
+    generator = TruncatingGenerator(model)
+    settings = GenerationSettings(max_new_tokens=4, temperature=0.0)
+    assert len(generator.encode_prompt("the people of " * 20)) == 23
+    [answer] = generator.generate_batches(["the people " * 20], settings, 1)
+    assert isinstance(answer, str) and generator.truncated == 2

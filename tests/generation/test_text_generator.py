@@ -214,6 +214,8 @@ def test_spaces_wait_for_what_follows():
     from keras_llm.generation.answers import safe_length
 
     assert safe_length("treaty \n", []) == len("treaty")
+    assert safe_length("treaty</a>", ["</a>"]) == len("treaty")
+    assert safe_length("treaty</", ["</a>"]) == len("treaty")
     assert safe_length("treaty\nwith", []) == len("treaty\nwith")
 
 

@@ -69,6 +69,12 @@ def test_a_preset_is_loaded_as_the_task_it_was_saved_as(tmp_path, make):
             np.testing.assert_array_equal(np.array(old), np.array(new))
 
 
+def test_a_folder_may_be_called_as_a_preset_of_keras_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stock_causal().save_to_preset("gpt2_base_en")
+    assert load_preset("gpt2_base_en").backbone.num_layers == 1
+
+
 def test_a_backbone_alone_is_a_language_model(tmp_path):
     backbone = stock_causal().backbone
     backbone.save_to_preset(str(tmp_path))

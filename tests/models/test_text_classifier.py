@@ -93,6 +93,7 @@ def test_an_encoder_takes_the_mean():
         (1, None, "num_classes must be at least 2"),
         (2, ["a", "a"], "labels must be names of 2 classes"),
         (3, ["a", "b"], "labels must be names of 3 classes"),
+        (2, ["a", "a", "b"], "labels must be names of 2 classes"),
     ],
 )
 def test_what_is_no_classifier_is_refused(classes, labels, expected):

@@ -18,7 +18,7 @@ from keras_llm.evaluation.masked_words import (
     token_counts,
 )
 from keras_llm.models import save_preset
-from keras_llm.training import Interrupted
+from keras_llm.training import TrainingInterrupted
 from keras_llm.training.log import read_log
 from keras_llm.workflow.evaluating import evaluate_preset
 
@@ -52,7 +52,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(Clock, "on_train_batch_end", interrupt)
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             train(folder, tmp_path / "run", ENCODER)
     train(folder, tmp_path / "run", ENCODER)
     assert_same_run(tmp_path / "run", whole[0])

@@ -15,7 +15,7 @@ import pytest
 from training_run import make_tokens, train
 
 from keras_llm.errors import InputError
-from keras_llm.training import Interrupted
+from keras_llm.training import TrainingInterrupted
 from keras_llm.training.checkpoints import checkpoint_paths
 from keras_llm.training.log import (
     FILLED,
@@ -109,7 +109,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(Clock, "on_train_batch_end", interrupt)
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             train(folder, tmp_path / "run")
     newest = checkpoint_paths(tmp_path / "run" / "checkpoints")[-1]
     state = json.loads((newest / "checkpoint.json").read_text())["state"]

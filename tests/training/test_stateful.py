@@ -18,7 +18,7 @@ from keras_llm.evaluation.loss import StatefulEvaluator
 from keras_llm.models import ScratchCausalLM, build_model
 from keras_llm.recipes import load_recipe
 from keras_llm.recipes.settings import TrainingSettings
-from keras_llm.training import Interrupted, compile_for_training
+from keras_llm.training import TrainingInterrupted, compile_for_training
 from keras_llm.training.checkpoints import checkpoint_paths
 from keras_llm.training.log import TIMINGS, read_log
 from keras_llm.training.stateful import StatefulCausalLM
@@ -161,7 +161,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(Clock, "on_train_batch_end", interrupt)
-        with pytest.raises(Interrupted):
+        with pytest.raises(TrainingInterrupted):
             train(folder, tmp_path / "run", **options)
     train(folder, tmp_path / "run", **options)
     newest, expected = (

@@ -77,6 +77,19 @@ def test_processes_may_write_at_the_same_time(tmp_path):
         ('{"prompt": 3, "completion": "b", "label": true}', "list"),
         ('{"messages": [], "completion": "b", "label": true}', "at least one"),
         ("[" * 100_000, ""),
+        ('{"prompt": "a", "chosen": "b", "rejected": 5}', "rejected must be"),
+        (
+            '{"prompt": "a", "completion": "b", "label": true, "time": 7}',
+            "time must be a text. Received: 7",
+        ),
+        (
+            r'{"prompt": "a", "completion": "\ud83d", "label": true}',
+            "completion must be Unicode text",
+        ),
+        (
+            r'{"prompt": "\ud83d", "completion": "b", "label": true}',
+            "must be Unicode text",
+        ),
     ],
 )
 def test_lines_that_are_no_event_are_named(line, expected, tmp_path):
@@ -113,16 +126,20 @@ def test_the_command_writes_and_lists(tmp_path, capsys):
     line = ["feedback", "add", path, "--prompt", "Where?", "--answer", "Moon"]
     assert main([*line, "--better", "Mat"]) == 0
     assert main([*line, "--thumb", "down"]) == 0
+    assert main([*line[:-1], "What is [/INST]?", "--thumb", "down"]) == 0
+    assert main(["feedback", "list", path]) == 0
+    assert "[/INST]" in capsys.readouterr().out
+    assert main([*line[:-1], "\udcff", "--thumb", "down"]) == 2
     assert main(["feedback", "list", path, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert [row.get("chosen") for row in printed] == ["Mat", None]
+    assert [row.get("chosen") for row in printed] == ["Mat", None, None]
     assert main([*line, "--better", "Mat", "--thumb", "up"]) == 2
     assert main(line) == 2
     assert (
         main(["feedback", "add", path, "--prompt", "a", "--thumb", "up"]) == 2
     )
     assert main(["feedback", "list", path + "x"]) == 2
-    assert len(read_feedback(path).events) == 2
+    assert len(read_feedback(path).events) == 3
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):

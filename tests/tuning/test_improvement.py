@@ -12,7 +12,12 @@ from keras_llm.cli import main
 from keras_llm.errors import InputError
 from keras_llm.recipes import load_recipe
 from keras_llm.tuning.feedback import Event, add_feedback
-from keras_llm.tuning.improvement import Judgement, objections, says_the_same
+from keras_llm.tuning.improvement import (
+    Judgement,
+    judge,
+    objections,
+    says_the_same,
+)
 from keras_llm.workflow import improvement
 
 QUESTIONS = {
@@ -204,6 +209,11 @@ def test_what_is_missing_is_named(assistant, feedback, tmp_path):
     with pytest.raises(InputError, match="must be a new folder, or one of v"):
         improve(assistant, feedback, out, export=tmp_path)
     assert not out.exists()
+
+
+def test_general_conversations_must_fit_the_context(tmp_path):
+    with pytest.raises(InputError, match="none fits the model's context"):
+        judge(None, None, tmp_path, [], None, 1)
 
 
 def test_objections_name_what_got_worse():

@@ -128,6 +128,19 @@ def test_numbers_may_be_classes(tmp_path):
     assert report.classes == [str(number) for number in range(30)]
 
 
+def test_half_characters_and_numbers_that_are_none(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    rows = [
+        r'{"text": "one \ud83d", "label": "²"}',
+        '{"text": "b", "label": 1}',
+    ]
+    path.write_text("\n".join(rows * 9))
+    settings = recipe_of(data={"test": 0.0}).data
+    found, report = read_labelled([str(path)], settings, False)
+    assert found["train"][0][1] == "one \ufffd"
+    assert report.classes == ["1", "²"]
+
+
 def test_tables_without_a_header(tmp_path):
     path = tmp_path / "texts.tsv"
     path.write_text("ham\tGo on\nspam\tFree\nham\tOk\nspam\tWin\n")

@@ -1,6 +1,7 @@
 """Every kind of tuning, on models of ours and of KerasHub, and interrupted."""
 
 import json
+import signal
 from dataclasses import replace
 
 import h5py
@@ -28,6 +29,7 @@ from keras_llm.models import load_preset, save_preset
 from keras_llm.tokenizers.chat_templates import chat_template
 from keras_llm.training.callbacks import Clock
 from keras_llm.tuning.data import make_examples
+from keras_llm.tuning.domain import ReplayedWindows, domain_run
 
 TEMPLATE = (
     "{% for m in messages %}{{ m.content }}"
@@ -100,6 +102,30 @@ def test_a_killed_run_equals_an_uninterrupted_one(
     assert again["evaluate"] == whole["evaluate"]
     # And what is done is not done again.
     assert tune(*arguments, tmp_path / "run", recipe, console=QUIET) == again
+
+
+def test_a_row_that_was_interrupted_equals_one_that_was_not(
+    preset, sources, tmp_path, monkeypatch
+):
+    # With figures beside the loss, which Keras builds at the first step.
+    tune, recipe = TUNE["preferences"], tiny_recipe("preferences")
+    arguments = (preset, sources["preferences"])
+    tune(*arguments, tmp_path / "whole", recipe, console=QUIET)
+    count = Clock.on_train_batch_end
+
+    def interrupt(self, *args, **kwargs):
+        if self.batch == 2:
+            signal.raise_signal(signal.SIGINT)
+        count(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Clock, "on_train_batch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tune(*arguments, tmp_path / "run", recipe, console=QUIET)
+    assert len(rows_without_timings(tmp_path / "run")) == 1
+    tune(*arguments, tmp_path / "run", recipe, console=QUIET)
+    rows = rows_without_timings(tmp_path / "run")
+    assert rows == rows_without_timings(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -213,6 +239,24 @@ def test_thumbs_are_learned(tmp_path):
     )
     after, before = report["tune"]["after"], report["tune"]["before"]
     assert after["loss"] < before["loss"]
+
+
+def test_as_much_is_replayed_as_is_said(tmp_path):
+    from tiny_run import finished_run
+
+    tokens, model = finished_run() / "tokens", load_preset(finished_run())
+
+    def rows(share, batch_size):
+        recipe = tiny_recipe("domain", batch_size=batch_size)
+        replay = replace(recipe.replay, tokens=str(tokens), share=share)
+        run = domain_run(model, tokens, replace(recipe, replay=replay))
+        replayed = isinstance(run.batches, ReplayedWindows)
+        return replayed and run.batches.old.batch_size
+
+    batches = [(0.0, 4), (0.01, 4), (0.99, 4), (0.0, 1)]
+    assert [rows(*each) for each in batches] == [0, 1, 3, 0]
+    with pytest.raises(InputError, match="training.batch_size.*at least 2"):
+        rows(0.25, 1)
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ class Origin:
         self, text: str, format: str, metadata: dict[str, Any]
     ) -> Document:
         common = {"source": self.source, "split": self.split, "format": format}
-        text = _without_surrogates(text)
+        text = without_surrogates(text)
         return Document(text=text, id=self.id, metadata=common | metadata)
 
 
@@ -121,7 +121,7 @@ def optional(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Halves of characters, as in JSON `"\\ud800"`, become U+FFFD."""
     try:
         text.isascii() or text.encode()
