@@ -282,7 +282,7 @@ ANSWER = {"role": "assistant", "content": "b"}
         ([{"role": "user"}], r"messages\[0\] must have content, a text.*None"),
         ([{"role": "user", "content": ["x"]}], r"Received: \['x'\]"),
         ([USER, ANSWER | {"content": " \n"}], r"messages\[1\] is an answer w"),
-        ([USER | {"content": "\ud800"}], "surrogate"),
+        ([USER | {"content": "\ud800"}], "Unicode text"),
         (["hello"], r"messages\[0\] must be {.*'hello'"),
     ],
 )
