@@ -244,6 +244,50 @@ def test_an_answer_is_right_and_an_exercise_is_left_to_be_done(name, checks):
         checks[name](exercise(DOCS / f"exercises/{name}.py"))
 
 
+def longest_first(word, pieces):
+    """Not what merges in their order make."""
+    parts = []
+    while word:
+        ends = [end for end in range(2, len(word) + 1) if word[:end] in pieces]
+        end = max(ends, default=1)
+        parts, word = [*parts, word[:end]], word[end:]
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("byte_pairs", {"cut": longest_first}),
+        (
+            "byte_pairs",
+            {
+                "cut": lambda word, pieces: [
+                    part[::-1]
+                    for part in longest_first(
+                        word[::-1], [piece[::-1] for piece in pieces]
+                    )[::-1]
+                ]
+            },
+        ),
+        ("sampler", {"top_k": 0}),
+        ("sampler", {"top_p": 1.0}),
+        ("sampler", {"temperature": 1.0}),
+    ],
+)
+def test_a_wrong_answer_is_refused(name, wrong, checks):
+    mine = exercise(DOCS / f"exercises/answers/{name}.py")
+    if name == "byte_pairs":
+        mine.cut = wrong["cut"]
+    else:
+        names = ("scores", "temperature", "top_k", "top_p", "uniform")
+        choose = mine.choose
+        mine.choose = lambda *given: choose(
+            **dict(zip(names, given, strict=True)) | wrong
+        )
+    with pytest.raises(AssertionError):
+        checks[name](mine)
+
+
 def test_every_exercise_has_an_answer_and_a_check(checks):
     answers = {each.stem for each in (DOCS / "exercises/answers").glob("*.py")}
     assert answers == set(checks)

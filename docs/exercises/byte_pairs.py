@@ -7,7 +7,7 @@ def learn(words: dict[str, int], count: int) -> list[str]:
     Args:
         words: How often each word is in the text. A piece never reaches from
             one word into another.
-        count: How many pieces to make. No two pairs will be equally frequent.
+        count: How many pieces to make. The most frequent pair is always alone.
 
     Returns:
         The pieces, each of which is two that were there before.

@@ -24,6 +24,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
+    # Or a browser keeps files of the page beside newer ones.
+    "Cache-Control": "no-cache",
 }
 
 

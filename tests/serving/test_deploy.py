@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from keras_llm.cli import _parse
 from keras_llm.export.server_files import serve_command
@@ -49,6 +50,18 @@ def test_the_image_has_what_is_copied_and_listens_where_it_says():
     assert f":{values.port}/readyz" in of_kind("HEALTHCHECK")[0]
     assert str(values.feedback.parent) in of_kind("VOLUME")
     assert of_kind("USER") == ["server"]
+
+
+def test_constraints_of_the_image_are_what_pip_takes():
+    # pip: "Constraints cannot have extras."
+    [line] = [line for line in of_kind("RUN") if "constraint" in line]
+    script, file = re.search(r"sed '(.*)' (\S+) >", line).groups()
+    found = subprocess.run(
+        ["sed", script, ROOT / file], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    lines = [line for line in found if line and not line.startswith("#")]
+    assert len(lines) > 20
+    assert all(not Requirement(line).extras for line in lines)
 
 
 def test_the_server_stands_before_a_stock_tensorflow_serving():

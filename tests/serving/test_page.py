@@ -49,6 +49,53 @@ def test_a_chat_streams_and_stops(page, slow):
     assert answers(page).inner_text() == text
 
 
+def test_stop_sends_nothing(page, slow):
+    limit(page, 4000)
+    send(page, "Tell me more")
+    playwright.expect(answers(page)).to_have_text(re.compile(".{20}"))
+    page.get_by_label("Your message").fill("not yet")
+    page.get_by_role("button", name="Stop").click()
+    wait_until_answered(page)
+    assert page.locator(".message").count() == 2
+    assert page.get_by_label("Your message").input_value() == "not yet"
+
+
+def test_two_windows_show_one_conversation(page):
+    can_chat(page, "An answer.")
+    send(page, "One")
+    wait_until_answered(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    playwright.expect(other.locator(".message")).to_have_count(2)
+    send(page, "Two")
+    wait_until_answered(page)
+    playwright.expect(other.locator(".message")).to_have_count(4)
+    other.get_by_label("Your message").press_sequentially("a")
+    page.reload()
+    assert page.locator(".message").count() == 4
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_text("System prompt and settings").click()
+    page.get_by_role("button", name="Delete").click()
+    other.get_by_text("Ask the model something.").wait_for()
+
+
+def test_the_keyboard_stays_where_it_was(page):
+    can_chat(page, "An answer.")
+    send(page, "One")
+    wait_until_answered(page)
+    page.get_by_role("button", name="Retry").press("Enter")
+    page.get_by_text("2/2").wait_for()
+    playwright.expect(page.get_by_label("Your message")).to_be_focused()
+    page.get_by_role("button", name="Branch before").press("Enter")
+    page.get_by_text("1/2").wait_for()
+    after = page.get_by_role("button", name="Branch after")
+    playwright.expect(after).to_be_focused()
+    edit = page.get_by_role("button", name="Edit")
+    edit.press("Enter")
+    page.get_by_role("button", name="Cancel").press("Enter")
+    playwright.expect(edit).to_be_focused()
+
+
 def test_an_edited_message_is_a_branch(page):
     limit(page, 3)
     for text in ("First", "Second"):
@@ -112,6 +159,10 @@ def test_conversations_are_kept_apart(page):
 def test_a_correction_and_a_thumb_are_written(page, feedback):
     can_chat(page, "Four.")
     send(page, "What is two and two?")
+    wait_until_answered(page)
+    page.get_by_text("System prompt and settings").click()
+    # Too late for this answer.
+    page.get_by_label("System prompt", exact=True).fill("Be brief.")
     page.get_by_role("button", name="Bad answer").click()
     page.get_by_text("Written down").first.wait_for()
     page.get_by_role("button", name="Write the better answer").click()
@@ -151,6 +202,26 @@ def test_a_cut_network_loses_nothing(page):
     assert answers(page).all_inner_texts() == ["An answer.", "Another answer."]
 
 
+BLOCKED = """
+for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, {
+    get() { throw new DOMException("Access is denied.", "SecurityError"); },
+  });
+}
+"""
+
+
+def test_a_browser_that_keeps_nothing(browser, address):
+    with browser.new_context() as context:
+        context.add_init_script(BLOCKED)
+        page = context.new_page()
+        page.goto(address)
+        can_chat(page, "An answer.")
+        send(page, "One")
+        page.get_by_text("An answer.").first.wait_for()
+        page.get_by_role("alert").filter(has_text="no room").wait_for()
+
+
 @pytest.mark.slow
 def test_a_key_is_asked_for_and_kept(browser):
     with (
@@ -160,6 +231,9 @@ def test_a_key_is_asked_for_and_kept(browser):
     ):
         page = context.new_page()
         page.goto(url)
+        page.get_by_label("This server asks for a key").fill("open")
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("alert").filter(has_text="refuses").wait_for()
         page.get_by_label("This server asks for a key").fill("sesame")
         page.get_by_role("button", name="Go on").click()
         page.get_by_role("tab", name="Chat").wait_for()

@@ -196,6 +196,89 @@ def test_a_model_that_does_not_tell_its_tokens_writes(page):
     assert tokens.all_text_contents() == ["a", "b"]
 
 
+def token_events(*tokens):
+    told = [
+        {
+            "token": token.decode("utf-8", "replace"),
+            "bytes": [*token],
+            "token_id": 7,
+            "logprob": -1.0,
+            "top_logprobs": [],
+        }
+        for token in tokens
+    ]
+    return events({"text": "", "logprobs": {"content": told}})
+
+
+def test_what_is_written_on_has_no_part_of_a_character(page):
+    asked, known = [], "hi 世".encode()
+
+    def answer(route):
+        asked.append(route.request.post_data_json["prompt"])
+        body = token_events(known[:2], known[2:4])
+        route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/v1/completions", answer)
+    page.get_by_role("tab", name="Write").click()
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.get_by_role("button", name="Write on").click()
+    page.locator("#written-2").wait_for()
+    page.get_by_role("button", name="Write on").wait_for()
+    assert asked == ["", "hi"]  # the token of the space is of the character
+    page.get_by_role("button", name="Edit as text").click()
+    field = page.get_by_label("The beginning of a text")
+    assert field.input_value() == "hihi "
+
+
+def test_a_ban_is_of_one_model(page):
+    models = [
+        {"id": name, "version": "1", "chats": True, "context_length": 9}
+        for name in ("one", "two")
+    ]
+    can_answer(page, "/v1/models", json.dumps({"data": models}))
+    asked = []
+
+    def answer(route):
+        asked.append(route.request.post_data_json.get("logit_bias"))
+        body = token_events(b"war")
+        route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/v1/completions", answer)
+    page.reload()
+    page.get_by_role("tab", name="Write").click()
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.locator("#written-0").hover()
+    page.get_by_role("button", name="Ban “war”").click()
+    for number, model in enumerate(("one", "two"), 1):
+        page.get_by_label("Model").select_option(model)
+        page.get_by_role("button", name="Write on").click()
+        page.locator(f"#written-{number}").wait_for()
+    assert asked == [None, {"7": -100}, None]
+
+
+def test_logits_are_no_shares_and_errors_are_shown(page):
+    mood = {"id": "mood", "version": "1", "chats": False, "labels": ["a", "b"]}
+    can_answer(page, "/v1/models", json.dumps({"data": [mood]}))
+    scores = {"predictions": [{"label": "b", "scores": [0.15, 0.62]}]}
+    can_answer(page, "/v1/models/mood:predict", json.dumps(scores))
+    page.reload()
+    page.get_by_role("tab", name="Classify").click()
+    page.get_by_label("A text").fill("the war")
+    page.get_by_role("button", name="Classify").click()
+    expected = shown(["a", "b"], softmax([0.15, 0.62]))
+    rows = [row.split() for row in rows_of(page, "Labels").all_inner_texts()]
+    assert rows == expected
+    page.unroute("**/v1/models/mood:predict")
+
+    def refuse(route):
+        route.fulfill(status=503, json={"error": "It is not there."})
+
+    page.route("**/v1/models/mood:predict", refuse)
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_role("alert").filter(has_text="It is not there.").wait_for()
+    assert page.locator(".bars").count() == 0
+
+
 def test_a_look_shows_attention_and_moving_states(page):
     page.get_by_role("tab", name="Look").click()
     page.locator("#looked").fill("The nation and its citizens")

@@ -14,12 +14,27 @@ export class ApiError extends Error {
   }
 }
 
+let given = null; // the key, where the browser keeps nothing
+
 export function setKey(key) {
-  sessionStorage.setItem(KEY, key);
+  given = key;
+  try {
+    sessionStorage.setItem(KEY, key);
+  } catch {
+    // It lasts as long as the page.
+  }
+}
+
+function theKey() {
+  try {
+    return sessionStorage.getItem(KEY);
+  } catch {
+    return given;
+  }
 }
 
 async function ask(path, body, signal) {
-  const key = sessionStorage.getItem(KEY);
+  const key = theKey();
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
   const options = { headers, signal, cache: "no-store" };
   if (body !== undefined) {
@@ -39,10 +54,13 @@ async function ask(path, body, signal) {
 
 async function refusal(response) {
   const { status } = response;
-  if (status === 401) dispatchEvent(new Event("key-needed"));
+  if (status === 401) {
+    const isRefused = Boolean(theKey());
+    dispatchEvent(new CustomEvent("key-needed", { detail: isRefused }));
+  }
   try {
-    const { error } = await response.json();
-    return new ApiError(error.message, status, error.param);
+    const { error } = await response.json(); // of `:predict` a text
+    return new ApiError(error.message ?? error, status, error.param);
   } catch {
     return new ApiError(`The server answered with ${status}.`, status);
   }

@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { draft, keepDraft } from "./store.js";
-import { html, useState } from "./ui.js";
+import { html, useRef, useState } from "./ui.js";
 
 /**
  * Args:
@@ -21,20 +21,33 @@ export function Asking(props) {
   const [answer, setAnswer] = useState(null);
   const [error, setError] = useState(null);
   const [isBusy, setIsBusy] = useState(false);
+  const latest = useRef(0);
   const model = models.find((each) => each.id === id) ?? models[0];
 
   async function ask(event) {
     event.preventDefault();
+    const number = ++latest.current;
     setIsBusy(true);
     setError(null);
+    setAnswer(null);
     try {
       const path = `v1/models/${encodeURIComponent(model.id)}:predict`;
       const { predictions } = await json(path, { instances: [text] });
+      if (number !== latest.current) return;
       setAnswer(predictions[0]);
       say(tell(predictions[0]));
     } catch (failed) {
+      if (number !== latest.current) return;
       setError(failed.message);
     }
+    setIsBusy(false);
+  }
+
+  function choose(event) {
+    latest.current += 1; // what is under way is not of this model
+    setId(event.target.value);
+    setAnswer(null);
+    setError(null);
     setIsBusy(false);
   }
 
@@ -44,13 +57,7 @@ export function Asking(props) {
       html`
         <label class="field">
           <span>${called}</span>
-          <select
-            value=${model.id}
-            onChange=${(event) => {
-              setId(event.target.value);
-              setAnswer(null);
-            }}
-          >
+          <select value=${model.id} onChange=${choose}>
             ${models.map(
               (each) =>
                 html`<option key=${each.id} value=${each.id}>${each.id}</option>`,

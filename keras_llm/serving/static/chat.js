@@ -16,8 +16,17 @@ import {
   save,
   showBranch,
   shown,
+  watch,
 } from "./store.js";
-import { html, useLayoutEffect, useReducer, useRef, useState } from "./ui.js";
+import {
+  focusOn,
+  html,
+  useEffect,
+  useLayoutEffect,
+  useReducer,
+  useRef,
+  useState,
+} from "./ui.js";
 
 const SAVE_MS = 1000; // while an answer is written
 
@@ -30,11 +39,24 @@ export function Chat({ model, say, onNewVersion }) {
 
   function keep(conversation) {
     conversation.changed = now();
-    if (!save(conversation)) {
-      setProblem("The browser has no room to keep this. Export it.");
-    }
+    const isKept = save(conversation);
+    setProblem(
+      isKept ? null : "The browser has no room to keep this. Export it.",
+    );
     update();
   }
+
+  useEffect(() => watch((id, theirs) => {
+    const { all, running } = state.current;
+    if (running?.conversation.id === id) return; // ours is kept again soon
+    const index = all.findIndex((each) => each.id === id);
+    all.splice(Math.max(index, 0), index < 0 ? 0 : 1, ...(theirs ? [theirs] : []));
+    if (!all.length) all.push(newConversation());
+    if (state.current.current.id === id) {
+      state.current.current = theirs ?? all[0];
+    }
+    update();
+  }), []);
 
   function select(conversation) {
     state.current.current = conversation;
@@ -63,10 +85,11 @@ export function Chat({ model, say, onNewVersion }) {
       content: "",
       model: model.id,
       version: "",
+      system: conversation.system,
       parameters: used,
     });
     const controller = new AbortController();
-    state.current.running = { message, controller };
+    state.current.running = { conversation, message, controller };
     keep(conversation);
     say("The model is answering.");
     try {
@@ -126,17 +149,26 @@ export function Chat({ model, say, onNewVersion }) {
           conversation=${current}
           running=${running}
           onBranch=${(message, index) => {
+            const { children, shown } = current.messages[message.parent];
             showBranch(current, message, index);
             keep(current);
+            const turns = `#message-${children[index]} .branches`;
+            const order = index < shown ? "first" : "last";
+            focusOn(
+              `${turns} button:${order}-child:enabled`,
+              `${turns} button:enabled`,
+            );
           }}
           onEdit=${(message, text) => {
             const question = { role: "user", content: text };
             answer(current, add(current, message.parent, question).id);
+            focusOn("#question");
           }}
           onRetry=${(message) => {
             // An answer without a word is no branch worth keeping.
             if (!message.content.trim()) drop(current, message);
             answer(current, message.parent);
+            focusOn("#question");
           }}
           onChanged=${() => keep(current)}
           say=${say}
@@ -343,8 +375,11 @@ function Composer({ conversation, canSend, onSend, onStop }) {
         onKeyDown=${press}
       ></textarea>
       ${onStop
-        ? html`<button type="button" class="main" onClick=${stop}>Stop</button>`
+        ? html`<button key="stop" type="button" class="main" onClick=${stop}>
+            Stop
+          </button>`
         : html`<button
+            key="send"
             type="submit"
             class="main"
             disabled=${!canSend || !text.trim()}

@@ -42,8 +42,9 @@ function Labels({ model, ...answer }) {
 
 /** A classifier without an activation, KerasHub's default, gives logits. */
 function shares({ scores, labels }) {
-  const areShares = scores.every((score) => score >= 0 && score <= 1);
-  if (labels || areShares) return scores;
+  const total = scores.reduce((a, b) => a + b);
+  const areShares = scores.every((score) => score >= 0);
+  if (labels || (areShares && Math.abs(total - 1) < 1e-3)) return scores;
   const largest = Math.max(...scores);
   const powers = scores.map((score) => Math.exp(score - largest));
   const sum = powers.reduce((a, b) => a + b);

@@ -12,6 +12,7 @@ function Page() {
   const [models, setModels] = useState(null);
   const [error, setError] = useState(null);
   const [asksKey, setAsksKey] = useState(false);
+  const [isRefused, setIsRefused] = useState(false);
   const [said, say] = useState("");
 
   async function load() {
@@ -24,7 +25,10 @@ function Page() {
   }
 
   useEffect(() => {
-    const need = () => setAsksKey(true);
+    const need = ({ detail }) => {
+      setAsksKey(true);
+      setIsRefused(detail); // one was sent
+    };
     addEventListener("key-needed", need);
     load();
     return () => removeEventListener("key-needed", need);
@@ -37,7 +41,7 @@ function Page() {
   }
 
   return html`
-    ${asksKey && html`<${Key} onEnter=${enter} />`}
+    ${asksKey && html`<${Key} isRefused=${isRefused} onEnter=${enter} />`}
     ${!asksKey &&
     error &&
     html`
@@ -53,7 +57,7 @@ function Page() {
   `;
 }
 
-function Key({ onEnter }) {
+function Key({ isRefused, onEnter }) {
   const [key, setValue] = useState("");
   return html`
     <form
@@ -72,6 +76,8 @@ function Key({ onEnter }) {
           onInput=${(event) => setValue(event.target.value)}
         />
       </label>
+      ${isRefused &&
+      html`<p class="error" role="alert">The server refuses that key.</p>`}
       <p class="hint">
         The one that it was started with. It is kept until this window is
         closed.
@@ -147,6 +153,7 @@ function Tabs({ models, say, onNewVersion }) {
             hidden=${each !== tab}
           >
             <${tabs[each]}
+              key=${each === "Look" && model.id}
               model=${model}
               models=${asked[each]}
               say=${say}

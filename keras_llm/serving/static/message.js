@@ -2,7 +2,7 @@
 
 import { json } from "./api.js";
 import { asked, branch } from "./store.js";
-import { focus, html, useState } from "./ui.js";
+import { focus, focusOn, html, useState } from "./ui.js";
 
 /**
  * Args:
@@ -17,9 +17,12 @@ export function Message(props) {
   const [open, setOpen] = useState(null);
   const isUser = message.role === "user";
   const name = isUser ? "You" : message.model || "The model";
-  const close = () => setOpen(null);
+  const close = () => {
+    setOpen(null);
+    focusOn(`#message-${message.id} .opens-${open}`);
+  };
   return html`
-    <li class=${`message ${message.role}`}>
+    <li class=${`message ${message.role}`} id=${`message-${message.id}`}>
       <h2>${name}</h2>
       ${open === "edit"
         ? html`<${Editor} ...${props} onClose=${close} />`
@@ -80,7 +83,7 @@ function Actions(props) {
         ${turn(index + 1, "Branch after", "›")}
       </span>`}
       ${isUser
-        ? button("Edit", () => setOpen("edit"))
+        ? button("Edit", () => setOpen("edit"), { class: "small opens-edit" })
         : button("Retry", props.onRetry)}
       ${!isUser &&
       message.content.trim() &&
@@ -89,7 +92,10 @@ function Actions(props) {
         ${button(
           "Write the better answer",
           () => setOpen(open === "better" ? null : "better"),
-          { "aria-expanded": open === "better" ? "true" : "false" },
+          {
+            class: "small opens-better",
+            "aria-expanded": open === "better" ? "true" : "false",
+          },
         )}
       `}
     </div>
@@ -100,7 +106,7 @@ function Actions(props) {
 async function tell({ conversation, message, onChanged, say }, feedback) {
   try {
     await json("v1/feedback", {
-      messages: asked(conversation, message.parent),
+      messages: asked(conversation, message.parent, message.system),
       completion: message.content,
       model_version: message.version || null,
       ...feedback,

@@ -3,7 +3,7 @@
  *
  * A conversation is a tree of messages: an edited message and a new answer are
  * branches, of which one is shown. Each conversation is kept under its own
- * name, so that two windows do not overwrite each other's.
+ * name, and a window is told what another one has kept.
  */
 
 const PREFIX = "keras_llm.conversation.";
@@ -68,15 +68,19 @@ export function showBranch(conversation, message, index) {
   conversation.messages[message.parent].shown = index;
 }
 
-/** What the server is told before a message is answered. */
-export function asked(conversation, id) {
+/**
+ * What the server is told before a message is answered.
+ *
+ * The system prompt may have been another when it was.
+ */
+export function asked(conversation, id, system = conversation.system) {
   const found = [];
   for (let at = id; at !== ROOT; at = conversation.messages[at].parent) {
     const { role, content } = conversation.messages[at];
     found.unshift({ role, content });
   }
-  const system = conversation.system.trim();
-  return system ? [{ role: "system", content: system }, ...found] : found;
+  const content = system.trim();
+  return content ? [{ role: "system", content }, ...found] : found;
 }
 
 /** All of a conversation, to be written to a file. */
@@ -90,7 +94,7 @@ export function exported(conversation) {
     created: conversation.created,
     system: conversation.system,
     settings: conversation.settings,
-    messages: last ? asked(conversation, last.id) : [],
+    messages: last ? asked(conversation, last.id, last.system) : [],
     first: root.children,
     tree: Object.values(messages),
   };
@@ -117,6 +121,20 @@ function parsed(text) {
   } catch {
     return null;
   }
+}
+
+/**
+ * Calls back with the id and the conversation that another window has kept,
+ * or null where it has deleted it. Returns what ends that.
+ */
+export function watch(onKept) {
+  const look = ({ key, newValue }) => {
+    if (!key?.startsWith(PREFIX)) return;
+    const theirs = newValue === null ? null : parsed(newValue);
+    if (newValue === null || theirs) onKept(key.slice(PREFIX.length), theirs);
+  };
+  addEventListener("storage", look);
+  return () => removeEventListener("storage", look);
 }
 
 /** Returns whether it could be kept. */

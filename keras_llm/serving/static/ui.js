@@ -17,3 +17,11 @@ export const html = htm.bind(h);
 
 /** As a `ref`: the keyboard goes where something was opened. */
 export const focus = (element) => element?.focus();
+
+/** Moves the keyboard to the first of these that there is, once it is shown. */
+export function focusOn(...selectors) {
+  requestAnimationFrame(() => {
+    const found = selectors.map((each) => document.querySelector(each));
+    found.find(Boolean)?.focus();
+  });
+}

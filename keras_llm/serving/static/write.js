@@ -16,7 +16,10 @@ import { html, useReducer, useRef } from "./ui.js";
 
 const ALTERNATIVES = 10;
 const TOKENS = 40; // at a time, unless a number is given
-const KEPT = 20; // changes that can be undone after the page was left
+// What can be undone after the page was left: a browser has room for a few
+// megabytes, and conversations need it too.
+const KEPT = 20; // changes
+const KEPT_TOKENS = 400; // of them, about a kilobyte each
 const BAN = -100;
 const FAVOUR = 4; // times e^4, about 55, as likely
 const PART = "\ufffd"; // of a character
@@ -31,8 +34,7 @@ export function Write({ model, say }) {
     Object.assign(state, values);
     const { text, tokens, biases, settings } = state;
     const kept = { text, tokens, biases, settings };
-    const past = state.past.slice(-KEPT);
-    // A browser has room for a few megabytes.
+    const past = recent(state.past);
     keepDraft("write", { ...kept, past }) || keepDraft("write", kept);
     update();
   }
@@ -45,12 +47,14 @@ export function Write({ model, say }) {
 
   async function go(tokens) {
     remember();
+    // What is written on is text, without a part of a character at its end.
+    while (isUnfinished(bytesOf(tokens))) tokens.pop();
     const controller = new AbortController();
     set({ tokens, controller, error: null });
     say("The model is writing.");
     const count = tokens.length;
     try {
-      const body = request(model, state);
+      const body = request(model, state, biases);
       for await (const found of read(body, controller.signal)) {
         tokens.push(...found);
         if (state.controller === controller) update();
@@ -71,10 +75,16 @@ export function Write({ model, say }) {
     set({ tokens, controller: null });
   }
 
+  // Ids mean something else to another model.
+  const biases = state.biases.filter((bias) => bias.model === model.id);
+
   function favour(token, value) {
-    const others = state.biases.filter((bias) => bias.id !== token.id);
     const { id, text } = token;
-    set({ biases: value ? [...others, { id, text, value }] : others });
+    const others = state.biases.filter(
+      (bias) => bias.id !== id || bias.model !== model.id,
+    );
+    const added = value ? [{ id, text, value, model: model.id }] : [];
+    set({ biases: [...others, ...added] });
     const done = { [BAN]: "banned", [FAVOUR]: "favoured", 0: "as it was" };
     say(`${quoted(text)} is ${done[value]} from the next tokens on.`);
   }
@@ -100,7 +110,7 @@ export function Write({ model, say }) {
               details=${(index, close) => html`
                 <${Alternatives}
                   token=${state.tokens[index]}
-                  biases=${state.biases}
+                  biases=${biases}
                   onTake=${(token) => {
                     close();
                     take(index, token);
@@ -170,7 +180,7 @@ export function Write({ model, say }) {
         Point at a token, or go to it with Tab and the arrow keys, to see what
         else the model considered. Choose one of them to go on from there.
       </p>
-      <${Biases} biases=${state.biases} onFavour=${favour} />
+      <${Biases} biases=${biases} onFavour=${favour} />
       <details class="options">
         <summary>Settings</summary>
         <${Settings}
@@ -195,8 +205,14 @@ function begin() {
   };
 }
 
-function request(model, state) {
-  const biases = state.biases.map(({ id, value }) => [id, value]);
+/** The last changes, as many as there is room for. */
+function recent(past) {
+  let room = KEPT_TOKENS;
+  const last = past.slice(-KEPT).reverse();
+  return last.filter(({ tokens }) => (room -= tokens.length) >= 0).reverse();
+}
+
+function request(model, state, biases) {
   const body = {
     model: model.id,
     prompt: whole(state),
@@ -205,7 +221,10 @@ function request(model, state) {
     ...parameters(state.settings),
   };
   return biases.length
-    ? { ...body, logit_bias: Object.fromEntries(biases) }
+    ? {
+        ...body,
+        logit_bias: Object.fromEntries(biases.map((b) => [b.id, b.value])),
+      }
     : body;
 }
 
@@ -253,9 +272,19 @@ function received(found) {
 
 /** Tokens may have parts of characters, so that their bytes are put together. */
 function decoded(tokens) {
-  const bytes = tokens.filter((token) => !token.special).map((t) => t.bytes);
-  const text = new TextDecoder().decode(new Uint8Array(bytes.flat()));
+  const text = new TextDecoder().decode(new Uint8Array(bytesOf(tokens)));
   return text.replace(/\ufffd+$/, "");
+}
+
+const bytesOf = (tokens) =>
+  tokens.filter((token) => !token.special).flatMap((token) => token.bytes);
+
+/** Whether UTF-8 ends within a character. */
+function isUnfinished(bytes) {
+  const begin = bytes.findLastIndex((byte) => (byte & 0xc0) !== 0x80);
+  const first = bytes[begin] ?? 0;
+  const length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+  return bytes.length - begin < length;
 }
 
 const whole = (state) => state.text + decoded(state.tokens);
