@@ -1,4 +1,4 @@
-"""Builds the site into `site/`: every page is executed, every link followed.
+"""Builds the site into `site/`: pages are executed, links within it followed.
 
     python docs/build.py          # a few speeches, a few steps: minutes
     python docs/build.py --full   # the text and the steps that pages name

@@ -229,6 +229,9 @@ def measure_ceiling(values) -> float:
     }
     say("ceiling")
     found = alternate(jobs, values.rounds, values.seconds, say, SCRIPT)
+    for each in found:
+        if not each.tokens_per_second:
+            raise SystemExit(f"{each.side}: {each.error or each.unavailable}")
     rates = {each.side: median(each.tokens_per_second) for each in found}
     for side, rate in rates.items():
         say(f"    {side}: {rate / 1e9:.0f} GFLOP/s")

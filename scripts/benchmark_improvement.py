@@ -8,6 +8,7 @@ which are learned nowhere.
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def main(preset: str, general: str, out: str) -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     others = answers(improved, [other for _, _, other, _ in CORRECTIONS])
     right = [
-        fact in answer
+        bool(re.search(rf"\b{re.escape(fact)}\b", answer, re.I))
         for answer, (*_, fact) in zip(others, CORRECTIONS, strict=True)
     ]
     for answer, (*_, other, _), is_right in zip(

@@ -3,8 +3,8 @@
 Usage: python scripts/benchmark_near_duplicates.py [TEXT...] [--pairs 4000]
     [--similarity 0.8]
 
-Documents are made of each TEXT's paragraphs, and of random words; half of
-them get a near-duplicate: words replaced here and there, a passage replaced,
+Documents are made of each TEXT's paragraphs, and of random words; each of
+them gets a near-duplicate: words replaced here and there, a passage replaced,
 or the end cut off, for a Jaccard similarity around 0.75 to 0.97. What counts
 as a near-duplicate is decided by plain Python sets of word 5-grams, which
 share nothing with the code that is measured. Speeds are of one core.

@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -118,7 +119,8 @@ def train_peer(name: str, steps: int | None, seed: int, folder: Path) -> dict:
     """What a peer learns, and in how many seconds of training."""
     make, recipe, source, split, metric = PEERS[name]
     folder = folder / f"tokens-{recipe}"
-    if not folder.exists():
+    if not (folder / "tokens").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of what was stopped
         make_tokens(source, folder, load_recipe(recipe))
     train, validation, judged = (
         open_tokens(folder / "tokens", each)

@@ -59,6 +59,9 @@ def servers_of(folder: Path) -> dict[str, Server]:
     llama = (sys.executable, "-m", "llama_cpp.server", "--n_ctx", "2048")
     # Or a new request would end the one that is being answered.
     llama += ("--interrupt_requests", "false")
+    # Half of the cores, unless told.
+    for option in ("--n_threads", "--n_threads_batch"):
+        llama += (option, str(os.cpu_count()))
     return {
         "keras-llm serve": Server("keras-llm", "serve", preset, *port),
         "transformers serve": Server("transformers", "serve", source, *port),

@@ -159,6 +159,7 @@ async def load(
                 first, new = await streamed(client, prompt, number + count)
             except Exception as error:
                 errors.append(repr(error))
+                await asyncio.sleep(1)
                 continue
             firsts.append(first)
             tokens.append(new)
@@ -167,6 +168,8 @@ async def load(
     begin = time.perf_counter()
     await asyncio.gather(*map(ask, range(clients)))
     took = time.perf_counter() - begin
+    if not firsts:
+        raise SystemExit(f"Nothing was answered: {errors[:1]}")
     return {
         "tokens a second": sum(tokens) / took,
         "first token, ms": 1e3 * median(firsts),

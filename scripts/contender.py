@@ -101,6 +101,8 @@ def transformers_side(job: dict):
             )
         )
     tokens = torch.from_numpy(ids_of(job)).long()
+    if job.get("device") == "gpu":
+        model, tokens = model.to("cuda"), tokens.to("cuda")
     inputs, labels = tokens[:, :-1], tokens[:, 1:]
     if job["task"] == "train":
         step = measure.torch_step(
