@@ -349,3 +349,6 @@ class Checkpointer(keras.callbacks.Callback):
                 keras.ops.convert_to_numpy(variable)
                 for variable in self._metrics()
             ]
+        # `fit` resets those that are the model's, after the first step only.
+        for metric in self.metrics:
+            metric.reset_state()
