@@ -104,6 +104,7 @@ def test_a_killed_run_equals_an_uninterrupted_one(
     assert tune(*arguments, tmp_path / "run", recipe, console=QUIET) == again
 
 
+@pytest.mark.slow  # half a minute
 def test_a_row_that_was_interrupted_equals_one_that_was_not(
     preset, sources, tmp_path, monkeypatch
 ):
