@@ -169,8 +169,7 @@ class LeakCheck:
     ) -> Iterator[Document]:
         """The documents; those that leak have `leaks` set in their metadata.
 
-        `drops` says whether they are dropped, for the count of these. (One that
-        is cut between splits stays: its own end is held out.)
+        `drops` says whether those that `may_go` are dropped, for their count.
         """
         held_out, leaks = HeldOut.load(self.store.folder), Leaks()
         is_found = np.zeros(len(held_out.hashes), bool)
@@ -181,8 +180,7 @@ class LeakCheck:
                 if excerpt:
                     document.metadata["leaks"] = True
                     leaks.documents += 1
-                    is_whole = not is_cut(document.metadata["begins"])
-                    leaks.dropped += drops and is_whole
+                    leaks.dropped += drops and may_go(document)
                     if len(leaks.examples) < EXAMPLES:
                         leaks.examples.append(Leak(document.id, excerpt))
             yield document
@@ -199,6 +197,14 @@ class LeakCheck:
         leaks.texts, leaks.too_short = len(index.words), index.too_short
         leaks.ngrams, leaks.found = len(is_found), int(is_found.sum())
         return leaks
+
+
+def may_go(document: Document) -> bool:
+    """Whether a document that leaks may be dropped.
+
+    One that is cut between splits stays: its own end is held out.
+    """
+    return not is_cut(document.metadata["begins"])
 
 
 def _trained_on(document: Document) -> list[str]:

@@ -17,12 +17,12 @@ from keras_llm.corpus.duplicates.paragraphs import (
     paragraphs_of,
     without,
 )
-from keras_llm.corpus.leaks import LeakCheck
+from keras_llm.corpus.leaks import LeakCheck, may_go
 from keras_llm.corpus.plan import EXACT_DUPLICATE, NEAR_DUPLICATE, Plan
 from keras_llm.corpus.report.contents import Contents
 from keras_llm.corpus.rules.rule import Rule, Verdict
 from keras_llm.corpus.sources.reader import FileReader
-from keras_llm.corpus.splitting import cut, is_cut
+from keras_llm.corpus.splitting import cut
 from keras_llm.corpus.store import Store
 from keras_llm.errors import InputError
 from keras_llm.executors import advance
@@ -232,7 +232,5 @@ def _without_repeated(document: Document) -> Verdict:
 
 
 def _not_leaked(document: Document) -> Verdict:
-    # A document that is cut between splits stays: its own end is held out.
-    found = document.metadata
-    leaks = found["leaks"] and not is_cut(found["begins"])
+    leaks = document.metadata["leaks"] and may_go(document)
     return (False, "held_out") if leaks else True

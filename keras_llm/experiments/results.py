@@ -139,7 +139,10 @@ def _scale(axis: Axis, trials: Sequence[dict[str, Any]]):
         marks = [(i / (len(known) - 1), v) for i, v in enumerate(known)]
         return lambda value: known.index(value) / (len(known) - 1), marks
     of = math.log if axis.log else float
-    is_drawn = lambda v: v is not None and (v > 0 or not axis.log)  # noqa: E731
+
+    def is_drawn(value: float | None) -> bool:
+        return value is not None and (value > 0 or not axis.log)
+
     ends = [axis.low, axis.high, *filter(is_drawn, values)]
     low, high = min(ends), max(ends)  # the recipe's own may be beyond
 

@@ -54,15 +54,12 @@ class Answering:
             ApiError: One of them was broken off.
         """
         left = len(self._tickets)
-        try:
-            while left:
-                index, piece = await self._pieces.get()
-                if piece.error is not None:
-                    raise as_api_error(piece.error) from piece.error
-                yield index, piece
-                left -= piece.is_last
-        finally:
-            self.cancel()
+        while left:
+            index, piece = await self._pieces.get()
+            if piece.error is not None:
+                raise as_api_error(piece.error) from piece.error
+            yield index, piece
+            left -= piece.is_last
 
     async def all_of(self, http: HttpRequest) -> list["Answer"]:
         """The whole answers, unless the client leaves.

@@ -192,7 +192,7 @@ class Engine(TokenWorker):
         Each change copies the whole cache: places stay empty for a while
         where others are about to need them.
         """
-        ready = [job for job in self._ready if not job.is_over]
+        self._ready = ready = [job for job in self._ready if not job.is_over]
         running = zip(self._running, self._rows.lengths, strict=True)
         longest = [int(length) for job, length in running if not job.is_over]
         empty = len(self._running) - len(longest)

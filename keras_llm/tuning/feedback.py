@@ -21,8 +21,6 @@ from keras_llm.files import check_free, write_json_lines, written_beside
 from keras_llm.recipes.checks import check_unicode
 from keras_llm.tokenizers.messages import check_messages
 
-WHENCE = ("model_version", "time")
-
 CORRECTIONS, THUMBS = "corrections.jsonl", "thumbs.jsonl"
 
 
@@ -64,7 +62,8 @@ class Event:
                 "Feedback must have chosen and rejected, both texts, or "
                 f"completion and label. Received: {self._received()}"
             )
-        for name in ("chosen", "rejected", "completion", *WHENCE):
+        texts = "chosen", "rejected", "completion", "model_version", "time"
+        for name in texts:
             text = getattr(self, name)
             if text is None:
                 continue

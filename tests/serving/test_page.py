@@ -72,7 +72,7 @@ def test_two_windows_show_one_conversation(page):
     playwright.expect(other.locator(".message")).to_have_count(4)
     other.get_by_label("Your message").press_sequentially("a")
     page.reload()
-    assert page.locator(".message").count() == 4
+    playwright.expect(page.locator(".message")).to_have_count(4)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_text("System prompt and settings").click()
     page.get_by_role("button", name="Delete").click()

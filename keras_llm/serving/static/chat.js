@@ -50,7 +50,8 @@ export function Chat({ model, say, onNewVersion }) {
     const { all, running } = state.current;
     if (running?.conversation.id === id) return; // ours is kept again soon
     const index = all.findIndex((each) => each.id === id);
-    all.splice(Math.max(index, 0), index < 0 ? 0 : 1, ...(theirs ? [theirs] : []));
+    if (index >= 0) all.splice(index, 1);
+    if (theirs) all.splice(Math.max(index, 0), 0, theirs);
     if (!all.length) all.push(newConversation());
     if (state.current.current.id === id) {
       state.current.current = theirs ?? all[0];
