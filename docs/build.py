@@ -4,11 +4,12 @@
     python docs/build.py --full   # the text and the steps that pages name
 
 Commands and cells run in `site/tiny`; those of a `--full` build in
-`site/work`, and their outputs are kept (`site/kept`): what did not change
-does not run again.
+`site/work`, and their outputs are kept (`site/kept`): a page that did not
+change does not run again, unless the package or what it is run on did.
 """
 
 import argparse
+import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -57,17 +58,22 @@ def main() -> int:
 
 def _environment(out: Path, full: bool, executes: bool) -> dict[str, str]:
     """Variables that the pages, their kernel and `conf.py` read."""
-    work = out / ("work" if full else "tiny")
-    if not full:
+    work, kept = out / ("work" if full else "tiny"), out / "kept"
+    stamp = work / "made_by"
+    made_by = _made_by()
+    if not (full and stamp.is_file() and stamp.read_text() == made_by):
         shutil.rmtree(work, ignore_errors=True)
+        if full:
+            shutil.rmtree(kept, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(made_by)
     startup = out / "ipython/profile_default/startup"
     startup.mkdir(parents=True, exist_ok=True)
     shutil.copy(STARTUP, startup)
     mode = "cache" if full else "force"
     settings = {
         "DOCS_EXECUTION": mode if executes else "off",
-        "DOCS_CACHE": str(out / "kept"),
+        "DOCS_CACHE": str(kept),
         "DOCS_WORK": str(work),
         "IPYTHONDIR": str(out / "ipython"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -75,6 +81,16 @@ def _environment(out: Path, full: bool, executes: bool) -> dict[str, str]:
     if full:
         return settings
     return settings | TINY | {"TEXT": str(_few_speeches(work / "speeches"))}
+
+
+def _made_by() -> str:
+    """A hash of the package, and of text and steps that are asked for."""
+    asked = [os.environ.get(name, "") for name in ("TEXT", "STEPS")]
+    known = hashlib.sha256("\n".join(asked).encode())
+    for path in sorted((HERE.parent / "keras_llm").rglob("*")):
+        if path.suffix in (".py", ".yaml"):
+            known.update(path.read_bytes())
+    return known.hexdigest()
 
 
 def _few_speeches(folder: Path) -> Path:

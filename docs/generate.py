@@ -10,6 +10,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 from pathlib import Path
 
 from diagram import Box, draw
@@ -21,12 +22,16 @@ from keras_llm.recipes import load_recipe, recipe_names, tuning_recipe_names
 from keras_llm.recipes.parameters import count_parameters
 
 PACKAGE = Path(keras_llm.__file__).parent
-GENERATED = Path(__file__).parent / "reference/generated"
+DOCS = Path(__file__).parent
+GENERATED = DOCS / "reference/generated"
 # Those whose `__all__` is what users of the package import.
 PUBLIC = {
     "keras_llm": "What most programs need",
     "keras_llm.layers": "Layers",
     "keras_llm.models": "Models",
+    "keras_llm.corpus.sources": "Where text comes from",
+    "keras_llm.corpus.rules": "Rules of cleaning",
+    "keras_llm.executors": "Where documents are worked on",
     "keras_llm.tokenizers": "Tokenizers",
     "keras_llm.datasets": "Tokens and batches",
     "keras_llm.training": "Training",
@@ -38,6 +43,7 @@ PUBLIC = {
     "keras_llm.recipes": "Recipes",
 }
 SETTINGS = ("settings", "corpus_settings", "tuning_settings")
+IMPORT = re.compile(r"^from (keras_llm[\w.]*) import (\([^)]*\)|.*)", re.M)
 # Folders that everything uses, and that no text flows through.
 GROUND = ("recipes", "pages")
 
@@ -104,37 +110,51 @@ def _yaml(path: Path) -> str:
 def api_page() -> str:
     """Directives that take every public name's docstring, each once."""
     lines, seen = ["Public names", "============", ""], set()
-    for module, title in PUBLIC.items():
+
+    def add(title: str, module: str, names: list[str]) -> None:
         loaded = importlib.import_module(module)
-        names = [
-            name
-            for name in loaded.__all__
-            if not isinstance(getattr(loaded, name), tuple | dict)
-            and id(getattr(loaded, name)) not in seen
-        ]
-        seen |= {id(getattr(loaded, name)) for name in names}
-        lines += _section(f"{title}: ``{module}``", module, names)
+        new = [name for name in names if id(getattr(loaded, name)) not in seen]
+        seen.update(id(getattr(loaded, name)) for name in new)
+        if new:
+            lines.extend(_section(f"{title}: ``{module}``", module, new))
+
+    for module, title in PUBLIC.items():
+        add(title, module, importlib.import_module(module).__all__)
     for name in SETTINGS:
         module = f"keras_llm.recipes.{name}"
-        loaded = importlib.import_module(module)
-        classes = [
-            each
-            for each, found in vars(loaded).items()
-            if inspect.isclass(found)
-            and found.__module__ == module
-            and id(found) not in seen
-        ]
-        lines += _section(f"Settings: ``{module}``", module, classes)
+        add("Settings", module, _classes_of(importlib.import_module(module)))
+    for module, names in sorted(imported_by_pages().items()):
+        add("Used on these pages", module, sorted(names))
     return "\n".join(lines)
+
+
+def _classes_of(module) -> list[str]:
+    return [
+        name
+        for name, found in vars(module).items()
+        if inspect.isclass(found) and found.__module__ == module.__name__
+    ]
+
+
+def imported_by_pages() -> dict[str, set[str]]:
+    """Names that cells and examples import, by their modules."""
+    found: dict[str, set[str]] = {}
+    for page in DOCS.rglob("*.md"):
+        for module, names in IMPORT.findall(page.read_text(encoding="utf-8")):
+            found.setdefault(module, set()).update(re.findall(r"\w+", names))
+    return found
 
 
 def _section(title: str, module: str, names: list[str]) -> list[str]:
     lines = [title, "-" * len(title), "", f".. currentmodule:: {module}", ""]
     loaded = importlib.import_module(module)
     for name in names:
-        is_class = inspect.isclass(getattr(loaded, name))
-        lines.append(f".. auto{'class' if is_class else 'function'}:: {name}")
-        if is_class:
+        found = getattr(loaded, name)
+        kind = "function" if callable(found) else "data"
+        if inspect.isclass(found):
+            kind = "class"
+        lines.append(f".. auto{kind}:: {name}")
+        if kind == "class":
             lines.append("   :members:")
         lines.append("")
     return lines

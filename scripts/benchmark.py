@@ -283,7 +283,7 @@ def show(rows: list[dict]) -> None:
 def save(rows: list[dict], folder: Path) -> None:
     """`benchmark.json` and `benchmark.png`, of training.
 
-    Rows of other workloads, tasks and processors that are there already stay.
+    Rows of other workloads, tasks, sides and processors stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "benchmark.json").exists():
@@ -295,9 +295,10 @@ def save(rows: list[dict], folder: Path) -> None:
     draw(rows, folder / "benchmark.png")
 
 
-def what_of(row: dict) -> tuple[str, str, str]:
+def what_of(row: dict) -> tuple[str, str, str, str]:
     """What a row of another run takes the place of."""
-    return row["workload"], row["task"], row["machine"]["processor"]
+    processor = row["machine"]["processor"]
+    return row["workload"], row["task"], row["side"], processor
 
 
 def draw(rows: list[dict], path: Path) -> None:
@@ -331,7 +332,7 @@ def draw_panel(axes, rows: list[dict]) -> None:
     for color, sides in (("#9bb7d4", PEERS), ("#2c6e91", OURS)):
         best = [best_of(rows, name, sides) for name in names]
         shift = 0.2 if sides == OURS else -0.2
-        label = "Keras" if sides == OURS else "the best of PyTorch"
+        label = "ours" if sides == OURS else "the best of the others"
         places = [index + shift for index in range(len(names))]
         axes.barh(places, best, 0.38, color=color, label=label)
     axes.set_yticks(range(len(names)), names)

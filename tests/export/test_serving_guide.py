@@ -15,15 +15,34 @@ from keras_llm.models import (
 )
 
 GUIDE = Path(__file__).parents[2] / "docs/serving.md"
-CONSOLE = re.findall(r"^```console\n(.*?)^```", GUIDE.read_text(), re.M | re.S)
-LINES = "".join(CONSOLE).splitlines()
+
+
+def lines_of(page):
+    blocks = re.findall(
+        r"^```console\n(.*?)^```", page.read_text(), re.M | re.S
+    )
+    return "".join(blocks).splitlines()
+
+
+LINES = lines_of(GUIDE)
 REQUESTS = [line for line in LINES if line.startswith("curl")]
 
 
-def test_the_server_is_started_as_the_exporter_says(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("page", "model"),
+    [
+        ("serving.md", "saved_models/served"),
+        ("guide/11_deployment.md", "saved_models/guide"),
+    ],
+)
+def test_the_server_is_started_and_asked_as_the_exporter_says(
+    page, model, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    command = serve_command(Path("saved_models/served"))
-    assert command.replace(str(tmp_path), "$PWD") in LINES
+    lines = lines_of(GUIDE.parent / page)
+    assert serve_command(Path(model)).replace(str(tmp_path), "$PWD") in lines
+    asked = shlex.split(ask_command(Path(model)))[:-1]
+    assert asked in [shlex.split(line)[:-1] for line in lines]
 
 
 def test_the_request_of_the_classifiers_guide_is_answered():
