@@ -279,6 +279,7 @@ def test_a_long_prompt_is_refused_before_it_is_shown(run, refused):
     assert "32" in message
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_written_explained_and_asked(run, tmp_path, call):
     out = tmp_path / "saved" / "tiny"
     report = call("export", run, out, FEW, "--json")

@@ -226,6 +226,7 @@ print(result["validation"]["loss"], answer[0].num_tokens)
 )
 
 
+@pytest.mark.slow
 def test_all_but_the_export_works_without_tensorflow(tmp_path):
     pytest.importorskip("jax")
     pytest.importorskip("grain")

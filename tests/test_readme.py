@@ -175,6 +175,7 @@ def test_the_guide_is_read():
     assert commands.count("keras-llm prepare") > 5
 
 
+@pytest.mark.slow
 def test_python_examples(folder, monkeypatch):
     monkeypatch.chdir(folder)
     settings = repr(SMALL | {"model.num_layers": 1})

@@ -47,14 +47,28 @@ def slow_but(cases, *quick):
 def trace_alone():
     """Lets graphs run as they are traced, where all of these tests do so.
 
-    So do processes that must compute the same to the bit.
+    So do processes that must compute the same to the bit. Nor does XLA compile
+    what decodes: that takes longer than the texts of these tests.
     """
     if os.environ.get("KERAS_LLM_TESTS_GRAPHS") != "as traced":
         return
     import tensorflow as tf
 
+    from keras_llm import compilation
+
     off = {"disable_meta_optimizer": True}
     tf.config.optimizer.set_experimental_options(off)
+    compilation.compile_function = without_xla(compilation.compile_function)
+
+
+def without_xla(compile_function):
+    """`compile_function`, but that XLA has no part in it."""
+
+    @functools.wraps(compile_function)
+    def compiled(function, model, inputs=None, jit_compile=False):
+        return compile_function(function, model, inputs)
+
+    return compiled
 
 
 def tiny_backbone(block_types="attention", **overrides):

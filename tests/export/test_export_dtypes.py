@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from graph_checks import SENTENCE_PIECE_OPS, check_saved_model, saved_weights
 from served import Served, every_block_type, expected, model_of
+from testing import without_xla
 
 from keras_llm.export import to_saved_model
 from keras_llm.generation import TextGenerator, engines
@@ -30,19 +31,15 @@ def check_answers(model, folder):
 
 
 @pytest.fixture
-def without_xla(monkeypatch):
+def as_served(monkeypatch):
     """XLA rounds less often than bfloat16 asks for, and no server has it."""
-    compiled = engines.compile_function
-
-    def compile_function(function, model, inputs=None, jit_compile=False):
-        return compiled(function, model, inputs)
-
-    monkeypatch.setattr(engines, "compile_function", compile_function)
+    compiled = without_xla(engines.compile_function)
+    monkeypatch.setattr(engines, "compile_function", compiled)
 
 
 @pytest.mark.slow
 @every_block_type
-@pytest.mark.usefixtures("without_xla")
+@pytest.mark.usefixtures("as_served")
 def test_bfloat16_weights(tmp_path, block_types):
     model = model_of(block_types, dtype="bfloat16")
     folder = to_saved_model(model, tmp_path)
@@ -54,7 +51,7 @@ def test_bfloat16_weights(tmp_path, block_types):
 
 @pytest.mark.slow
 @every_block_type
-@pytest.mark.usefixtures("without_xla")
+@pytest.mark.usefixtures("as_served")
 def test_mixed_bfloat16_keeps_float32_weights(tmp_path, block_types):
     model = model_of(block_types, dtype="mixed_bfloat16")
     folder = to_saved_model(model, tmp_path)

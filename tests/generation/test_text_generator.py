@@ -1,11 +1,12 @@
 import gc
+import inspect
 
 import pytest
-from testing import tiny_model, tiny_tokenizer
+from testing import tiny_model, tiny_tokenizer, without_xla
 from typist import Typist, encode
 
 from keras_llm.errors import InputError
-from keras_llm.generation import Generation, TextGenerator
+from keras_llm.generation import Generation, TextGenerator, engines
 from keras_llm.recipes.settings import GenerationSettings
 
 
@@ -21,6 +22,19 @@ def typing():
 @pytest.fixture(scope="module")
 def generator():
     return TextGenerator(tiny_model(["gru", "attention"]))
+
+
+def test_a_text_is_the_same_compiled_by_xla_or_not(monkeypatch):
+    model = tiny_model(["gru", "attention"])
+    with_xla = inspect.unwrap(engines.compile_function)
+    texts = []
+    for compile_function in (with_xla, without_xla(with_xla)):
+        monkeypatch.setattr(engines, "compile_function", compile_function)
+        answer = TextGenerator(model).generate(
+            ["war", "the people"], settings(max_new_tokens=20)
+        )
+        texts.append([each.text for each in answer])
+    assert texts[0] == texts[1] and len(texts[0][0]) > 4
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])

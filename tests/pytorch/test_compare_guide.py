@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from tiny_run import finished_run
 
 from keras_llm.pytorch.certificate import TOLERANCES
@@ -11,6 +12,7 @@ from keras_llm.pytorch.certificate import TOLERANCES
 GUIDE = Path(__file__).parents[2] / "docs" / "compare.md"
 
 
+@pytest.mark.slow
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished_run() / "preset", "runs/compared/preset")

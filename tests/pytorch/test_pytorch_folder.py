@@ -81,6 +81,7 @@ def folder(tmp_path_factory):
     return path, model
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs_without_keras(folder):
     path, model = folder
     readme = (path / "README.txt").read_text(encoding="utf-8")
