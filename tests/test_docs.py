@@ -162,6 +162,24 @@ def test_the_site_builds_with_every_cell_executed(tmp_path):
     assert (tmp_path / "html/index.html").is_file()
 
 
+def test_outputs_of_other_text_are_not_kept(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    from build import _environment
+
+    kept = tmp_path / "kept/outputs"
+
+    def is_kept():
+        _environment(tmp_path, full=True, executes=False)
+        was_there = kept.exists()
+        kept.parent.mkdir(exist_ok=True)
+        kept.touch()
+        return was_there
+
+    assert [is_kept(), is_kept()] == [False, True]
+    monkeypatch.setenv("TEXT", "other")
+    assert [is_kept(), is_kept()] == [False, True]
+
+
 def test_a_link_that_leads_nowhere_is_found(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
     from links import broken_links
