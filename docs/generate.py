@@ -150,11 +150,13 @@ def _section(title: str, module: str, names: list[str]) -> list[str]:
     loaded = importlib.import_module(module)
     for name in names:
         found = getattr(loaded, name)
-        kind = "function" if callable(found) else "data"
-        if inspect.isclass(found):
-            kind = "class"
-        lines.append(f".. auto{kind}:: {name}")
-        if kind == "class":
+        if isinstance(found, tuple | dict):  # of names
+            listed = ", ".join(f"``{each}``" for each in found)
+            lines += [f".. data:: {name}", "", f"   {listed}", ""]
+            continue
+        is_class = inspect.isclass(found)
+        lines.append(f".. auto{'class' if is_class else 'function'}:: {name}")
+        if is_class:
             lines.append("   :members:")
         lines.append("")
     return lines

@@ -335,7 +335,7 @@ COMMANDS = {
                 "type": float,
                 "default": 0.02,
                 "help": "By which share the loss on general conversations may "
-                "rise.",
+                "rise; 0.01 nats per token are always allowed.",
             },
             "--out": {
                 "type": Path | None,

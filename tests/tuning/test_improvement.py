@@ -220,8 +220,12 @@ def test_objections_name_what_got_worse():
     before = Judgement(2.0, 1.0, ["a", "b"], [False, True])
     better = Judgement(2.02, 0.5, ["a", "b"], [True, True])
     assert objections(before, better, 0.02) == []
+    knows = replace(before, general_loss=2e-4)
+    assert objections(knows, replace(better, general_loss=2e-3), 0.02) == []
+    [worse] = objections(knows, replace(better, general_loss=0.02), 0.02)
+    assert "from 0.0002 to 0.0200" in worse
     [worse] = objections(before, replace(better, general_loss=2.1), 0.02)
-    assert "rose by 5.0%" in worse
+    assert "rose from 2.0000 to 2.1000; a rise by 2.0%" in worse
     [worse] = objections(before, replace(better, right=[False, True]), 0.02)
     assert "1 of 2" in worse
     [worse] = objections(before, replace(better, held_back_loss=1.2), 0.02)
