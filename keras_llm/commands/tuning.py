@@ -178,7 +178,7 @@ def list_feedback(values: Namespace, console: Console) -> list[dict[str, Any]]:
             thumb = {True: "up", False: "down", None: event.chosen}[event.label]
             cells = (
                 event.messages()[-1]["content"],
-                event.rejected or event.completion,
+                event.rejected or event.completion or "-",  # may be empty
                 thumb,
                 event.time or "-",
             )

@@ -142,6 +142,13 @@ def test_the_command_writes_and_lists(tmp_path, capsys):
     assert len(read_feedback(path).events) == 3
 
 
+def test_an_empty_answer_is_listed(tmp_path, capsys):
+    path = str(tmp_path / "feedback.jsonl")
+    add_feedback(path, Event("Where?", chosen="Mat", rejected=""))
+    assert main(["feedback", "list", path]) == 0
+    assert "Where?" in capsys.readouterr().out
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         add_feedback(tmp_path, CORRECTION)
