@@ -3,11 +3,18 @@
 import json
 import re
 import shlex
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
+import tensorflow as tf
 from served import mixed_model, serve
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tiny_run import finished_run
 
+import keras_llm
 from keras_llm.export.server_files import ask_command, serve_command
 from keras_llm.models import (
     ScratchTextClassifier,
@@ -22,6 +29,10 @@ def lines_of(page):
         r"^```console\n(.*?)^```", page.read_text(), re.M | re.S
     )
     return "".join(blocks).splitlines()
+
+
+def examples_of(page):
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
 LINES = lines_of(GUIDE)
@@ -77,3 +88,50 @@ def test_requests_are_answered(line):
     answers = serve(mixed_model()).call(signature, **columns)
     assert {len(column) for column in answers.values()} == {len(rows)}
     assert len(REQUESTS) == 4
+
+
+class Answering(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """A SavedModel's default signature, as a server of TensorFlow has it."""
+
+    def Predict(self, request, context):  # noqa: N802
+        assert request.model_spec.name == "served"
+        texts = tf.make_ndarray(request.inputs["prompt"])
+        found = serve(mixed_model()).answer([each.decode() for each in texts])
+        response = predict_pb2.PredictResponse()
+        response.outputs["text"].CopyFrom(tf.make_tensor_proto(found))
+        return response
+
+
+def test_the_client_of_the_guide_is_answered(capsys):
+    server = grpc.server(ThreadPoolExecutor(1))
+    add = prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server
+    add(Answering(), server)
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    [code] = [each for each in examples_of(GUIDE) if "grpc" in each]
+    exec(code.replace("8500", str(port)), {})
+    server.stop(None)
+    assert capsys.readouterr().out.count("b'") == 2
+
+
+@pytest.mark.slow  # two exports
+def test_smaller_exports_of_the_guide(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished_run(), tmp_path / "runs/served")
+    [code] = [each for each in examples_of(GUIDE) if "int8" in each]
+    model = keras_llm.load_preset("runs/served")
+    exec(code, {"keras_llm": keras_llm, "model": model})
+    sizes = [
+        (folder / "1/variables/variables.data-00000-of-00001").stat().st_size
+        for folder in (tmp_path / "saved_models").iterdir()
+    ]
+    assert len(sizes) == 2
+    assert max(sizes) < 4 * model.count_params()
+
+
+def test_the_example_of_conversations(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished_run(), tmp_path / "runs/my_assistant")
+    [code] = examples_of(GUIDE.with_name("chat.md"))
+    exec(code, {})
+    assert capsys.readouterr().out.endswith("\n")
