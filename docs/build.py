@@ -4,8 +4,8 @@
     python docs/build.py --full   # the text and the steps that pages name
 
 Commands and cells run in `site/tiny`; those of a `--full` build in
-`site/work`, and their outputs are kept (`site/kept`): a page that did not
-change does not run again, unless the package or what it is run on did.
+`site/work`, and their outputs are kept there: a page that did not change
+does not run again, unless the package or what it is run on did.
 """
 
 import argparse
@@ -58,13 +58,10 @@ def main() -> int:
 
 def _environment(out: Path, full: bool, executes: bool) -> dict[str, str]:
     """Variables that the pages, their kernel and `conf.py` read."""
-    work, kept = out / ("work" if full else "tiny"), out / "kept"
-    stamp = work / "made_by"
-    made_by = _made_by()
+    work = out / ("work" if full else "tiny")
+    stamp, made_by = work / "made_by", _made_by()
     if not (full and stamp.is_file() and stamp.read_text() == made_by):
         shutil.rmtree(work, ignore_errors=True)
-        if full:
-            shutil.rmtree(kept, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     stamp.write_text(made_by)
     startup = out / "ipython/profile_default/startup"
@@ -73,7 +70,7 @@ def _environment(out: Path, full: bool, executes: bool) -> dict[str, str]:
     mode = "cache" if full else "force"
     settings = {
         "DOCS_EXECUTION": mode if executes else "off",
-        "DOCS_CACHE": str(kept),
+        "DOCS_CACHE": str(work / "kept"),
         "DOCS_WORK": str(work),
         "IPYTHONDIR": str(out / "ipython"),
         "TF_CPP_MIN_LOG_LEVEL": "3",

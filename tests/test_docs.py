@@ -77,8 +77,7 @@ def headings_of(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_leads_somewhere(page):
-    prose = re.sub(r"^```.*?^```", "", text_of(page), flags=re.M | re.S)
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+    for link in re.findall(r"\]\(([^)\s]+)\)", CELL.sub("", text_of(page))):
         if link.startswith("https://") or "generated/" in link:
             continue
         name, _, heading = link.partition("#")
@@ -166,7 +165,7 @@ def test_outputs_of_other_text_are_not_kept(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(DOCS)
     from build import _environment
 
-    kept = tmp_path / "kept/outputs"
+    kept = tmp_path / "work/kept/outputs"
 
     def is_kept():
         _environment(tmp_path, full=True, executes=False)

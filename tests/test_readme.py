@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from testing import DATA
+from testing import DATA, code_blocks
 
 from keras_llm.cli import main
 
@@ -70,11 +70,6 @@ def quick_options(words):
         for name, value in settings.items()
         if f"--{name}" not in words
     ]
-
-
-def blocks(page, language):
-    text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +136,7 @@ SLOW = (
 def test_commands(page, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("KERAS_LLM_DATA", str(DATA))
-    for line in "".join(blocks(page, "bash")).splitlines():
+    for line in "".join(code_blocks(page, "bash")).splitlines():
         if "|" in line:
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             environment = os.environ | {"PATH": path}
@@ -163,13 +158,13 @@ def test_commands(page, folder, monkeypatch, capsys):
         assert code in (0, refused), (line, capsys.readouterr().err)
     if page.name in RUNNING_ON and DATA.is_dir():
         names = {}  # of runs that the commands have made
-        for source in blocks(page, "python"):
+        for source in code_blocks(page, "python"):
             exec(compile(source, page.name, "exec"), names)
 
 
 def test_the_guide_is_read():
     commands = "".join(
-        block for page in PAGES for block in blocks(page, "bash")
+        block for page in PAGES for block in code_blocks(page, "bash")
     )
     assert commands.count("keras-llm train") > 3
     assert commands.count("keras-llm prepare") > 5
@@ -179,7 +174,7 @@ def test_the_guide_is_read():
 def test_python_examples(folder, monkeypatch):
     monkeypatch.chdir(folder)
     settings = repr(SMALL | {"model.num_layers": 1})
-    for source in blocks(TRAINING, "python"):
+    for source in code_blocks(TRAINING, "python"):
         quick = source.replace('{"training.steps": 1000}', settings)
         exec(compile(quick, TRAINING.name, "exec"), {})
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,12 @@ EVERY_TYPE = (*BLOCK_TYPES, "min_gru", "gated_delta", "mlstm")
 
 
 @functools.cache
+def code_blocks(page, language):
+    """What stands in a page's blocks of a language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
 def tiny_tokenizer(mask_token=False):
     """A unigram tokenizer of 360 pieces, with bytes to fall back on."""
     from keras_llm.tokenizers import ScratchTokenizer

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from harness_tasks import write_tasks
 from taught import FACTS, taught_preset
+from testing import code_blocks
 
 from keras_llm.cli import main
 from keras_llm.evaluation.questions import prompt_of
@@ -48,8 +49,7 @@ def test_ask(call, tmp_path):
 
 def test_the_example_of_the_guide(capsys):
     page = Path(__file__).parents[2] / "docs/evaluation.md"
-    text = page.read_text(encoding="utf-8")
-    [source] = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    [source] = code_blocks(page, "python")
     source = source.replace("runs/assessed", str(taught_preset()))
     exec(compile(source, page.name, "exec"), {})
     printed = capsys.readouterr().out

@@ -1,7 +1,6 @@
 """Models of `transformers` become ours and go back, unchanged."""
 
 import json
-import re
 from pathlib import Path
 
 import hugging_face_models as theirs
@@ -14,7 +13,7 @@ import transformers
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from stock_models import stock_tokenizer
-from testing import ragged_batch, run_python, tiny_model
+from testing import code_blocks, ragged_batch, run_python, tiny_model
 
 from keras_llm.cli import main
 from keras_llm.errors import InputError
@@ -230,9 +229,7 @@ def test_the_example_of_the_guide_runs(tmp_path, monkeypatch):
     to_hugging_face(tiny_model(**LLAMA), tmp_path / "exported/llama")
     monkeypatch.chdir(tmp_path)
     guide = Path(__file__).parents[2] / "docs/huggingface.md"
-    [code] = re.findall(
-        r"^```python\n(.*?)^```", guide.read_text(), re.M | re.S
-    )
+    [code] = code_blocks(guide, "python")
     names = {}
     exec(compile(code, guide.name, "exec"), names)
     assert names["model"].config.vocab_size == len(names["tokenizer"])

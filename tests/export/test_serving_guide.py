@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from served import mixed_model, serve
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from testing import code_blocks
 from tiny_run import finished_run
 
 import keras_llm
@@ -25,14 +26,7 @@ GUIDE = Path(__file__).parents[2] / "docs/serving.md"
 
 
 def lines_of(page):
-    blocks = re.findall(
-        r"^```console\n(.*?)^```", page.read_text(), re.M | re.S
-    )
-    return "".join(blocks).splitlines()
-
-
-def examples_of(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S)
+    return "".join(code_blocks(page, "console")).splitlines()
 
 
 LINES = lines_of(GUIDE)
@@ -108,7 +102,7 @@ def test_the_client_of_the_guide_is_answered(capsys):
     add(Answering(), server)
     port = server.add_insecure_port("localhost:0")
     server.start()
-    [code] = [each for each in examples_of(GUIDE) if "grpc" in each]
+    [code] = [each for each in code_blocks(GUIDE, "python") if "grpc" in each]
     exec(code.replace("8500", str(port)), {})
     server.stop(None)
     assert capsys.readouterr().out.count("b'") == 2
@@ -118,7 +112,7 @@ def test_the_client_of_the_guide_is_answered(capsys):
 def test_smaller_exports_of_the_guide(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished_run(), tmp_path / "runs/served")
-    [code] = [each for each in examples_of(GUIDE) if "int8" in each]
+    [code] = [each for each in code_blocks(GUIDE, "python") if "int8" in each]
     model = keras_llm.load_preset("runs/served")
     exec(code, {"keras_llm": keras_llm, "model": model})
     sizes = [
@@ -132,6 +126,6 @@ def test_smaller_exports_of_the_guide(tmp_path, monkeypatch):
 def test_the_example_of_conversations(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished_run(), tmp_path / "runs/my_assistant")
-    [code] = examples_of(GUIDE.with_name("chat.md"))
+    [code] = code_blocks(GUIDE.with_name("chat.md"), "python")
     exec(code, {})
     assert capsys.readouterr().out.endswith("\n")

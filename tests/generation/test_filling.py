@@ -1,14 +1,13 @@
 """Masks in texts are filled by an encoder, ours or KerasHub's."""
 
 import json
-import re
 from pathlib import Path
 
 import keras
 import keras_hub
 import numpy as np
 import pytest
-from testing import tiny_encoder, tiny_model
+from testing import code_blocks, tiny_encoder, tiny_model
 
 from keras_llm.cli import main
 from keras_llm.errors import InputError
@@ -127,8 +126,7 @@ def test_wrong_models_and_texts_are_one_line(
 def test_the_example_of_the_guide(presets, monkeypatch, capsys):
     monkeypatch.chdir(presets)
     page = Path(__file__).parents[2] / "docs/encoders.md"
-    text = page.read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    (code,) = code_blocks(page, "python")
     code = code.replace("runs/encoder/preset", "encoder")
     exec(compile(code, page.name, "exec"), {})
     assert capsys.readouterr().out.count("Candidate") == 3

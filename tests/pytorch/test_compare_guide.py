@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from testing import code_blocks
 from tiny_run import finished_run
 
 from keras_llm.pytorch.certificate import TOLERANCES
@@ -16,8 +17,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "compare.md"
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished_run() / "preset", "runs/compared/preset")
-    text = GUIDE.read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    (code,) = code_blocks(GUIDE, "python")
     names = {}
     exec(compile(code, "compare.md", "exec"), names)
     size = names["model"].backbone.vocabulary_size

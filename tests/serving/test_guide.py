@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from served_here import models_of, on_a_port
+from testing import code_blocks
 
 from keras_llm.cli import _parse
 
@@ -16,13 +17,9 @@ GUIDE = Path(__file__).parents[2] / "docs/server.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.M | re.S)
-
-
 @pytest.mark.slow
 def test_the_example_is_answered():
-    [source] = blocks("python")
+    [source] = code_blocks(GUIDE, "python")
     with models_of("assistant") as models, on_a_port(models) as url:
         source = source.replace("http://localhost:8000", url)
         names, said = {}, io.StringIO()
@@ -33,7 +30,7 @@ def test_the_example_is_answered():
 
 
 def test_lines_are_those_of_the_command_line():
-    lines = "".join(blocks("console"))
+    lines = "".join(code_blocks(GUIDE, "console"))
     ours = re.findall(r"^(?:\w+=\w+ )?keras-llm (.*)$", lines, re.M)
     names = [_parse(shlex.split(line))[0] for line in ours]
     assert names == ["serve", "serve", "improve", "serve"]
