@@ -9,12 +9,8 @@ from keras_llm.layers.feed_forward import FeedForward
 from keras_llm.layers.gated_delta import GatedDeltaNet
 from keras_llm.layers.min_gru import MinGRU
 from keras_llm.layers.mlstm import MLSTM
-from keras_llm.layers.recurrent import (
-    GRUCell,
-    LSTMCell,
-    RecurrentLayer,
-    RNNCell,
-)
+from keras_llm.layers.recurrent import RecurrentLayer
+from keras_llm.layers.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from keras_llm.layers.residual_block import BLOCK_TYPES, ResidualBlock
 
 __all__ = [

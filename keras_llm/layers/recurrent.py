@@ -4,114 +4,10 @@ import keras
 from keras import ops
 
 from keras_llm.errors import InputError
+from keras_llm.layers.over_time import lean_over_time, over_time
+from keras_llm.layers.recurrent_cells import CELLS
 from keras_llm.layers.rows import on_rows
 from keras_llm.registration import register
-
-
-@register
-class Orthogonal(keras.initializers.Orthogonal):
-    """Keras's, of any dtype: the decomposition it takes knows no bfloat16."""
-
-    def __call__(self, shape, dtype=None):
-        kernel = super().__call__(shape, dtype="float32")
-        return ops.cast(kernel, dtype or keras.config.floatx())
-
-
-class RecurrentCell(keras.layers.Layer):
-    """One time step of a recurrence whose input is already projected.
-
-    Projecting all inputs at once, before the loop, leaves one matrix product
-    a step. Subclasses say how many gates and states they have, and `step`.
-
-    Args:
-        units: int. Width of output and states.
-        **kwargs: forwarded to `keras.layers.Layer`.
-
-    Call arguments:
-        inputs: float tensor `(batch, num_gates * units)`.
-        states: list of `num_states` float tensors `(batch, units)`.
-
-    Returns:
-        float tensor `(batch, units)` and the list of new states.
-    """
-
-    num_gates = 1
-    num_states = 1
-    recurrent_bias = False
-
-    def __init__(self, units: int, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.output_size = units
-        self.state_size = [units] * self.num_states
-        self.recurrent = keras.layers.Dense(
-            self.num_gates * units,
-            use_bias=self.recurrent_bias,
-            kernel_initializer=Orthogonal(),
-            dtype=self.dtype_policy,
-            name="recurrent",
-        )
-
-    def build(self, input_shape):
-        self.recurrent.build((None, self.units))
-        self.built = True
-
-    def call(self, inputs, states):
-        states = self.step(inputs, self.recurrent(states[0]), *states)
-        return states[0], states
-
-    def get_config(self):
-        return super().get_config() | {"units": self.units}
-
-
-@register
-class RNNCell(RecurrentCell):
-    """`h = tanh(x + U h)` (Elman 1990)."""
-
-    def step(self, inputs, recurrent, hidden):
-        return [ops.tanh(inputs + recurrent)]
-
-
-@register
-class GRUCell(RecurrentCell):
-    """Update and reset gates (Cho et al. 2014, https://arxiv.org/abs/1406.1078).
-
-    The reset gate is applied after the recurrent product, as in cuDNN,
-    PyTorch and Keras's `reset_after=True`. Gate order: update, reset, new.
-    """
-
-    num_gates = 3
-    recurrent_bias = True
-
-    def step(self, inputs, recurrent, hidden):
-        update_x, reset_x, new_x = ops.split(inputs, 3, axis=-1)
-        update_h, reset_h, new_h = ops.split(recurrent, 3, axis=-1)
-        update = ops.sigmoid(update_x + update_h)
-        reset = ops.sigmoid(reset_x + reset_h)
-        new = ops.tanh(new_x + reset * new_h)
-        return [update * hidden + (1 - update) * new]
-
-
-@register
-class LSTMCell(RecurrentCell):
-    """Input, forget and output gates (Hochreiter and Schmidhuber 1997).
-
-    Gate order: input, forget, new, output.
-    """
-
-    num_gates = 4
-    num_states = 2
-
-    def step(self, inputs, recurrent, hidden, carry):
-        gates = ops.split(inputs + recurrent, 4, axis=-1)
-        input_gate, forget, output = map(
-            ops.sigmoid, (gates[0], gates[1], gates[3])
-        )
-        carry = forget * carry + input_gate * ops.tanh(gates[2])
-        return [output * ops.tanh(carry), carry]
-
-
-CELLS = {"rnn": RNNCell, "gru": GRUCell, "lstm": LSTMCell}
 
 
 @register
@@ -161,17 +57,10 @@ class RecurrentLayer(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="input_projection",
         )
-        self.loop = keras.layers.RNN(
-            self.cell,
-            return_sequences=True,
-            return_state=True,
-            dtype=self.dtype_policy,
-            name="loop",
-        )
 
     def build(self, input_shape):
         self.input_projection.build(input_shape)
-        self.loop.build((None, None, self.input_projection.units))
+        self.cell.build((None, self.input_projection.units))
         self.built = True
 
     def call(
@@ -183,15 +72,21 @@ class RecurrentLayer(keras.layers.Layer):
         training=None,
     ):
         inputs = on_rows(self.input_projection, x)  # gates side by side
+        states = cache
+        if cache is None:
+            states = self.initial_cache(ops.shape(x)[0])
         if cache is not None and x.shape[1] == 1 and padding_mask is None:
-            output, states = self.cell(inputs[:, 0], list(cache))
+            output, states = self.cell(inputs[:, 0], list(states))
             return output[:, None], tuple(states)
-        output, *states = self.loop(
-            inputs,
-            initial_state=None if cache is None else list(cache),
-            mask=padding_mask,
-        )
-        return output if cache is None else (output, tuple(states))
+        is_real = None
+        if padding_mask is not None:
+            is_real = ops.swapaxes(ops.cast(padding_mask, "bool"), 0, 1)
+        run = lean_over_time if training else over_time
+        after = run(self.cell, ops.swapaxes(inputs, 0, 1), states, is_real)
+        output = ops.swapaxes(after[0], 0, 1)
+        if cache is None:
+            return output
+        return output, tuple(each[-1] for each in after)
 
     def initial_cache(self, batch_size, max_length=None, dtype=None):
         """Zero states, each `(batch, hidden_dim)`."""

@@ -11,7 +11,8 @@ from keras_llm.layers.gated_delta import GatedDeltaNet
 from keras_llm.layers.min_gru import MinGRU
 from keras_llm.layers.mlstm import MLSTM
 from keras_llm.layers.normalization import make_norm
-from keras_llm.layers.recurrent import CELLS, RecurrentLayer
+from keras_llm.layers.recurrent import RecurrentLayer
+from keras_llm.layers.recurrent_cells import CELLS
 from keras_llm.registration import register
 
 MEMORIES = {"gated_delta": GatedDeltaNet, "mlstm": MLSTM}

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 from testing import randomize
 
@@ -141,6 +142,59 @@ def test_recurrence_equals_torch(cell_type):
         np.testing.assert_allclose(
             state, expected_state.detach()[0], rtol=1e-5, atol=1e-5
         )
+
+
+def gradients(layer, x, states, padding_mask, training):
+    """Of inputs, first states and weights, of a sum over what is returned."""
+    x, states = tf.constant(x), [tf.constant(each) for each in states]
+    with tf.GradientTape() as tape:
+        tape.watch([x, *states])
+        y, after = layer(
+            x, padding_mask=padding_mask, cache=states, training=training
+        )
+        if padding_mask is not None:
+            y = y * tf.cast(padding_mask, "float32")[..., None]
+        total = sum(tf.reduce_sum(tf.sin(each)) for each in (y, *after))
+    return tape.gradient(total, [x, *states, *layer.trainable_variables])
+
+
+def first_states(layer):
+    rng = np.random.default_rng(2)
+    shape = (BATCH, WIDTH)
+    return [
+        rng.normal(size=shape).astype("float32") for _ in layer.cell.state_size
+    ]
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+@pytest.mark.parametrize("padding_mask", [None, PADDING, PADDING[:, ::-1]])
+def test_gradients_in_training_are_those_of_tensorflow(cell_type, padding_mask):
+    layer, x = recurrent_layer(cell_type), inputs()
+    given = layer, x, first_states(layer), padding_mask
+    for received, expected in zip(
+        gradients(*given, True), gradients(*given, False), strict=True
+    ):
+        assert np.any(expected.numpy())
+        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_gradients_in_training_equal_those_of_torch(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    states = first_states(layer)
+    of_x, *received = gradients(layer, x, states, None, True)
+    inputs_, *first = (
+        torch.tensor(each, requires_grad=True) for each in (x, *states)
+    )
+    hidden = tuple(each[None] for each in first)
+    y, after = torch_twin(layer)(
+        inputs_, hidden if len(hidden) > 1 else hidden[0]
+    )
+    after = after if len(hidden) > 1 else (after,)
+    sum(torch.sum(torch.sin(each)) for each in (y, *after)).backward()
+    np.testing.assert_allclose(of_x, inputs_.grad, rtol=1e-4, atol=1e-5)
+    for mine, state in zip(received, first, strict=False):
+        np.testing.assert_allclose(mine, state.grad, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell_type", CELL_TYPES)

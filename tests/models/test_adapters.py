@@ -128,7 +128,7 @@ def test_targets_are_names_or_patterns_of_paths():
     model = tiny_model(["gru", "attention"], num_layers=3)
     add_adapter(model, 2, targets=["query", "block_0/.*recurrent"])
     assert set(adapted_layers(model)) == {
-        "block_0/recurrent_layer/loop/cell/recurrent/kernel",
+        "block_0/recurrent_layer/cell/recurrent/kernel",
         "block_1/self_attention/query/kernel",
     }
 

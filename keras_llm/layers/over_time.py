@@ -1,0 +1,105 @@
+"""A recurrent cell from position to position, and its gradient."""
+
+import keras
+from keras import ops
+
+
+def over_time(cell, inputs, states, is_real=None):
+    """The states after each position.
+
+    Args:
+        cell: A `RecurrentCell`.
+        inputs: projected, `(length, batch, num_gates * units)`.
+        states: before the first position, each `(batch, units)`.
+        is_real: bool `(length, batch)`. Where `False`, states stay.
+
+    Returns:
+        list of `num_states` tensors `(length, batch, units)`.
+    """
+    return _forward(cell, cell.recurrent, inputs, states, is_real)[0]
+
+
+def lean_over_time(cell, inputs, states, is_real=None):
+    """`over_time`, with a gradient of its own, for training.
+
+    TensorFlow's keeps every value of every step by itself, and sums up the
+    gradient of the kernel step by step. Here one product a step is left in the
+    loop. A graph with it is kept by TensorFlow as long as the process runs.
+    """
+    weights = cell.recurrent.kernel, cell.recurrent.bias
+    dtype = cell.compute_dtype
+    weights = [ops.cast(each, dtype) for each in weights if each is not None]
+
+    @ops.custom_gradient
+    def run(inputs, *others):
+        first = others[: cell.num_states]
+        kernel, *bias = others[cell.num_states :]
+
+        def recurrent(hidden):
+            return sum(bias, ops.matmul(hidden, kernel))
+
+        after, gates = _forward(cell, recurrent, inputs, first, is_real)
+
+        def gradient(*args, upstream=None):
+            upstream = keras.tree.flatten(args or upstream)
+            before = [
+                ops.concatenate([x[None], y[:-1]], axis=0)
+                for x, y in zip(first, after, strict=True)
+            ]
+            slopes = cell.slopes(gates, before, after)
+            of_first, made = _backward(cell, kernel, slopes, upstream, is_real)
+            of_recurrent, _ = cell.back(slopes, made)
+            of_inputs = cell.of_inputs(slopes, of_recurrent, made)
+            rows = ops.reshape(of_recurrent, (-1, kernel.shape[1]))
+            hidden = ops.reshape(before[0], (-1, kernel.shape[0]))
+            of_weights = [ops.matmul(ops.transpose(hidden), rows)]
+            of_weights += [ops.sum(rows, axis=0) for _ in bias]
+            return of_inputs, *of_first, *of_weights
+
+        return after, gradient
+
+    return run(inputs, *states, *weights)
+
+
+def _forward(cell, recurrent, inputs, states, is_real):
+    """The states after each position, and the gates there."""
+
+    def step(carry, now):
+        states = carry[: cell.num_states]
+        gates = cell.gates(inputs[now], recurrent(states[0]))
+        new = cell.advance(gates, states)
+        if is_real is not None:
+            real = is_real[now][:, None]
+            pairs = zip(new, states, strict=True)
+            new = [ops.where(real, *pair) for pair in pairs]
+        return [*new, *gates], [*new, *gates]
+
+    # Carried without need: what Keras' `scan` stacks has the shapes of these.
+    gates = [ops.zeros_like(states[0])] * cell.num_kept
+    _, both = ops.scan(step, [*states, *gates], _places(inputs))
+    return both[: cell.num_states], both[cell.num_states :]
+
+
+def _backward(cell, kernel, slopes, upstream, is_real):
+    """Gradients of the first states, and of those that each step made."""
+    kernel = ops.transpose(kernel)
+
+    def step(later, now):
+        total = [x + y[now] for x, y in zip(later, upstream, strict=True)]
+        made = total
+        if is_real is not None:
+            real = is_real[now][:, None]
+            made = [ops.where(real, each, 0) for each in total]
+        of_recurrent, before = cell.back([x[now] for x in slopes], made)
+        before[0] = before[0] + ops.matmul(of_recurrent, kernel)
+        if is_real is not None:
+            pairs = zip(before, total, strict=True)
+            before = [ops.where(real, *pair) for pair in pairs]
+        return before, made
+
+    nothing = [ops.zeros_like(each[0]) for each in upstream]
+    return ops.scan(step, nothing, _places(slopes[0]), reverse=True)
+
+
+def _places(x):
+    return ops.arange(ops.shape(x)[0], dtype="int32")
