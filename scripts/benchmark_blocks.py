@@ -6,7 +6,7 @@ Models of two blocks, 128 wide, random weights. A step of training reads
 16,384 tokens, as so many rows as fit. A step of decoding adds a token to one
 row that has almost filled its context. The block types take turns; medians of
 the rounds. Attention is left out where its scores alone would take a gigabyte
-a row, and recurrences that take one position after the other at 16,384.
+a row.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from keras_llm.compilation import compile_function
 from keras_llm.layers import BLOCK_TYPES
 
 TOKENS = 16_384
-LONGEST = {"attention": 8_192, "gru": 4_096, "lstm": 4_096, "rnn": 4_096}
+LONGEST = {"attention": 8_192}
 VOCABULARY = 256
 
 

@@ -1,6 +1,5 @@
 """A recurrent cell from position to position, and its gradient."""
 
-import keras
 from keras import ops
 
 
@@ -26,9 +25,11 @@ def lean_over_time(cell, inputs, states, is_real=None):
     gradient of the kernel step by step. Here one product a step is left in the
     loop. A graph with it is kept by TensorFlow as long as the process runs.
     """
-    weights = cell.recurrent.kernel, cell.recurrent.bias
-    dtype = cell.compute_dtype
-    weights = [ops.cast(each, dtype) for each in weights if each is not None]
+    weights = [
+        ops.cast(each, cell.compute_dtype)
+        for each in (cell.recurrent.kernel, cell.recurrent.bias)
+        if each is not None
+    ]
 
     @ops.custom_gradient
     def run(inputs, *others):
@@ -41,13 +42,15 @@ def lean_over_time(cell, inputs, states, is_real=None):
         after, gates = _forward(cell, recurrent, inputs, first, is_real)
 
         def gradient(*args, upstream=None):
-            upstream = keras.tree.flatten(args or upstream)
+            if upstream is None:  # PyTorch gives the arguments first
+                [upstream] = args
             before = [
                 ops.concatenate([x[None], y[:-1]], axis=0)
                 for x, y in zip(first, after, strict=True)
             ]
             slopes = cell.slopes(gates, before, after)
-            of_first, made = _backward(cell, kernel, slopes, upstream, is_real)
+            of_after = ops.unstack(upstream, cell.num_states)
+            of_first, made = _backward(cell, kernel, slopes, of_after, is_real)
             of_recurrent, _ = cell.back(slopes, made)
             of_inputs = cell.of_inputs(slopes, of_recurrent, made)
             rows = ops.reshape(of_recurrent, (-1, kernel.shape[1]))
@@ -56,9 +59,9 @@ def lean_over_time(cell, inputs, states, is_real=None):
             of_weights += [ops.sum(rows, axis=0) for _ in bias]
             return of_inputs, *of_first, *of_weights
 
-        return after, gradient
+        return ops.stack(after), gradient
 
-    return run(inputs, *states, *weights)
+    return ops.unstack(run(inputs, *states, *weights), cell.num_states)
 
 
 def _forward(cell, recurrent, inputs, states, is_real):
@@ -74,18 +77,18 @@ def _forward(cell, recurrent, inputs, states, is_real):
             new = [ops.where(real, *pair) for pair in pairs]
         return [*new, *gates], [*new, *gates]
 
-    # Carried without need: what Keras' `scan` stacks has the shapes of these.
+    # Carried for their shapes: what Keras' `scan` stacks is as what it carries.
     gates = [ops.zeros_like(states[0])] * cell.num_kept
     _, both = ops.scan(step, [*states, *gates], _places(inputs))
     return both[: cell.num_states], both[cell.num_states :]
 
 
-def _backward(cell, kernel, slopes, upstream, is_real):
+def _backward(cell, kernel, slopes, of_after, is_real):
     """Gradients of the first states, and of those that each step made."""
     kernel = ops.transpose(kernel)
 
     def step(later, now):
-        total = [x + y[now] for x, y in zip(later, upstream, strict=True)]
+        total = [x + y[now] for x, y in zip(later, of_after, strict=True)]
         made = total
         if is_real is not None:
             real = is_real[now][:, None]
@@ -97,7 +100,7 @@ def _backward(cell, kernel, slopes, upstream, is_real):
             before = [ops.where(real, *pair) for pair in pairs]
         return before, made
 
-    nothing = [ops.zeros_like(each[0]) for each in upstream]
+    nothing = [ops.zeros_like(each[0]) for each in of_after]
     return ops.scan(step, nothing, _places(slopes[0]), reverse=True)
 
 

@@ -19,8 +19,8 @@ class RecurrentCell(keras.layers.Layer):
     """One time step of a recurrence whose input is already projected.
 
     Projecting all inputs at once, before the loop, leaves one matrix product
-    a step. All else is of one unit each, so `slopes` computes what gradients
-    need of it for all steps at once. Subclasses say how many gates and states
+    a step. All else is of one unit each, so that what its gradient needs is
+    computed of all steps at once. Subclasses say how many gates and states
     they have, `gates`, `advance`, `slopes` and `back`.
 
     Args:
@@ -63,11 +63,14 @@ class RecurrentCell(keras.layers.Layer):
         return states[0], states
 
     def gates(self, inputs, recurrent) -> list:
-        """`num_kept` tensors `(batch, units)`.
+        """Values of the gates, and what else `slopes` needs.
 
         Args:
-            inputs: projected, `(batch, num_gates * units)`.
-            recurrent: of as many units, the first state projected.
+            inputs: `(batch, num_gates * units)`, projected.
+            recurrent: of the same shape, the first state projected.
+
+        Returns:
+            list of `num_kept` tensors `(batch, units)`.
         """
         raise NotImplementedError
 
@@ -76,11 +79,15 @@ class RecurrentCell(keras.layers.Layer):
         raise NotImplementedError
 
     def slopes(self, gates, states, new_states) -> list:
-        """What `back` needs of steps, of which there may be any number."""
+        """What `back` needs, of any number of steps: tensors `(..., units)`."""
         raise NotImplementedError
 
     def back(self, slopes, gradients):
-        """Gradients of the new states to those of what they were made of.
+        """Gradients of what the new states were made of.
+
+        Args:
+            slopes: list of tensors.
+            gradients: of the new states, list of tensors `(..., units)`.
 
         Returns:
             that of `recurrent`, and a list of those of the states, by all

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ from testing import randomize
 
 from keras_llm.errors import InputError
 from keras_llm.layers import RecurrentLayer
+from keras_llm.models.lora import enable_factors
 
 CELL_TYPES = ("gru", "lstm", "rnn")
 BATCH, LENGTH, INPUT, WIDTH = 2, 6, 5, 8
@@ -195,6 +200,57 @@ def test_gradients_in_training_equal_those_of_torch(cell_type):
     np.testing.assert_allclose(of_x, inputs_.grad, rtol=1e-4, atol=1e-5)
     for mine, state in zip(received, first, strict=False):
         np.testing.assert_allclose(mine, state.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_factors_of_the_recurrent_kernel_learn(cell_type):
+    layer, x = recurrent_layer(cell_type), inputs()
+    enable_factors(layer.cell.recurrent, rank=2, alpha=2)
+    randomize(layer)
+    given = layer, x, first_states(layer), PADDING
+    for received, expected in zip(
+        gradients(*given, True), gradients(*given, False), strict=True
+    ):
+        assert np.any(expected.numpy())
+        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-6)
+
+
+TRAINING = """
+import sys
+import keras, numpy as np
+from keras_llm.layers import RecurrentLayer
+
+rng = np.random.default_rng(0)
+x = y = keras.Input((6, 5))
+mask = keras.Input((6,), dtype="bool")
+for cell_type in ("gru", "lstm", "rnn"):
+    y = RecurrentLayer(8, cell_type)(y, padding_mask=mask)
+model = keras.Model([x, mask], y)
+model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+model.compile(keras.optimizers.SGD(0.1), "mse")
+given = [rng.normal(size=(4, 6, 5)), np.arange(6) < [[6], [3], [1], [5]]]
+model.fit(given, rng.normal(size=(4, 6, 8)), epochs=3, verbose=0)
+np.savez(sys.argv[1], *model.get_weights())
+"""
+
+
+def trained(backend, path):
+    """Weights after three steps."""
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    command = [sys.executable, "-c", TRAINING, str(path)]
+    subprocess.run(command, env=environment, check=True)
+    with np.load(path) as arrays:
+        return list(arrays.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_it_trains_as_on_tensorflow(backend, tmp_path):
+    pytest.importorskip(backend)
+    expected = trained("tensorflow", tmp_path / "tensorflow.npz")
+    received = trained(backend, tmp_path / f"{backend}.npz")
+    for mine, theirs in zip(received, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell_type", CELL_TYPES)
