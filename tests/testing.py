@@ -38,9 +38,16 @@ def tiny_tokenizer(mask_token=False):
     """A unigram tokenizer of 360 pieces, with bytes to fall back on."""
     from keras_llm.tokenizers import ScratchTokenizer
 
-    with TemporaryDirectory() as folder:
-        made = sample_tokenizer(Path(folder), mask_token=mask_token)
-        return ScratchTokenizer.from_file(made)
+    folder = Path(_trained_tokenizer(mask_token).name) / "tokenizer"
+    return ScratchTokenizer.from_file(folder)
+
+
+@functools.cache
+def _trained_tokenizer(mask_token):
+    """A folder that is there as long as the process is."""
+    folder = TemporaryDirectory()
+    sample_tokenizer(Path(folder.name), mask_token=mask_token)
+    return folder
 
 
 def slow_but(cases, *quick):

@@ -16,9 +16,11 @@ from keras_llm.export import to_saved_model
 from keras_llm.models import ScratchCausalLM, ScratchCausalLMPreprocessor
 from keras_llm.tokenizers import ScratchTokenizer
 
+a_tokenizer = functools.cache(tiny_tokenizer)
+
 
 def tokens_of(text):
-    return [int(token) for token in tiny_tokenizer()(text)]
+    return [int(token) for token in a_tokenizer()(text)]
 
 
 def log_softmax(model, ids):
@@ -30,7 +32,7 @@ def log_softmax(model, ids):
 
 def reference(model, text):
     """Each token with the context that the docstring promises."""
-    ids = [tiny_tokenizer().start_token_id, *tokens_of(text)]
+    ids = [a_tokenizer().start_token_id, *tokens_of(text)]
     half, total = CONTEXT // 2, 0.0
     window = functools.cache(
         lambda begin: log_softmax(model, ids[begin : begin + CONTEXT])
@@ -78,7 +80,7 @@ def test_scores_are_those_of_the_logits(model, served):
 def test_a_score_is_the_loss_of_evaluation(model, served):
     text = "the people of the union"
     ids = np.array([tokens_of(text)], "int32")
-    start = tiny_tokenizer().start_token_id
+    start = a_tokenizer().start_token_id
     inputs = np.concatenate([[[start]], ids[:, :-1]], axis=1)
     ones = np.ones(ids.shape)
     nats, _ = Evaluator(model)._sums(
@@ -94,7 +96,7 @@ def test_a_score_is_the_loss_of_evaluation(model, served):
 def test_a_text_counts_up_to_the_bound_of_the_export(bounded, served):
     letters = sample_text(60).replace("\n", " ")
     ids = tokens_of(letters)[: BOUND + 3]
-    text, first = map(tiny_tokenizer().detokenize, (ids, ids[:BOUND]))
+    text, first = map(a_tokenizer().detokenize, (ids, ids[:BOUND]))
     assert (tokens_of(text), tokens_of(first)) == (ids, ids[:BOUND])
     answers = bounded.score([text, first, "war"])
     assert answers["truncated"] == [True, False, False]

@@ -1,5 +1,6 @@
 """A stand-in for a model that types what it is told to."""
 
+import functools
 from types import SimpleNamespace
 
 import keras
@@ -7,14 +8,16 @@ import numpy as np
 from keras import ops
 from testing import tiny_tokenizer
 
+_tokenizer = functools.cache(tiny_tokenizer)
+
 
 class Typist:
     """After a prompt of so many tokens it types a text."""
 
     def __init__(self):
-        self.preprocessor = SimpleNamespace(tokenizer=tiny_tokenizer())
+        self.preprocessor = SimpleNamespace(tokenizer=_tokenizer())
         self.backbone = SimpleNamespace(max_sequence_length=512)
-        self.size = tiny_tokenizer().vocabulary_size()
+        self.size = _tokenizer().vocabulary_size()
         self.script = keras.Variable(np.zeros(512), dtype="int32")
         self.variables = [self.script]
         self.new_ids = []
@@ -36,4 +39,4 @@ class Typist:
 
 
 def encode(text):
-    return [int(token) for token in tiny_tokenizer()(text)]
+    return [int(token) for token in _tokenizer()(text)]
