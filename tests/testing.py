@@ -42,6 +42,14 @@ def tiny_tokenizer(mask_token=False):
     return ScratchTokenizer.from_file(folder)
 
 
+def tiny_ids(text):
+    """What `tiny_tokenizer` makes of a text, by one that is there already."""
+    return [int(token) for token in _shared_tokenizer()(text)]
+
+
+_shared_tokenizer = functools.cache(tiny_tokenizer)
+
+
 @functools.cache
 def _trained_tokenizer(mask_token):
     """A folder that is there as long as the process is."""

@@ -15,7 +15,13 @@ def over_time(cell, inputs, states, is_real=None):
     Returns:
         list of `num_states` tensors `(length, batch, units)`.
     """
-    return _forward(cell, cell.recurrent, inputs, states, is_real)[0]
+
+    def step(states, now):
+        _, new = cell(inputs[now], states)
+        new = _where_real(is_real, now, new, states)
+        return new, new
+
+    return ops.scan(step, list(states), _places(inputs))[1]
 
 
 def lean_over_time(cell, inputs, states, is_real=None):
@@ -39,7 +45,7 @@ def lean_over_time(cell, inputs, states, is_real=None):
         def recurrent(hidden):
             return sum(bias, ops.matmul(hidden, kernel))
 
-        after, gates = _forward(cell, recurrent, inputs, first, is_real)
+        after, gates = _with_gates(cell, recurrent, inputs, first, is_real)
 
         def gradient(*args, upstream=None):
             if upstream is None:  # PyTorch gives the arguments first
@@ -64,18 +70,15 @@ def lean_over_time(cell, inputs, states, is_real=None):
     return ops.unstack(run(inputs, *states, *weights), cell.num_states)
 
 
-def _forward(cell, recurrent, inputs, states, is_real):
+def _with_gates(cell, recurrent, inputs, states, is_real):
     """The states after each position, and the gates there."""
 
     def step(carry, now):
         states = carry[: cell.num_states]
         gates = cell.gates(inputs[now], recurrent(states[0]))
         new = cell.advance(gates, states)
-        if is_real is not None:
-            real = is_real[now][:, None]
-            pairs = zip(new, states, strict=True)
-            new = [ops.where(real, *pair) for pair in pairs]
-        return [*new, *gates], [*new, *gates]
+        both = [*_where_real(is_real, now, new, states), *gates]
+        return both, both
 
     # Carried for their shapes: what Keras' `scan` stacks is as what it carries.
     gates = [ops.zeros_like(states[0])] * cell.num_kept
@@ -89,19 +92,20 @@ def _backward(cell, kernel, slopes, of_after, is_real):
 
     def step(later, now):
         total = [x + y[now] for x, y in zip(later, of_after, strict=True)]
-        made = total
-        if is_real is not None:
-            real = is_real[now][:, None]
-            made = [ops.where(real, each, 0) for each in total]
+        made = _where_real(is_real, now, total, nothing)
         of_recurrent, before = cell.back([x[now] for x in slopes], made)
         before[0] = before[0] + ops.matmul(of_recurrent, kernel)
-        if is_real is not None:
-            pairs = zip(before, total, strict=True)
-            before = [ops.where(real, *pair) for pair in pairs]
-        return before, made
+        return _where_real(is_real, now, before, total), made
 
     nothing = [ops.zeros_like(each[0]) for each in of_after]
     return ops.scan(step, nothing, _places(slopes[0]), reverse=True)
+
+
+def _where_real(is_real, now, these, others):
+    if is_real is None:
+        return these
+    real = is_real[now][:, None]
+    return [ops.where(real, *pair) for pair in zip(these, others, strict=True)]
 
 
 def _places(x):

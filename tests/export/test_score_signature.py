@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from served import CONTEXT, Served, serve
-from testing import tiny_backbone, tiny_model, tiny_tokenizer
+from testing import tiny_backbone, tiny_ids, tiny_model, tiny_tokenizer
 from tiny_corpus import other_model, sample_text
 
 from keras_llm.errors import InputError
@@ -15,12 +15,6 @@ from keras_llm.evaluation import Evaluator
 from keras_llm.export import to_saved_model
 from keras_llm.models import ScratchCausalLM, ScratchCausalLMPreprocessor
 from keras_llm.tokenizers import ScratchTokenizer
-
-a_tokenizer = functools.cache(tiny_tokenizer)
-
-
-def tokens_of(text):
-    return [int(token) for token in a_tokenizer()(text)]
 
 
 def log_softmax(model, ids):
@@ -32,7 +26,7 @@ def log_softmax(model, ids):
 
 def reference(model, text):
     """Each token with the context that the docstring promises."""
-    ids = [a_tokenizer().start_token_id, *tokens_of(text)]
+    ids = [tiny_tokenizer().start_token_id, *tiny_ids(text)]
     half, total = CONTEXT // 2, 0.0
     window = functools.cache(
         lambda begin: log_softmax(model, ids[begin : begin + CONTEXT])
@@ -62,11 +56,11 @@ def test_scores_are_those_of_the_logits(model, served):
         end = next(
             end
             for end in range(len(letters))
-            if len(tokens_of(letters[:end])) >= length
+            if len(tiny_ids(letters[:end])) >= length
         )
         texts.append(letters[:end])
     answers = served.score(texts)
-    counts = [len(tokens_of(text)) for text in texts]
+    counts = [len(tiny_ids(text)) for text in texts]
     assert answers["num_tokens"] == counts
     nats = [reference(model, text) for text in texts]
     np.testing.assert_allclose(answers["log_likelihood"], nats, rtol=1e-5)
@@ -79,8 +73,8 @@ def test_scores_are_those_of_the_logits(model, served):
 
 def test_a_score_is_the_loss_of_evaluation(model, served):
     text = "the people of the union"
-    ids = np.array([tokens_of(text)], "int32")
-    start = a_tokenizer().start_token_id
+    ids = np.array([tiny_ids(text)], "int32")
+    start = tiny_tokenizer().start_token_id
     inputs = np.concatenate([[[start]], ids[:, :-1]], axis=1)
     ones = np.ones(ids.shape)
     nats, _ = Evaluator(model)._sums(
@@ -95,9 +89,9 @@ def test_a_score_is_the_loss_of_evaluation(model, served):
 @pytest.mark.slow
 def test_a_text_counts_up_to_the_bound_of_the_export(bounded, served):
     letters = sample_text(60).replace("\n", " ")
-    ids = tokens_of(letters)[: BOUND + 3]
-    text, first = map(a_tokenizer().detokenize, (ids, ids[:BOUND]))
-    assert (tokens_of(text), tokens_of(first)) == (ids, ids[:BOUND])
+    ids = tiny_ids(letters)[: BOUND + 3]
+    text, first = map(tiny_tokenizer().detokenize, (ids, ids[:BOUND]))
+    assert (tiny_ids(text), tiny_ids(first)) == (ids, ids[:BOUND])
     answers = bounded.score([text, first, "war"])
     assert answers["truncated"] == [True, False, False]
     assert answers["num_tokens"][:2] == [BOUND, BOUND]
@@ -119,7 +113,7 @@ def test_a_bound_that_is_none_is_named(bound, model, tmp_path):
 def test_tokens_are_those_of_the_tokenizer(served):
     texts = ["the people", "", "é 😀\n", "a\0b", "<|user|><|endoftext|>"]
     answers = served.tokenize(texts)
-    expected = [tokens_of(text) for text in texts]
+    expected = [tiny_ids(text) for text in texts]
     assert answers["lengths"] == list(map(len, expected))
     width = max(map(len, expected))
     padded = [ids + [0] * (width - len(ids)) for ids in expected]
@@ -131,9 +125,9 @@ def test_control_tokens_count_where_they_are_allowed(bounded, served):
     user, end = control["<|user|>"], control["<|endoftext|>"]
     texts = ["<|user|>the war<|endoftext|><|user|>", "<|user|", "a\x01b\x01"]
     expected = [
-        [user, *tokens_of("the war"), end, user],
-        tokens_of("<|user|"),
-        tokens_of("a\x01b\x01"),
+        [user, *tiny_ids("the war"), end, user],
+        tiny_ids("<|user|"),
+        tiny_ids("a\x01b\x01"),
     ]
     answers = bounded.tokenize(texts)
     rows = zip(answers["token_ids"], answers["lengths"], strict=True)
@@ -147,7 +141,7 @@ def test_answers_go_on_from_control_tokens_where_they_are_allowed(
 ):
     tokenizer = tiny_tokenizer()
     user = tokenizer.control_tokens["<|user|>"]
-    ids = [tokenizer.start_token_id, user, *tokens_of("the war")]
+    ids = [tokenizer.start_token_id, user, *tiny_ids("the war")]
     for _ in range(4):
         ids.append(int(log_softmax(model, ids)[-1].argmax()))
     hidden = set(tokenizer.control_tokens.values())

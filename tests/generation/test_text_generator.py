@@ -2,8 +2,8 @@ import gc
 import inspect
 
 import pytest
-from testing import tiny_model, tiny_tokenizer, without_xla
-from typist import Typist, encode
+from testing import tiny_ids, tiny_model, tiny_tokenizer, without_xla
+from typist import Typist
 
 from keras_llm.errors import InputError
 from keras_llm.generation import Generation, TextGenerator, engines
@@ -42,7 +42,7 @@ def test_as_many_tokens_as_asked_for(count, typing):
     text = "the people of the union in war and peace"
     typing.model.will_type(text)
     answer = typing.generate([""], settings(max_new_tokens=count))[0]
-    expected = tiny_tokenizer().detokenize(encode(text)[:count])
+    expected = tiny_tokenizer().detokenize(tiny_ids(text)[:count])
     assert answer == Generation(expected, count, "length")
 
 
@@ -168,7 +168,9 @@ def test_a_repetition_penalty_avoids_repetition(generator):
     def distinct(penalty):
         options = settings(max_new_tokens=30, repetition_penalty=penalty)
         texts = generator.generate(["war", "the"], options)
-        return len({token for answer in texts for token in encode(answer.text)})
+        return len(
+            {token for answer in texts for token in tiny_ids(answer.text)}
+        )
 
     assert distinct(50.0) > distinct(1.0)
 
