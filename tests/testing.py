@@ -76,11 +76,13 @@ def trace_alone():
         return
     import tensorflow as tf
 
-    from keras_llm import compilation
+    from keras_llm.generation import engines
+    from keras_llm.models import causal_lm
 
     off = {"disable_meta_optimizer": True}
     tf.config.optimizer.set_experimental_options(off)
-    compilation.compile_function = without_xla(compilation.compile_function)
+    for module in (causal_lm, engines):
+        module.compile_function = without_xla(module.compile_function)
 
 
 def without_xla(compile_function):
