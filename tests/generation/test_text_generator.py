@@ -7,6 +7,7 @@ from typist import Typist
 
 from keras_llm.errors import InputError
 from keras_llm.generation import Generation, TextGenerator, engines
+from keras_llm.models import causal_lm
 from keras_llm.recipes.settings import GenerationSettings
 
 
@@ -25,16 +26,23 @@ def generator():
 
 
 def test_a_text_is_the_same_compiled_by_xla_or_not(monkeypatch):
-    model = tiny_model(["gru", "attention"])
     with_xla = inspect.unwrap(engines.compile_function)
+    prompts = ["war", "the people"]
     texts = []
     for compile_function in (with_xla, without_xla(with_xla)):
-        monkeypatch.setattr(engines, "compile_function", compile_function)
-        answer = TextGenerator(model).generate(
-            ["war", "the people"], settings(max_new_tokens=20)
+        for module in (causal_lm, engines):
+            monkeypatch.setattr(module, "compile_function", compile_function)
+        model = tiny_model(["gru", "attention"])
+        answers = TextGenerator(model).generate(
+            prompts, settings(max_new_tokens=20)
         )
-        texts.append([each.text for each in answer])
-    assert texts[0] == texts[1] and len(texts[0][0]) > 4
+        texts.append(
+            [
+                *(each.text for each in answers),
+                *model.generate(prompts, max_length=24, strip_prompt=True),
+            ]
+        )
+    assert texts[0] == texts[1] and min(map(len, texts[0])) > 4
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
