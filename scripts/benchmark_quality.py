@@ -55,6 +55,8 @@ LARGER = {
     "training.steps": 1500,
     "training.weight_decay": 0.1,
 }
+# As many tokens a batch.
+LONGER = {"model.max_sequence_length": 512, "training.batch_size": 8}
 # As many weights as the LSTM has.
 ATTENTION = {
     "model.block_types": "attention",
@@ -90,6 +92,7 @@ ROWS = {
     "nano": ("nano", {}, *SHAKESPEARE),
     "nano-64": ("nano", SHORTER, *SHAKESPEARE),
     "mini": ("nano", LARGER, *SHAKESPEARE),
+    "mini-512": ("nano", LARGER | LONGER, *SHAKESPEARE),
     "nano-64-adamw": ("nano", SHORTER | ADAMW, *SHAKESPEARE),
     "quickstart": ("quickstart", {}, "sotu", "test", "bits_per_byte"),
     "lstm-words": ("lstm-words", {}, *WORDS),
